@@ -1,0 +1,354 @@
+"""Configuration: frozen dataclasses, filled from defaults < file < environment < command line. An unknown key is an error.
+
+A TOML file has one table for each section (`[source]`, `[split]`, `[training]`, …). The environment names the same fields as
+`RECSYS__SECTION__FIELD`, and the command line as `--set section.field=value` beside its own options.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from recsys.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "RECSYS__"
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """One feature of users or items, made from one source column (or from several 0/1 columns, `flags`)."""
+
+    kind: Literal["categorical", "multi", "numeric", "text"]
+    column: str | None = None
+    """Source column; the feature's own name when left out."""
+    separator: str = "|"
+    """Between the values of a `multi` column."""
+    pattern: str | None = None
+    """Regular expression whose first group is taken from the column, such as the year from a title."""
+    flags: tuple[str, ...] = ()
+    """For `multi`: source columns that hold 1 where the value of that name applies (MovieLens 100K's genres)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Where one source table lies and how it is read. Ids, times and features are columns named as in the files."""
+
+    path: str
+    """File, folder or glob; a relative one is relative to the configuration file. `.gz` is understood."""
+    format: Literal["auto", "csv", "parquet"] = "auto"
+    delimiter: str = ","
+    header: bool = True
+    names: tuple[str, ...] = ()
+    """Names of the columns in their order, for files without a header."""
+    encoding: str = "utf-8"
+    quoting: bool = True
+    """Whether `"` quotes a value (doubled inside it, as in RFC 4180)."""
+    user_id: str | None = None
+    item_id: str | None = None
+    rating: str | None = None
+    timestamp: str | None = None
+    title: str | None = None
+    features: Mapping[str, Feature] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Synthetic:
+    """Size of the built-in data set."""
+
+    users: int = 1000
+    items: int = 500
+    mean_events: int = 40
+    """Mean number of events a user."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the events come from."""
+
+    dataset: str = "synthetic"
+    """synthetic, tabular, or a MovieLens data set: see `recsys dataset list`."""
+    path: str | None = None
+    """A zip or folder of a MovieLens data set that is already there."""
+    cache_dir: str | None = None
+    """Where downloads are kept; $XDG_CACHE_HOME/recsys or ~/.cache/recsys when left out."""
+    id_type: Literal["auto", "string", "integer"] = "auto"
+    """Type of the ids of CSV files: `auto` keeps them as text, exactly as they stand. Parquet files keep their own type."""
+    timestamp_unit: Literal["s", "ms", "us", "ns", "iso8601"] = "s"
+    interactions: Table | None = None
+    users: Table | None = None
+    items: Table | None = None
+    synthetic: Synthetic = Synthetic()
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Cleaning and encoding."""
+
+    min_user_events: int = 1
+    """Users with fewer events neither train the model nor are evaluated; they still get recommendations."""
+    min_item_events: int = 1
+    """Items with fewer events are left out of the catalogue, with their events."""
+    max_vocabulary: int = 5000
+    """At most so many values of a categorical, multi-valued or text feature; the rarer ones become unknown."""
+    max_rejected: float = 0.5
+    """More rejected rows than this share of a table is an error instead of a warning."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """How the events are divided into training, validation and test."""
+
+    method: Literal["leave-one-out", "per-user-ratio", "global-time", "none"] = "global-time"
+    test_fraction: float = 0.2
+    valid_fraction: float = 0.1
+    """Of the events that are not test events."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Spark:
+    """The engine of the features stage."""
+
+    master: str = "local[*]"
+    conf: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    memory: str | None = None
+    """Heap of the driver, such as 2g; a share of the container's memory limit when left out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """The causal CNN. A size left out follows from the data: recsys.model.network.resolve."""
+
+    width: int | None = None
+    kernel_size: int = 3
+    dilations: tuple[int, ...] | None = None
+    feed_forward: int = 2
+    """Hidden width of the feed-forward blocks as a multiple of `width`; 0 leaves them out."""
+    dropout: float | None = None
+    use_ratings: bool = True
+    use_time_gaps: bool = True
+    use_user_features: bool = True
+    use_item_features: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """Optimisation. A value left out follows from the data or the hardware."""
+
+    epochs: int | None = None
+    refit_epochs: int | None = None
+    """Epochs on all events, from the best weights, before recommending; 0 publishes the evaluated model."""
+    batch_tokens: int | None = None
+    """Positions a step."""
+    row_length: int = 256
+    """Positions a row: histories are packed into rows of this length."""
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    patience: int | None = None
+    """Epochs without a better validation NDCG@10 before training stops."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    xla: Literal["auto", "on", "off"] = "auto"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recommend:
+    """What is written for every user."""
+
+    k: int = 10
+    block_users: int = 1024
+    """Users scored at once, an upper bound: fewer where the catalogue is large."""
+    rows_per_file: int = 5_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Measurement beside the traditional methods."""
+
+    baselines: tuple[str, ...] = ("popularity", "recent-popularity", "item-knn", "ease", "als", "transitions")
+    max_users: int = 50_000
+    """At most so many users, drawn once with the seed, are evaluated."""
+    bootstrap: int = 1000
+    """Resamples of the paired bootstrap."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Publish:
+    """The quality gate."""
+
+    min_ndcg: float = 0.0
+    """Least NDCG@10 on the test events."""
+    must_beat: tuple[str, ...] = ("popularity",)
+    """Baselines whose NDCG@10 the model must reach."""
+    max_drop: float = 0.1
+    """Greatest relative loss of NDCG@10 against the run published before, where both used the same split."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The whole configuration of one run."""
+
+    output: str = "out"
+    seed: int = 0
+    source: Source = Source()
+    features: Features = Features()
+    split: Split = Split()
+    spark: Spark = Spark()
+    model: Model = Model()
+    training: Training = Training()
+    recommend: Recommend = Recommend()
+    evaluation: Evaluation = Evaluation()
+    publish: Publish = Publish()
+
+
+def load(file: str | None, environment: Mapping[str, str], options: Iterable[tuple[str, Any]]) -> Config:
+    """Resolves the configuration.
+
+    Args:
+        file: path of a TOML file, or None.
+        environment: usually os.environ; only names that start with RECSYS__ are read.
+        options: pairs of a dotted field name and a value, from the command line; None means "not given".
+
+    Raises:
+        ConfigError: an unknown key, a value of the wrong type, or a file that cannot be read.
+    """
+    tree: dict[str, Any] = {}
+    if file is not None:
+        tree = _read_toml(file)
+    for name, value in sorted(environment.items()):
+        if name.startswith(ENVIRONMENT_PREFIX):
+            _put(tree, name[len(ENVIRONMENT_PREFIX) :].lower().split("__"), value, name)
+    for name, value in options:
+        if value is not None:
+            _put(tree, name.split("."), value, f"--set {name}")
+    config = from_dict(Config, tree)
+    _check(config)
+    return config
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The configuration as plain JSON types, for run.json; `from_dict(Config, …)` reads it back."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(cls: type, tree: Mapping[str, Any], where: str = "") -> Any:
+    """Builds the dataclass `cls` from nested mappings, converting text to the field's type.
+
+    Raises:
+        ConfigError: an unknown key, a missing one, or a value of the wrong type.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    unknown = sorted(set(tree) - set(fields))
+    if unknown:
+        raise ConfigError(f"unknown key '{where}{unknown[0]}'; known here: {', '.join(fields)}")
+    values = {name: _convert(value, hints[name], where + name) for name, value in tree.items()}
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise ConfigError(f"missing key '{where}{name}'")
+    return cls(**values)
+
+
+def _read_toml(file: str) -> dict[str, Any]:
+    try:
+        tree = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"configuration file {file} is not there") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"configuration file {file} cannot be read: {error}") from None
+    for name in ("interactions", "users", "items"):
+        table = tree.get("source", {}).get(name)
+        if isinstance(table, dict) and isinstance(table.get("path"), str) and "://" not in table["path"]:
+            table["path"] = os.path.join(os.path.dirname(os.path.abspath(file)), table["path"])
+    return tree
+
+
+def _put(tree: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+        if not isinstance(tree, dict):
+            raise ConfigError(f"{name}: '{key}' is a value, not a section")
+    tree[keys[-1]] = value
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the type `hint`; text is parsed, since the environment and the command line know nothing else."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None or (isinstance(value, str) and value.lower() in ("", "none", "auto") and str not in arguments):
+            return None
+        return _convert(value, next(a for a in arguments if a is not type(None)), where)
+    if origin is Literal:
+        if value not in arguments:
+            raise ConfigError(f"'{where}' must be one of {', '.join(map(str, arguments))}, not {value!r}")
+        return value
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"'{where}' is a section, not the value {value!r}")
+        return from_dict(hint, value, where + ".")
+    if origin is tuple:
+        parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple):
+            raise ConfigError(f"'{where}' must be a list, not {value!r}")
+        return tuple(_convert(part, arguments[0], where) for part in parts)
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"'{where}' must be a table of keys, not {value!r}")
+        return {str(key): _convert(part, arguments[1], f"{where}.{key}") for key, part in value.items()}
+    return _scalar(value, hint, where)
+
+
+def _scalar(value: Any, hint: type, where: str) -> Any:
+    words = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+    try:
+        if hint is bool and isinstance(value, str):
+            return words[value.lower()]
+        if hint is int and isinstance(value, str):
+            return int(value.replace("_", ""))
+        if hint is float and isinstance(value, str | int) and not isinstance(value, bool):
+            return float(value)
+    except (KeyError, ValueError):
+        raise ConfigError(f"'{where}' must be of type {hint.__name__}, not {value!r}") from None
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ConfigError(f"'{where}' must be of type {hint.__name__}, not {value!r}")
+    return value
+
+
+def _check(config: Config) -> None:
+    bounds = [
+        ("split.test_fraction", config.split.test_fraction, 0, 1),
+        ("split.valid_fraction", config.split.valid_fraction, 0, 1),
+        ("features.max_rejected", config.features.max_rejected, -1, 1.000001),
+    ]
+    for name, value, low, high in bounds:
+        if not low < value < high:
+            raise ConfigError(f"'{name}' must lie between {max(low, 0)} and {int(high)}, not be {value}")
+    positive = {
+        "recommend.k": config.recommend.k,
+        "recommend.block_users": config.recommend.block_users,
+        "recommend.rows_per_file": config.recommend.rows_per_file,
+        "training.row_length": config.training.row_length,
+        "training.learning_rate": config.training.learning_rate,
+        "source.synthetic.users": config.source.synthetic.users,
+        "source.synthetic.items": config.source.synthetic.items,
+        "source.synthetic.mean_events": config.source.synthetic.mean_events,
+        "features.max_vocabulary": config.features.max_vocabulary,
+        "model.kernel_size": config.model.kernel_size,
+        "evaluation.max_users": config.evaluation.max_users,
+        "training.epochs": config.training.epochs,
+        "training.batch_tokens": config.training.batch_tokens,
+        "training.patience": config.training.patience,
+        "model.width": config.model.width,
+    }
+    for name, value in positive.items():
+        if value is not None and not value > 0:
+            raise ConfigError(f"'{name}' must be greater than 0, not {value}")
+    if config.source.dataset == "tabular" and config.source.interactions is None:
+        raise ConfigError("a tabular source needs [source.interactions] in a configuration file; see README, 'Your own events'")

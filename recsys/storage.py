@@ -1,0 +1,180 @@
+"""Files and folders by path or URI, through one file-system layer (pyarrow.fs), and writes that are whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import fs
+
+from recsys.errors import RetryError
+from recsys.schema import SUCCESS_FILE
+
+
+def join(base: str, *parts: str) -> str:
+    """`base/part/…`, for a path or a URI."""
+    return "/".join([base.rstrip("/") or "/", *parts])
+
+
+def resolve(uri: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a path or URI (s3://, gs://, abfs://, file://) and the path on it.
+
+    Raises:
+        RetryError: the scheme is unknown or its store cannot be reached.
+    """
+    if "://" not in uri:
+        return fs.LocalFileSystem(), os.path.abspath(uri)
+    try:
+        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(uri)
+    except (pa.ArrowException, OSError) as error:
+        raise RetryError(f"storage {uri} cannot be used: {error}") from None
+    return found
+
+
+def is_local(uri: str) -> bool:
+    """Whether the path lies on this machine's file system."""
+    return isinstance(resolve(uri)[0], fs.LocalFileSystem)
+
+
+def exists(uri: str) -> bool:
+    """Whether a file or folder is there."""
+    system, path = resolve(uri)
+    return bool(system.get_file_info(path).type != fs.FileType.NotFound)
+
+
+def list_files(uri: str, suffix: str = "") -> list[str]:
+    """Files directly in a folder whose names end in `suffix`, in order of name; hidden ones (`_x`, `.x`) left out."""
+    system, path = resolve(uri)
+    infos = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    names = sorted(i.base_name for i in infos if i.type == fs.FileType.File and i.base_name.endswith(suffix))
+    return [join(uri, name) for name in names if not name.startswith(("_", "."))]
+
+
+def list_folders(uri: str) -> list[str]:
+    """Names of the folders directly in a folder, in order."""
+    system, path = resolve(uri)
+    infos = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return sorted(info.base_name for info in infos if info.type == fs.FileType.Directory)
+
+
+def create_folder(uri: str) -> None:
+    """Makes a folder with its parents.
+
+    Raises:
+        RetryError: the folder cannot be made.
+    """
+    system, path = resolve(uri)
+    try:
+        system.create_dir(path, recursive=True)
+    except OSError as error:
+        raise RetryError(f"folder {uri} cannot be made: {error}; choose another --output or free the space") from None
+
+
+def delete_folder(uri: str) -> None:
+    """Removes a folder and what is in it; the marker of success goes first, so that a half-removed folder never looks whole."""
+    system, path = resolve(uri)
+    marker = join(path, SUCCESS_FILE)
+    if system.get_file_info(marker).type == fs.FileType.File:
+        system.delete_file(marker)
+    if system.get_file_info(path).type == fs.FileType.Directory:
+        system.delete_dir(path)
+
+
+@contextlib.contextmanager
+def atomic_output(uri: str) -> Iterator[Any]:
+    """A binary stream whose content appears at `uri` whole when the block ends, or not at all.
+
+    Locally it is written beside its place, flushed to the disk and renamed; an object store shows an object only when closed.
+    """
+    system, path = resolve(uri)
+    create_folder(uri.rsplit("/", 1)[0] if "/" in uri else ".")
+    if not isinstance(system, fs.LocalFileSystem):
+        with system.open_output_stream(path) as stream:
+            yield stream
+        return
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(os.path.dirname(path))
+    except OSError as error:
+        raise RetryError(f"{uri} cannot be written: {error}; nothing was lost, run the same command again") from None
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def write_json(uri: str, value: Mapping[str, Any]) -> None:
+    """Writes JSON in one step, readable for people, keys in the order given."""
+    with atomic_output(uri) as stream:
+        stream.write((json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def read_json(uri: str) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+        RetryError: the file is not there or is no JSON.
+    """
+    system, path = resolve(uri)
+    try:
+        with system.open_input_stream(path) as stream:
+            value: dict[str, Any] = json.loads(stream.read())
+    except (OSError, ValueError) as error:
+        raise RetryError(f"{uri} cannot be read: {error}") from None
+    return value
+
+
+def mark_success(folder: str) -> None:
+    """Writes the marker that makes a finished folder whole; always the last write into it."""
+    with atomic_output(join(folder, SUCCESS_FILE)):
+        pass
+
+
+def is_whole(folder: str) -> bool:
+    """Whether the folder carries its marker of success."""
+    return exists(join(folder, SUCCESS_FILE))
+
+
+def upload_folder(local: Path, uri: str) -> None:
+    """Copies a local folder to a path or URI, file by file."""
+    system, path = resolve(uri)
+    fs.copy_files(str(local), path, fs.LocalFileSystem(), system)
+
+
+@contextlib.contextmanager
+def lock(folder: str) -> Iterator[None]:
+    """Holds a folder for this process: a second run on the same folder is refused. Ends with the process, even at kill -9.
+
+    Object stores have no locks; there every run has a folder of its own by its run id.
+
+    Raises:
+        RetryError: another process holds the folder.
+    """
+    if not is_local(folder):
+        yield
+        return
+    create_folder(folder)
+    with open(os.path.join(resolve(folder)[1], ".lock"), "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RetryError(f"another process is working on {folder}; wait for it or choose another --run-id") from None
+        yield
+
+
+def _sync_folder(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
