@@ -227,7 +227,7 @@ def load(file: str | None, environment: Mapping[str, str], options: Iterable[tup
     for name, value in options:
         if value is not None:
             _put(tree, name.split("."), value, f"--set {name}")
-    config = from_dict(Config, tree)
+    config: Config = from_dict(Config, tree)
     _check(config)
     return config
 
@@ -293,16 +293,19 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise ConfigError(f"'{where}' is a section, not the value {value!r}")
         return from_dict(hint, value, where + ".")
+    return _collection(value, hint, where) if origin is not None else _scalar(value, hint, where)
+
+
+def _collection(value: Any, hint: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
         parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         if not isinstance(parts, list | tuple):
             raise ConfigError(f"'{where}' must be a list, not {value!r}")
         return tuple(_convert(part, arguments[0], where) for part in parts)
-    if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"'{where}' must be a table of keys, not {value!r}")
-        return {str(key): _convert(part, arguments[1], f"{where}.{key}") for key, part in value.items()}
-    return _scalar(value, hint, where)
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"'{where}' must be a table of keys, not {value!r}")
+    return {str(key): _convert(part, arguments[1], f"{where}.{key}") for key, part in value.items()}
 
 
 def _scalar(value: Any, hint: type, where: str) -> Any:
@@ -330,7 +333,7 @@ def _check(config: Config) -> None:
     for name, value, low, high in bounds:
         if not low < value < high:
             raise ConfigError(f"'{name}' must lie between {max(low, 0)} and {int(high)}, not be {value}")
-    positive = {
+    positive: dict[str, float | None] = {
         "recommend.k": config.recommend.k,
         "recommend.block_users": config.recommend.block_users,
         "recommend.rows_per_file": config.recommend.rows_per_file,
@@ -347,8 +350,8 @@ def _check(config: Config) -> None:
         "training.patience": config.training.patience,
         "model.width": config.model.width,
     }
-    for name, value in positive.items():
-        if value is not None and not value > 0:
-            raise ConfigError(f"'{name}' must be greater than 0, not {value}")
+    for name, size in positive.items():
+        if size is not None and not size > 0:
+            raise ConfigError(f"'{name}' must be greater than 0, not {size}")
     if config.source.dataset == "tabular" and config.source.interactions is None:
         raise ConfigError("a tabular source needs [source.interactions] in a configuration file; see README, 'Your own events'")
