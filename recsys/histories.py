@@ -74,7 +74,8 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """`concatenate([arange(s, s + n) for s, n in zip(starts, lengths)])`, without the loop: int64 [sum(lengths)]."""
     ends = np.cumsum(lengths, dtype=np.int64)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total, dtype=np.int64) + np.repeat(np.asarray(starts, np.int64) - (ends - lengths), lengths)
+    events: np.ndarray = np.arange(total, dtype=np.int64) + np.repeat(np.asarray(starts, np.int64) - (ends - lengths), lengths)
+    return events
 
 
 def read(features: str) -> Histories:
@@ -96,14 +97,9 @@ def stream(features: str, batch_users: int) -> Iterator[Histories]:
 def concatenate(parts: list[Histories]) -> Histories:
     """Several blocks of users as one."""
     lengths = np.concatenate([part.lengths for part in parts])
-    return Histories(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("user_index",)),
-        np.concatenate(([0], np.cumsum(lengths))),
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("items", "ratings", "timestamps", "train_length", "valid_length")
-        ),
-    )
+    names = [field.name for field in dataclasses.fields(Histories) if field.name != "offsets"]
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Histories(offsets=np.concatenate(([0], np.cumsum(lengths))), **columns)
 
 
 def read_table(features: str, folder: str, columns: list[str] | None = None) -> pa.Table:
