@@ -81,7 +81,7 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def read(features: str) -> Histories:
     """All histories of features/, in order of user_index; 16 bytes an event."""
     parts = list(stream(features, batch_users=65_536))
-    return concatenate(parts) if parts else _empty()
+    return concatenate(parts) if parts else EMPTY
 
 
 def stream(features: str, batch_users: int) -> Iterator[Histories]:
@@ -112,6 +112,13 @@ def read_table(features: str, folder: str, columns: list[str] | None = None) -> 
     return pa.concat_tables(parts)
 
 
+def read_schema(features: str, folder: str) -> pa.Schema:
+    """Arrow schema of users/ or items/ of features/."""
+    system, path = storage.resolve(storage.list_files(storage.join(features, folder), ".parquet")[0])
+    with system.open_input_file(path) as file:
+        return pq.read_schema(file)
+
+
 def read_info(features: str) -> dict[str, Any]:
     """features.json."""
     return storage.read_json(storage.join(features, schema.FEATURES_FILE))
@@ -131,6 +138,6 @@ def _from_arrow(batch: pa.RecordBatch) -> Histories:
     )
 
 
-def _empty() -> Histories:
-    none = np.zeros(0, np.int32)
-    return Histories(none, np.zeros(1, np.int64), none, none.astype(np.float32), none.astype(np.int64), none, none)
+_NONE = np.zeros(0, np.int32)
+EMPTY = Histories(_NONE, np.zeros(1, np.int64), _NONE, _NONE.astype(np.float32), _NONE.astype(np.int64), _NONE, _NONE)
+"""No user at all."""

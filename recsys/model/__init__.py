@@ -1,0 +1,1 @@
+"""The causal CNN: layers, network and loss. Nothing here knows about files."""

@@ -1,0 +1,155 @@
+"""Layers of the network: features as bags of codes, gated causal convolution over packed histories, feed-forward block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+PACKAGE = "recsys"
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class FeatureBag(keras.layers.Layer):
+    """Embeds categorical and multi-valued features as the sum of their codes' vectors, and numeric ones linearly.
+
+    All features of one kind of entity share one table: each feature's codes are shifted by an offset of its own, and code 0
+    means "nothing".
+
+    Args:
+        codes: number of codes over all features, 0 included.
+        width: size of the vectors.
+
+    Input shape:
+        codes int32 [..., slots] and numbers float32 [..., features].
+
+    Output shape:
+        [..., width]
+    """
+
+    def __init__(self, codes: int, width: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.codes, self.width = codes, width
+
+    def build(self, codes_shape: Any, numbers_shape: Any) -> None:
+        """Creates the table and the projection of the numeric features."""
+        small = keras.initializers.RandomNormal(stddev=0.02, seed=keras.random.SeedGenerator(self.codes))
+        self.table = self.add_weight(shape=(self.codes, self.width), initializer=small, name="table")
+        self.numeric = self.add_weight(shape=(numbers_shape[-1], self.width), initializer="zeros", name="numeric")
+
+    def call(self, codes: Any, numbers: Any) -> Any:
+        """Sums the vectors of the codes that are there."""
+        there = ops.cast(ops.expand_dims(codes > 0, -1), self.compute_dtype)
+        vectors = ops.take(ops.cast(self.table, self.compute_dtype), codes, axis=0)
+        return ops.sum(vectors * there, axis=-2) + ops.matmul(ops.cast(numbers, self.compute_dtype), self.numeric)
+
+    def compute_output_shape(self, codes_shape: Any, numbers_shape: Any) -> Any:
+        """[..., width]"""
+        return (*codes_shape[:-1], self.width)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {**super().get_config(), "codes": self.codes, "width": self.width}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class GatedCausalConv(keras.layers.Layer):
+    """Pre-norm residual block: a dilated causal convolution whose values pass a sigmoid gate (Dauphin et al., 2017).
+
+    Rows hold several histories one after another. A tap reaches `lag` positions back; where that would leave the history
+    (`position < lag`) it reads zero, so no history sees another one, and no position sees a later one.
+
+    Args:
+        width: channels in and out.
+        kernel_size: taps, at lags 0, dilation, 2 dilation, …
+        dilation: distance between taps.
+        dropout: share of the block's output that is dropped in training.
+
+    Input shape:
+        x [rows, length, width], position int32 [rows, length]: place in the history, from 0.
+
+    Output shape:
+        [rows, length, width]
+    """
+
+    def __init__(self, width: int, kernel_size: int, dilation: int, dropout: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.width, self.kernel_size, self.dilation, self.dropout_rate = width, kernel_size, dilation, dropout
+        self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy)
+        self.mix = keras.layers.Dense(2 * width, dtype=self.dtype_policy)
+        self.project = keras.layers.Dense(width, dtype=self.dtype_policy)
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def build(self, x_shape: Any, position_shape: Any) -> None:
+        """Builds the parts for `width` channels."""
+        self.norm.build(x_shape)
+        self.mix.build((*x_shape[:-1], self.kernel_size * self.width))
+        self.project.build(x_shape)
+
+    def call(self, x: Any, position: Any, training: bool = False) -> Any:
+        """x + dropout(project(value * sigmoid(gate)))"""
+        h = self.norm(x)
+        taps = [h]
+        for tap in range(1, self.kernel_size):
+            lag = tap * self.dilation
+            inside = ops.cast(ops.expand_dims(position >= lag, -1), h.dtype)
+            taps.append(shift(h, lag) * inside)
+        value, gate = ops.split(self.mix(ops.concatenate(taps, axis=-1)), 2, axis=-1)
+        return x + self.dropout(self.project(value * ops.sigmoid(gate)), training=training)
+
+    def compute_output_shape(self, x_shape: Any, position_shape: Any) -> Any:
+        """As the input."""
+        return x_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        own = {"width": self.width, "kernel_size": self.kernel_size, "dilation": self.dilation, "dropout": self.dropout_rate}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class FeedForward(keras.layers.Layer):
+    """Pre-norm residual feed-forward block with one hidden layer (GELU).
+
+    Args:
+        width: channels in and out.
+        hidden: channels between.
+        dropout: share of the block's output that is dropped in training.
+
+    Input and output shape:
+        [..., width]
+    """
+
+    def __init__(self, width: int, hidden: int, dropout: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.width, self.hidden, self.dropout_rate = width, hidden, dropout
+        self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy)
+        self.widen = keras.layers.Dense(hidden, activation="gelu", dtype=self.dtype_policy)
+        self.narrow = keras.layers.Dense(width, dtype=self.dtype_policy)
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+
+    def build(self, shape: Any) -> None:
+        """Builds the parts for `width` channels."""
+        self.norm.build(shape)
+        self.widen.build(shape)
+        self.narrow.build((*shape[:-1], self.hidden))
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """x + dropout(narrow(gelu(widen(norm(x)))))"""
+        return x + self.dropout(self.narrow(self.widen(self.norm(x))), training=training)
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        """As the input."""
+        return shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {**super().get_config(), "width": self.width, "hidden": self.hidden, "dropout": self.dropout_rate}
+
+
+def shift(x: Any, lag: int) -> Any:
+    """x [rows, length, width] moved `lag` positions later; the first `lag` positions are zero."""
+    if lag >= x.shape[1]:
+        return ops.zeros_like(x)
+    return ops.pad(x, [[0, 0], [lag, 0], [0, 0]])[:, : x.shape[1]]

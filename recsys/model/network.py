@@ -1,0 +1,201 @@
+"""The network: a causal CNN over packed histories, features joined in, output tied to the items' input vectors."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from recsys.config import Model as ModelConfig
+from recsys.model.layers import PACKAGE, FeatureBag, FeedForward, GatedCausalConv
+
+GAP_BUCKETS = 32
+"""Codes of time gaps: 0 for "no event before", else 1 + floor(log2(1 + seconds)), at most 31."""
+
+Batch = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """Sizes of a network; with the weights, all that is needed to build it again.
+
+    Attributes:
+        items: items in the catalogue; indices 1..items.
+        item_codes, item_slots, item_numbers: sizes of the items' feature arrays (recsys.training.encoding).
+        user_codes, user_slots, user_numbers: the same for users.
+        dilations: one convolution block for each.
+    """
+
+    items: int
+    item_codes: int
+    item_slots: int
+    item_numbers: int
+    user_codes: int
+    user_slots: int
+    user_numbers: int
+    width: int
+    kernel_size: int
+    dilations: tuple[int, ...]
+    feed_forward: int
+    dropout: float
+    use_ratings: bool
+    use_time_gaps: bool
+    use_user_features: bool
+    use_item_features: bool
+    seed: int
+
+    @property
+    def receptive_field(self) -> int:
+        """Positions that one output sees, itself included."""
+        return 1 + (self.kernel_size - 1) * sum(self.dilations)
+
+
+def resolve(config: ModelConfig, train_events: int, sizes: dict[str, int], seed: int) -> Spec:
+    """Sizes that follow from the data where the configuration leaves them out.
+
+    The stated rule: width 64 below 200,000 training events, 128 below 5 million, 256 beyond; dropout .3 below 200,000, .2
+    below 5 million, .1 beyond; dilations 1, 2, 4, 8, 1, 2.
+    """
+    tier = int(np.searchsorted([200_000, 5_000_000], train_events, side="right"))
+    return Spec(
+        **sizes,
+        width=config.width or (64, 128, 256)[tier],
+        kernel_size=config.kernel_size,
+        dilations=config.dilations or (1, 2, 4, 8, 1, 2),
+        feed_forward=config.feed_forward,
+        dropout=(0.3, 0.2, 0.1)[tier] if config.dropout is None else config.dropout,
+        use_ratings=config.use_ratings,
+        use_time_gaps=config.use_time_gaps,
+        use_user_features=config.use_user_features,
+        use_item_features=config.use_item_features,
+        seed=seed,
+    )
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class CausalCNN(keras.Model):
+    """Scores the next item at every position of packed histories.
+
+    A position holds the event before the one to be predicted: its item (0 at the start of a history), its rating, the time
+    since the event before it, and its place in the history. Nothing of the event to be predicted goes in.
+
+    Args:
+        spec: sizes, a Spec or the dict of one.
+        item_codes: int32 [items + 1, item_slots], features of the items as codes; row 0 is padding.
+        item_numbers: float32 [items + 1, item_numbers].
+        item_known: float32 [items + 1], 1 where the item has training events; others are scored by their features alone.
+
+    Inputs (a dict; B rows of T positions):
+        item int32 [B, T], rating float32 [B, T], gap int32 [B, T], position int32 [B, T],
+        user_codes int32 [B, T, user_slots], user_numbers float32 [B, T, user_numbers].
+
+    Returns:
+        Logits float32 [B, T, items + 1]; column 0 belongs to padding and means nothing.
+    """
+
+    def __init__(
+        self,
+        spec: Spec | dict[str, Any],
+        item_codes: Any = None,
+        item_numbers: Any = None,
+        item_known: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if isinstance(spec, dict):
+            spec = Spec(**{**spec, "dilations": tuple(spec["dilations"])})
+        self.spec = spec
+        seeds = np.random.SeedSequence(spec.seed).generate_state(8)
+        policy, width = self.dtype_policy, spec.width
+        shapes = {"codes": (spec.items + 1, spec.item_slots), "numbers": (spec.items + 1, spec.item_numbers)}
+        self.item_codes = self._constant(item_codes, shapes["codes"], "int32", "item_codes")
+        self.item_numbers = self._constant(item_numbers, shapes["numbers"], "float32", "item_numbers")
+        self.item_known = self._constant(item_known, (spec.items + 1,), "float32", "item_known")
+        normal = keras.initializers.RandomNormal(stddev=0.02, seed=int(seeds[0]))
+        self.item_vectors = self.add_weight(shape=(spec.items + 1, width), initializer=normal, name="item_vectors")
+        self.item_bias = self.add_weight(shape=(spec.items + 1,), initializer="zeros", name="item_bias")
+        self.item_features = FeatureBag(spec.item_codes, width, dtype=policy)
+        self.user_features = FeatureBag(spec.user_codes, width, dtype=policy)
+        self.gap_vectors = keras.layers.Embedding(
+            GAP_BUCKETS,
+            width,
+            embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02, seed=int(seeds[1])),
+            dtype=policy,
+        )
+        self.rating = keras.layers.Dense(width, use_bias=False, kernel_initializer="zeros", dtype=policy)
+        self.input_dropout = keras.layers.Dropout(min(1.5 * spec.dropout, 0.5), seed=int(seeds[2]), dtype=policy)
+        self.blocks: list[Any] = []
+        for dilation in spec.dilations:
+            self.blocks.append(GatedCausalConv(width, spec.kernel_size, dilation, spec.dropout, dtype=policy))
+            if spec.feed_forward:
+                self.blocks.append(FeedForward(width, spec.feed_forward * width, spec.dropout, dtype=policy))
+        self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy)
+
+    def build(self, input_shape: Any = None) -> None:
+        """Creates every weight, so that a saved network can be loaded before it is called."""
+        spec, width = self.spec, self.spec.width
+        x = (None, None, width)
+        self.item_features.build((None, spec.item_slots), (None, spec.item_numbers))
+        self.user_features.build((None, None, spec.user_slots), (None, None, spec.user_numbers))
+        self.gap_vectors.build((None, None))
+        self.rating.build((None, None, 1))
+        for block in self.blocks:
+            block.build(*((x, (None, None)) if isinstance(block, GatedCausalConv) else (x,)))
+        self.norm.build(x)
+        self.built = True
+
+    def item_table(self) -> Any:
+        """Vectors of all items, compute dtype [items + 1, width]: an own one where the item was trained, plus its features."""
+        table = self.item_vectors * ops.expand_dims(self.item_known, -1)
+        if self.spec.use_item_features:
+            table = table + ops.cast(self.item_features(self.item_codes, self.item_numbers), "float32")
+        return ops.cast(table, self.compute_dtype)
+
+    def encode(self, batch: Batch, table: Any, training: bool = False) -> Any:
+        """State after each position, compute dtype [B, T, width]; `table` is item_table()."""
+        spec = self.spec
+        started = ops.cast(ops.expand_dims(batch["item"] > 0, -1), self.compute_dtype)
+        x = ops.take(table, batch["item"], axis=0) * started
+        if spec.use_ratings:
+            x = x + self.rating(ops.expand_dims(batch["rating"], -1)) * started
+        if spec.use_time_gaps:
+            x = x + self.gap_vectors(batch["gap"])
+        if spec.use_user_features:
+            x = x + self.user_features(batch["user_codes"], batch["user_numbers"])
+        x = self.input_dropout(x, training=training)
+        for block in self.blocks:
+            x = (
+                block(x, batch["position"], training=training)
+                if isinstance(block, GatedCausalConv)
+                else block(x, training=training)
+            )
+        return self.norm(x)
+
+    def logits(self, state: Any, table: Any, known_only: bool = False) -> Any:
+        """Scores of all items, float32 [..., items + 1], for states [..., width].
+
+        With `known_only`, items without training events (and padding) get no probability: training never pushes down an item
+        for the mere reason that it is new.
+        """
+        bias = self.item_bias * self.item_known
+        if known_only:
+            bias = bias - 1e9 * (1.0 - self.item_known)
+        return ops.cast(ops.matmul(state, ops.transpose(table)), "float32") + bias
+
+    def call(self, batch: Batch, training: bool = False) -> Any:
+        """Logits at every position."""
+        table = self.item_table()
+        return self.logits(self.encode(batch, table, training), table)
+
+    def get_config(self) -> dict[str, Any]:
+        """Sizes; the feature arrays are weights and come back with them."""
+        return {**super().get_config(), "spec": dataclasses.asdict(self.spec)}
+
+    def _constant(self, value: Any, shape: tuple[int, ...], dtype: str, name: str) -> Any:
+        weight = self.add_weight(shape=shape, dtype=dtype, initializer="zeros", trainable=False, name=name)
+        if value is not None:
+            weight.assign(value)
+        return weight

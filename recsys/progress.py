@@ -1,0 +1,45 @@
+"""What a person sees while a command works: lines everywhere, and on a terminal one line that changes in place."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+
+class Progress:
+    """Writes lines to a stream; `progress("text")` is a line of its own.
+
+    Args:
+        stream: where to; standard error when left out, so that standard output stays free for results.
+        quiet: writes nothing.
+    """
+
+    def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:
+        self._stream = stream or sys.stderr
+        self._quiet = quiet
+        self._shown, self._last = 0, 0.0
+
+    def __call__(self, text: str) -> None:
+        """Writes one line."""
+        if not self._quiet:
+            self._clear()
+            self._stream.write(text + "\n")
+            self._stream.flush()
+
+    def update(self, text: str, done: float | None = None) -> None:
+        """Replaces the changing line, on a terminal alone and at most ten times a second; `done` from 0 to 1 draws a bar."""
+        now = time.monotonic()
+        if self._quiet or not self._stream.isatty() or now - self._last < 0.1:
+            return
+        self._last = now
+        bar = "" if done is None else "[" + ("#" * int(24 * done)).ljust(24, ".") + "] "
+        line = (bar + text)[:110]
+        self._stream.write("\r" + line.ljust(self._shown))
+        self._stream.flush()
+        self._shown = len(line)
+
+    def _clear(self) -> None:
+        if self._shown:
+            self._stream.write("\r" + " " * self._shown + "\r")
+            self._shown = 0

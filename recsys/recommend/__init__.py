@@ -1,0 +1,1 @@
+"""Top-K scoring and the Parquet writer."""

@@ -1,0 +1,80 @@
+"""Streams recommendations to Parquet as the contract says: sorted by user and rank, in row groups, one whole file at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys import storage
+
+ROWS_PER_GROUP = 100_000
+
+
+class Writer:
+    """Writes part-00000.parquet, part-00001.parquet, … into a folder; a file appears when it is whole.
+
+    Args:
+        folder: where to.
+        table_schema: recsys.schema.recommendations(…) with the metadata.
+        rows_per_file: a new file begins when this many rows are reached.
+    """
+
+    def __init__(self, folder: str, table_schema: pa.Schema, rows_per_file: int) -> None:
+        self._folder, self._schema, self._rows_per_file = folder, table_schema, rows_per_file
+        self._stack = contextlib.ExitStack()
+        self._file: pq.ParquetWriter | None = None
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_rows = self._file_rows = 0
+        self.files = self.rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Takes rows of whole users, in order; they are written when a row group is full."""
+        self._pending.append(batch)
+        self._pending_rows += batch.num_rows
+        if self._pending_rows >= ROWS_PER_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._pending_rows:
+            return
+        if self._file is None:
+            path = storage.join(self._folder, f"part-{self.files:05d}.parquet")
+            stream = self._stack.enter_context(storage.atomic_output(path))
+            self._file = self._stack.enter_context(pq.ParquetWriter(stream, self._schema, compression="zstd"))
+            self.files += 1
+        self._file.write_table(pa.Table.from_batches(self._pending, self._schema), row_group_size=self._pending_rows)
+        self.rows += self._pending_rows
+        self._file_rows += self._pending_rows
+        self._pending, self._pending_rows = [], 0
+        if self._file_rows >= self._rows_per_file:
+            self._finish_file()
+
+    def _finish_file(self) -> None:
+        self._stack.close()
+        self._stack, self._file, self._file_rows = contextlib.ExitStack(), None, 0
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
+            self._flush()
+            if self._file is None and self.files == 0:
+                path = storage.join(self._folder, "part-00000.parquet")
+                with storage.atomic_output(path) as stream, pq.ParquetWriter(stream, self._schema):
+                    self.files += 1
+            self._stack.close()
+        else:
+            self._stack.__exit__(*error)
+
+
+def read(folder: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Recommendations as they were written, in bounded memory."""
+    for path in storage.list_files(folder, ".parquet"):
+        system, inner = storage.resolve(path)
+        with system.open_input_file(inner) as file:
+            yield from pq.ParquetFile(file).iter_batches(columns=columns)

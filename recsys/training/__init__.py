@@ -1,0 +1,1 @@
+"""Input pipeline, hardware choice, optimisation and checkpoints."""

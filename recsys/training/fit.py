@@ -1,0 +1,179 @@
+"""The training loop: one step, one epoch, early stopping, checkpoints. Two calls from the stage to the step."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from recsys.errors import RetryError
+from recsys.model.loss import next_item_loss
+from recsys.model.network import CausalCNN
+from recsys.progress import Progress
+from recsys.training import checkpoint
+from recsys.training.checkpoint import Standing
+
+CHECKPOINT_SECONDS = 120.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How long and how fast one phase learns.
+
+    Attributes:
+        phase: "fit" or "refit".
+        epochs, steps: epochs, and steps in each of them.
+        learning_rate: the highest one, reached at the end of the first epoch; a half cosine then takes it to zero.
+        label_smoothing, weight_decay: see config.Training.
+        patience: epochs without a better validation score before the phase ends early.
+        xla: whether the step is compiled by XLA.
+    """
+
+    phase: str
+    epochs: int
+    steps: int
+    learning_rate: float
+    label_smoothing: float
+    weight_decay: float
+    patience: int
+    xla: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """What the loop talks to.
+
+    Attributes:
+        epoch_data: the batches of an epoch, from a step on: a tf.data.Dataset.
+        validate: validation metrics of the network as it is, by name; None where the split holds nothing out.
+        checkpoints: folder of the checkpoint.
+        stopped: whether the process has been asked to end.
+    """
+
+    epoch_data: Callable[[int, int], Any]
+    validate: Callable[[], dict[str, float]] | None
+    checkpoints: str
+    stopped: Callable[[], bool]
+    progress: Progress
+
+
+def fit(model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, Any]]) -> Standing:
+    """Trains the network in place; it ends with the weights of the best epoch (of the last one without validation).
+
+    Goes on from the checkpoint where there is one of this phase. `history` holds the rows of the phases before.
+
+    Raises:
+        RetryError: the process was asked to end; the checkpoint is saved.
+    """
+    optimizer = make_optimizer(plan)
+    optimizer.build(model.trainable_variables)
+    variables = [*model.variables, *optimizer.variables]
+    standing, best = Standing(phase=plan.phase, rows=list(history)), list[np.ndarray]()
+    loaded = checkpoint.load(session.checkpoints, variables)
+    if loaded is not None:
+        standing, best = loaded
+        session.progress(f"  going on from the checkpoint: epoch {standing.epoch + 1}, step {standing.step + 1}")
+    step = make_step(model, optimizer, plan)
+    while standing.epoch < plan.epochs and not _exhausted(standing, plan, session):
+        save = partial(checkpoint.save, session.checkpoints, standing, variables, best)
+        row = _run_epoch(step, plan, session, standing, save)
+        score = row.get("ndcg@10")
+        if score is None or score > standing.best_score:
+            standing.best_epoch, standing.best_score = standing.epoch, score if score is not None else -1.0
+            best = [np.asarray(variable.numpy()) for variable in model.trainable_variables]
+        standing.rows.append(row)
+        standing.epoch, standing.step, standing.loss_sum = standing.epoch + 1, 0, 0.0
+        checkpoint.save(session.checkpoints, standing, variables, best)
+    for variable, value in zip(model.trainable_variables, best, strict=True):
+        variable.assign(value)
+    return standing
+
+
+def make_optimizer(plan: Plan) -> Any:
+    """Adam (AdamW with weight decay) on a warm-up and cosine schedule, gradients clipped to a global norm of 1."""
+    import keras
+
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        decay_steps=max(1, plan.steps * (plan.epochs - 1)),
+        warmup_target=plan.learning_rate,
+        warmup_steps=plan.steps,
+    )
+    shared = {"beta_2": 0.98, "global_clipnorm": 1.0}
+    if plan.weight_decay:
+        return keras.optimizers.AdamW(schedule, weight_decay=plan.weight_decay, **shared)
+    return keras.optimizers.Adam(schedule, **shared)
+
+
+def make_step(model: CausalCNN, optimizer: Any, plan: Plan) -> Callable[[Any], Any]:
+    """One step of gradient descent as a compiled function: batch → loss. Under mixed_float16 the loss is scaled."""
+    import keras
+    import tensorflow as tf
+
+    if model.dtype_policy.name == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer.build(model.trainable_variables)
+
+    @tf.function(jit_compile=plan.xla)  # type: ignore[untyped-decorator]
+    def step(batch: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss = next_item_loss(model, batch, plan.label_smoothing)
+            scaled = optimizer.scale_loss(loss)
+        used = [
+            (g, v) for g, v in zip(tape.gradient(scaled, model.trainable_variables), model.trainable_variables, strict=True)
+        ]
+        optimizer.apply_gradients([(g if g is not None else tf.zeros_like(v), v) for g, v in used])
+        return loss
+
+    return step  # type: ignore[no-any-return]
+
+
+def _run_epoch(
+    step: Callable[[Any], Any], plan: Plan, session: Session, standing: Standing, save: Callable[[], None]
+) -> dict[str, Any]:
+    """The steps of one epoch that are still to be taken, then validation: the epoch's row of history.csv."""
+    started, saved, positions = time.monotonic(), time.monotonic(), 0
+    for batch in session.epoch_data(standing.epoch, standing.step):
+        loss = float(step(batch))
+        if not math.isfinite(loss):
+            raise ArithmeticError(f"the loss is {loss} at epoch {standing.epoch + 1}, step {standing.step + 1}")
+        standing.loss_sum += loss
+        standing.step += 1
+        positions += int(np.prod(batch["item"].shape))
+        mean = standing.loss_sum / standing.step
+        session.progress.update(
+            f"{plan.phase} epoch {standing.epoch + 1}/{plan.epochs}  step {standing.step}/{plan.steps}  loss {mean:.4f}",
+            min(1.0, standing.step / plan.steps),
+        )
+        if session.stopped():
+            save()
+            raise RetryError(f"asked to end: checkpoint saved at epoch {standing.epoch + 1}, step {standing.step}; run again")
+        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+            save()
+            saved = time.monotonic()
+    seconds = time.monotonic() - started
+    metrics = session.validate() if session.validate is not None else {}
+    row = {
+        "phase": plan.phase,
+        "epoch": standing.epoch + 1,
+        "loss": round(standing.loss_sum / max(1, standing.step), 6),
+        "seconds": round(seconds, 2),
+        "positions_per_second": round(positions / max(seconds, 1e-9)),
+        **{name: round(value, 6) for name, value in metrics.items()},
+    }
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    session.progress(
+        f"  {plan.phase} epoch {row['epoch']}/{plan.epochs}  loss {row['loss']:.4f}  {shown}  "
+        f"{seconds:.1f} s  {row['positions_per_second']:,} positions/s"
+    )
+    return row
+
+
+def _exhausted(standing: Standing, plan: Plan, session: Session) -> bool:
+    """Whether patience has run out."""
+    return session.validate is not None and standing.epoch - 1 - standing.best_epoch >= plan.patience and standing.epoch > 0

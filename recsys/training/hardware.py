@@ -1,0 +1,101 @@
+"""What the machine has, and what follows from it: device, precision, XLA."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from recsys.config import Training
+from recsys.errors import MissingComponentError
+
+
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+    """The choice for one run, as it goes into run.json.
+
+    Attributes:
+        device: "cpu" or "gpu".
+        precision: name of the Keras dtype policy.
+        xla: whether steps are compiled by XLA.
+        names: devices found, for people.
+        reason: why this precision.
+    """
+
+    device: str
+    precision: str
+    xla: bool
+    names: tuple[str, ...]
+    reason: str
+
+
+def choose(training: Training) -> Hardware:
+    """Looks at the devices and settles what `auto` means here. Call it before anything else uses TensorFlow.
+
+    Precision: mixed_bfloat16 where matrix units are native to it (GPUs from compute capability 8.0, CPUs with AMX);
+    mixed_float16 with loss scaling on GPUs of capability 7.x; float32 else. A CPU with AVX-512 BF16 instructions alone was
+    measured slower in bfloat16 than in float32 (docs/model.md), so it counts as `else`.
+
+    Raises:
+        MissingComponentError: a GPU was demanded and there is none.
+    """
+    tf = import_tensorflow()
+    gpus = [] if training.device == "cpu" else tf.config.list_physical_devices("GPU")
+    if training.device == "gpu" and not gpus:
+        raise MissingComponentError(
+            "--device gpu: TensorFlow finds no GPU; install the extra 'gpu', start the container with a GPU "
+            "(docker run --gpus all, or a nvidia.com/gpu limit), or use --device auto to fall back to the CPU"
+        )
+    if training.device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    names, precision, reason = _gpu_precision(tf, gpus) if gpus else _cpu_precision()
+    if training.precision != "auto":
+        precision, reason = training.precision, "asked for"
+    return Hardware(
+        device="gpu" if gpus else "cpu",
+        precision=precision,
+        xla=training.xla != "off",
+        names=names,
+        reason=reason,
+    )
+
+
+def import_tensorflow() -> Any:
+    """TensorFlow, quiet, with the Keras backend set to it, deterministic.
+
+    Raises:
+        MissingComponentError: TensorFlow is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise MissingComponentError(
+            f"TensorFlow cannot be imported ({error}); install recsys with an extra: pip install '.[cpu]' or '.[gpu]'"
+        ) from None
+    tf.config.experimental.enable_op_determinism()
+    return tf
+
+
+def _gpu_precision(tf: Any, gpus: list[Any]) -> tuple[tuple[str, ...], str, str]:
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    names = tuple(str(detail.get("device_name", "GPU")) for detail in details)
+    capability = min(tuple(detail.get("compute_capability", (0, 0))) for detail in details)
+    if capability >= (8, 0):
+        return names, "mixed_bfloat16", f"compute capability {capability[0]}.{capability[1]}: bfloat16 is native"
+    if capability >= (7, 0):
+        return names, "mixed_float16", f"compute capability {capability[0]}.{capability[1]}: float16 with loss scaling"
+    return names, "float32", f"compute capability {capability[0]}.{capability[1]}: no 16-bit matrix units"
+
+
+def _cpu_precision() -> tuple[tuple[str, ...], str, str]:
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    model = next((line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")), "CPU")
+    names = (f"{model}, {len(os.sched_getaffinity(0))} cores",)
+    if " amx_bf16" in info:
+        return names, "mixed_bfloat16", "the CPU has bfloat16 matrix units (AMX)"
+    return names, "float32", "the CPU has no bfloat16 matrix units"

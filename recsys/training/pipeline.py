@@ -1,0 +1,150 @@
+"""From features/ to the network: histories packed into rows of a fixed length, without padding, by record batches.
+
+A history of n events gives n positions: the start of the history predicts the first event, the first event the second, and so
+on. The positions of all users, in an order drawn anew each epoch, form one long stream, which is cut into rows of
+`row_length`. Every position in a batch is a valid one, and every shape is static.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from recsys import histories
+from recsys.histories import Histories, ranges
+from recsys.training.encoding import Bags, gap_codes
+
+CHUNK_USERS = 65_536
+"""Users permuted together in memory; a larger data set is shuffled within chunks of this size."""
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """Turns histories into the network's inputs.
+
+    Attributes:
+        users: features of all users, row = user_index.
+        rating_mean, rating_std: of the training part; ratings go in standardised.
+    """
+
+    users: Bags
+    rating_mean: float
+    rating_std: float
+
+    def inputs(self, block: Histories, lengths: np.ndarray) -> Arrays:
+        """Inputs at every position of the first `lengths[u]` events, one position more than events a user.
+
+        Returns:
+            Flat arrays of sum(lengths + 1) positions, histories one after another: item, rating, gap, position, user (the
+            row of `users`). Position p of a history holds its event p - 1; position 0 holds none.
+        """
+        position = ranges(np.zeros(len(block), np.int64), lengths + 1)
+        event = np.repeat(block.offsets[:-1], lengths + 1) + position - 1
+        started = position > 0
+        safe = np.where(started, event, 0)
+        if len(block.items) == 0:
+            return self._no_events(block, position)
+        gaps = gap_codes(block.timestamps, ranges(np.zeros(len(block), np.int64), block.lengths))
+        ratings = (block.ratings - self.rating_mean) / self.rating_std
+        return {
+            "item": np.where(started, block.items[safe], 0).astype(np.int32),
+            "rating": np.where(started, ratings[safe], 0).astype(np.float32),
+            "gap": np.where(started, gaps[safe], 0).astype(np.int32),
+            "position": position.astype(np.int32),
+            "user": np.repeat(block.user_index, lengths + 1),
+        }
+
+    def with_users(self, arrays: Arrays) -> Arrays:
+        """Replaces `user` by the users' features at every position."""
+        user = arrays["user"]
+        rest = {name: value for name, value in arrays.items() if name != "user"}
+        return {**rest, "user_codes": self.users.codes[user], "user_numbers": self.users.numbers[user]}
+
+    def _no_events(self, block: Histories, position: np.ndarray) -> Arrays:
+        zeros = np.zeros(len(position), np.int32)
+        rating = zeros.astype(np.float32)
+        return {"item": zeros, "rating": rating, "gap": zeros, "position": zeros, "user": block.user_index}
+
+
+def training_batches(
+    features: str, encoder: Encoder, part: Callable[[Histories], np.ndarray], rows: int, row_length: int, seed: int, epoch: int
+) -> Iterator[Arrays]:
+    """Batches of one epoch.
+
+    Args:
+        features: folder of the features.
+        encoder: see Encoder.
+        part: how many events of each user are learned from, int [users]; 0 leaves the user out.
+        rows, row_length: shape of a batch.
+        seed, epoch: fix the order.
+
+    Yields:
+        The network's inputs and `target` int32, all [rows, row_length, …]; `weight` float32 is 1, and 0 only in the padding of
+        the last batch.
+    """
+    size, left = rows * row_length, None
+    for chunk, users in enumerate(histories.stream(features, CHUNK_USERS)):
+        random = np.random.default_rng([seed, epoch, chunk])
+        learned = users.head(part(users))
+        stream = _examples(learned.rows(random.permutation(np.flatnonzero(learned.lengths))), encoder)
+        if left is not None:
+            stream = {name: np.concatenate([left[name], value]) for name, value in stream.items()}
+        whole = len(stream["item"]) // size * size
+        for start in range(0, whole, size):
+            yield _shaped({name: value[start : start + size] for name, value in stream.items()}, encoder, rows, row_length)
+        left = {name: value[whole:] for name, value in stream.items()}
+    if left is not None and len(left["item"]):
+        padding = size - len(left["item"])
+        yield _shaped({name: np.pad(value, (0, padding)) for name, value in left.items()}, encoder, rows, row_length)
+
+
+def _examples(block: Histories, encoder: Encoder) -> Arrays:
+    """All positions of the block that have a target: the last position of each history, after its last event, has none."""
+    inputs = encoder.inputs(block, block.lengths)
+    ends = np.cumsum(block.lengths + 1) - 1
+    kept = np.ones(len(inputs["item"]), bool)
+    kept[ends] = False
+    flat = {name: value[kept] for name, value in inputs.items()}
+    return {**flat, "target": block.items.astype(np.int32), "weight": np.ones(len(block.items), np.float32)}
+
+
+def _shaped(flat: Arrays, encoder: Encoder, rows: int, row_length: int) -> Arrays:
+    arrays = encoder.with_users(flat)
+    return {name: np.ascontiguousarray(value.reshape(rows, row_length, *value.shape[1:])) for name, value in arrays.items()}
+
+
+def dataset(batches: Callable[[], Iterator[Arrays]], rows: int, row_length: int, users: Bags) -> Any:
+    """The batches as a tf.data.Dataset with static shapes, prepared ahead of the step that needs them."""
+    import tensorflow as tf
+
+    shape = (rows, row_length)
+    signature = {
+        **{name: tf.TensorSpec(shape, tf.int32) for name in ("item", "gap", "position", "target")},
+        **{name: tf.TensorSpec(shape, tf.float32) for name in ("rating", "weight")},
+        "user_codes": tf.TensorSpec((*shape, users.codes.shape[1]), tf.int32),
+        "user_numbers": tf.TensorSpec((*shape, users.numbers.shape[1]), tf.float32),
+    }
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
+
+
+def scoring_rows(block: Histories, encoder: Encoder, length: int) -> Arrays:
+    """The last `length` positions of each history, right-aligned, for scoring what comes next.
+
+    Returns:
+        The network's inputs [users, length, …]; positions before a history's start have item 0 and position 0.
+    """
+    inputs = encoder.inputs(block, block.lengths)
+    lengths = np.minimum(block.lengths + 1, length)
+    ends = np.cumsum(block.lengths + 1)
+    source = ranges(ends - lengths, lengths)
+    row, place = np.repeat(np.arange(len(block)), lengths), ranges(length - lengths, lengths)
+    padded = {"user": np.repeat(block.user_index[:, None], length, axis=1)}
+    for name in ("item", "rating", "gap", "position"):
+        padded[name] = np.zeros((len(block), length), inputs[name].dtype)
+        padded[name][row, place] = inputs[name][source]
+    return encoder.with_users(padded)
