@@ -77,6 +77,8 @@ class Source:
     """A zip or folder of a MovieLens data set that is already there."""
     cache_dir: str | None = None
     """Where downloads are kept; $XDG_CACHE_HOME/recsys or ~/.cache/recsys when left out."""
+    mirror: str | None = None
+    """Base URL to download MovieLens from instead of GroupLens' own."""
     id_type: Literal["auto", "string", "integer"] = "auto"
     """Type of the ids of CSV files: `auto` keeps them as text, exactly as they stand. Parquet files keep their own type."""
     timestamp_unit: Literal["s", "ms", "us", "ns", "iso8601"] = "s"
@@ -230,6 +232,25 @@ def load(file: str | None, environment: Mapping[str, str], options: Iterable[tup
     config: Config = from_dict(Config, tree)
     _check(config)
     return config
+
+
+def change(config: Config, options: Iterable[tuple[str, Any]], sections: tuple[str, ...]) -> Config:
+    """The configuration of a run with some settings changed, of the given sections alone.
+
+    Raises:
+        ConfigError: a setting of another section, which an earlier stage has already used, or one that does not exist.
+    """
+    tree = to_dict(config)
+    for name, value in options:
+        section = name.split(".", maxsplit=1)[0]
+        if section not in sections:
+            raise ConfigError(
+                f"--set {name}: this stage reads the sections {', '.join(sections)} alone; begin a new run to change it"
+            )
+        _put(tree, name.split("."), value, f"--set {name}")
+    changed: Config = from_dict(Config, tree)
+    _check(changed)
+    return changed
 
 
 def to_dict(config: Any) -> dict[str, Any]:

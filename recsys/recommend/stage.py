@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from recsys import histories, schema, storage
 from recsys.config import Config
-from recsys.errors import RecsysError, TerminatedError
+from recsys.errors import RecsysError
 from recsys.evaluation.protocol import Scorer
 from recsys.histories import Histories, ranges
 from recsys.progress import Progress
@@ -23,9 +23,7 @@ SCORE_BYTES = 256 * 1024 * 1024
 """Upper bound of the score matrix of one block of users."""
 
 
-def recommend(
-    config: Config, features: str, folder: str, run_id: str, scorer: Scorer, progress: Progress, stopped: Callable[[], bool]
-) -> dict[str, Any]:
+def recommend(config: Config, features: str, folder: str, run_id: str, scorer: Scorer, progress: Progress) -> dict[str, Any]:
     """Writes recommendations/ for all users of features/, in blocks of bounded memory.
 
     Args:
@@ -35,13 +33,9 @@ def recommend(
         run_id: goes into the files' metadata.
         scorer: scores all items for a block of users.
         progress: for people.
-        stopped: whether the process has been asked to end.
 
     Returns:
         Counts: users, rows, files, users without events.
-
-    Raises:
-        TerminatedError: the process was asked to end.
     """
     storage.delete_folder(folder)
     storage.create_folder(folder)
@@ -55,8 +49,6 @@ def recommend(
     table_schema = schema.recommendations(user_id_type, item_ids.type, metadata)
     with Writer(folder, table_schema, config.recommend.rows_per_file) as writer:
         for user_ids, block in aligned(features, block_users):
-            if stopped():
-                raise TerminatedError("asked to end while recommending; run the same command again")
             rows = np.repeat(np.arange(len(block)), block.lengths)
             items, scores = top_k(scorer.score(block), rows, block.items, config.recommend.k)
             writer.write(_rows(table_schema, user_ids, items, scores, item_ids))

@@ -1,0 +1,229 @@
+"""The command line: every command parses, calls one function and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from recsys import __version__, config, errors, job
+from recsys.config import Config
+from recsys.errors import ConfigError, RecsysError
+from recsys.job import Job, Stop
+from recsys.progress import Progress
+
+EXIT_CODES = """\b
+Exit codes:
+   0  done
+   2  usage or configuration
+  65  bad input data
+  69  a component is missing (Java, TensorFlow, a GPU that was demanded)
+  70  a defect of recsys
+  75  try again (storage, a lock, pre-emption with a checkpoint saved)
+  78  the quality gate refused to publish
+ 143  ended by SIGTERM
+"""
+
+Command = Callable[..., Any]
+
+_RUN_OPTIONS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
+    (
+        ("--dataset", "source.dataset"),
+        {"help": "synthetic, tabular, or a MovieLens data set (recsys dataset list). [default: synthetic]"},
+    ),
+    (("--dataset-path", "source.path"), {"help": "Zip or folder of the MovieLens data set, instead of a download."}),
+    (("--split", "split.method"), {"help": "leave-one-out, per-user-ratio, global-time or none. [default: global-time]"}),
+    (("--k", "recommend.k"), {"help": "Recommendations a user. [default: 10]"}),
+    (("--epochs", "training.epochs"), {"help": "Epochs. [default: from the size of the data]"}),
+    (("--seed", "seed"), {"help": "Seed of everything random. [default: 0]"}),
+    (("--device", "training.device"), {"help": "auto, cpu or gpu. gpu fails where there is none; auto falls back to the CPU."}),
+    (("--precision", "training.precision"), {"help": "auto, float32, mixed_bfloat16 or mixed_float16."}),
+    (("--xla", "training.xla"), {"help": "auto, on or off."}),
+    (("--spark-master", "spark.master"), {"help": "Spark master URL. [default: local[*]]"}),
+]
+
+
+def _options(command: Command) -> Command:
+    """Options of the commands that begin a run."""
+    for (flag, field), extra in reversed(_RUN_OPTIONS):
+        command = click.option(flag, field.replace(".", "__"), **extra)(command)
+    command = click.option("--spark-conf", multiple=True, metavar="KEY=VALUE", help="A Spark property; may be repeated.")(
+        command
+    )
+    command = click.option("--config", "file", type=click.Path(), help="TOML file; see README, 'Your own events'.")(command)
+    return _place(command)
+
+
+def _place(command: Command) -> Command:
+    """Options that say which run."""
+    for decorate in (
+        click.option("--quiet", is_flag=True, help="No progress."),
+        click.option("--set", "settings", multiple=True, metavar="SECTION.FIELD=VALUE", help="Any setting; may be repeated."),
+        click.option("--run-id", help="Name of the run; the newest, or a new one, when left out."),
+        click.option("--output", help="Folder or URI of the output. [default: out]"),
+    ):
+        command = decorate(command)
+    return command
+
+
+class Group(click.Group):
+    """Turns every error into one clear message, the exit code of errors.py, and the last words for Kubernetes."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the command line and exits."""
+        try:
+            super().main(*args, **{**kwargs, "standalone_mode": False})
+            sys.exit(errors.EXIT_DONE)
+        except click.exceptions.Exit as error:
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(errors.EXIT_USAGE)
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("recsys: interrupted; what was finished is kept", err=True)
+            sys.exit(130)
+        except BrokenPipeError:
+            sys.exit(errors.EXIT_DONE)
+        except RecsysError as error:
+            job.leave_last_words(error)
+            click.echo(f"recsys: {error}", err=True)
+            sys.exit(error.exit_code)
+        except MemoryError as error:
+            job.leave_last_words(error)
+            click.echo("recsys: out of memory; give the container more, or make training.batch_tokens smaller", err=True)
+            sys.exit(errors.EXIT_RETRY)
+        except Exception as error:
+            job.leave_last_words(error)
+            if os.environ.get("RECSYS_DEBUG"):
+                traceback.print_exc()
+            click.echo(
+                f"recsys: a defect: {type(error).__name__}: {error}; set RECSYS_DEBUG=1 to see where, and report it", err=True
+            )
+            sys.exit(errors.EXIT_DEFECT)
+
+
+@click.group(cls=Group, epilog=EXIT_CODES, context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="recsys")
+def main() -> None:
+    """Events in, the best next items for every user out, as Parquet.
+
+    \b
+    recsys run                                        built-in data, on a CPU, in a minute
+    recsys run --dataset ml-1m --output out           MovieLens 1M: download, train, measure, recommend
+    recsys run --config shop.toml --output out        your own CSV or Parquet events
+    recsys show --output out --user 42                what one user had, and gets
+
+    Settings come from defaults, then the file (--config), then the environment (RECSYS__SECTION__FIELD), then the
+    command line.
+    """
+    if os.environ.get("RECSYS_DEBUG"):
+        logging.basicConfig(level=logging.INFO)
+
+
+@main.command()
+@_options
+def run(file: str | None, output: str | None, run_id: str | None, quiet: bool, **given: Any) -> None:
+    """Does everything: features, train, evaluate, recommend, publish.
+
+    An unfinished run with the same settings is gone on with: finished stages are skipped, training resumes from its checkpoint.
+    """
+    _begin(file, output, run_id, quiet, given, job.STAGES)
+
+
+@main.command()
+@_options
+def features(file: str | None, output: str | None, run_id: str | None, quiet: bool, **given: Any) -> None:
+    """Begins a run: cleans, indexes, splits and encodes the events with Spark."""
+    _begin(file, output, run_id, quiet, given, ("features",))
+
+
+def _stage(name: str, sections: tuple[str, ...], text: str) -> None:
+    """Declares the command of one later stage; it may change the settings of its own sections alone."""
+
+    @_place
+    @click.option("--redo", is_flag=True, help="Do it again though it is done, and forget the stages that follow from it.")
+    def command(output: str | None, run_id: str | None, quiet: bool, settings: tuple[str, ...], redo: bool) -> None:
+        from recsys import run as runs
+
+        found = runs.find(output or Config().output, run_id)
+        asked = config.change(found.config(), _pairs(settings, "--set"), sections)
+        found.update({"config": config.to_dict(asked)})
+        _work(Job(asked, found, Progress(quiet=quiet), Stop()), (name,), redo)
+
+    main.command(name, help=text)(command)
+
+
+_stage("train", ("model", "training"), "Trains the network on a run's features; resumes from a checkpoint.")
+_stage("evaluate", ("evaluation",), "Measures the network and the traditional methods on the test events.")
+_stage("recommend", ("recommend",), "Writes the top K items of every user as Parquet.")
+_stage("publish", ("publish",), "Moves latest.json to the run, if it passes the quality gate.")
+
+
+@main.command()
+@click.option("--output", default="out", show_default=True, help="Folder or URI of the output.")
+@click.option("--run-id", help="A run; the published one when left out.")
+@click.option("--user", required=True, help="Id of the user, as in the source.")
+@click.option("--history", default=10, show_default=True, help="Latest events shown.")
+def show(output: str, run_id: str | None, user: str, history: int) -> None:
+    """Shows one user's latest events and recommendations, with titles."""
+    from recsys.recommend.show import describe_user
+
+    click.echo(describe_user(output, run_id, user, history))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--output", default="out", show_default=True, help="Folder whose writability is checked.")
+def doctor(as_json: bool, output: str) -> None:
+    """Looks at Java, Spark, TensorFlow, devices, memory and folders: what was found, and what will be used."""
+    from recsys import doctor as checks
+
+    report = checks.examine(output)
+    click.echo(json.dumps(report, indent=2) if as_json else checks.format_report(report))
+    checks.raise_if_unfit(report)
+
+
+def _begin(
+    file: str | None, output: str | None, run_id: str | None, quiet: bool, given: dict[str, Any], stages: tuple[str, ...]
+) -> None:
+    from recsys import run as runs
+
+    asked = _resolve(file, output, given)
+    found = runs.open_or_create(asked, run_id)
+    progress = Progress(quiet=quiet)
+    progress(f"run {found.run_id} in {found.folder}")
+    _work(Job(asked, found, progress, Stop()), stages, redo=False)
+
+
+def _resolve(file: str | None, output: str | None, given: dict[str, Any]) -> Config:
+    settings, spark_conf = given.pop("settings", ()), given.pop("spark_conf", ())
+    pairs: list[tuple[str, Any]] = [("output", output)]
+    pairs += [(name.replace("__", "."), value) for name, value in given.items()]
+    pairs += _pairs(settings, "--set")
+    conf = dict(_pairs(spark_conf, "--spark-conf"))
+    return config.load(file, os.environ, [*pairs, ("spark.conf", conf or None)])
+
+
+def _pairs(settings: tuple[str, ...], option: str) -> list[tuple[str, Any]]:
+    pairs = []
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"{option} {setting!r}: expected NAME=VALUE")
+        pairs.append((name.strip(), value.strip()))
+    return pairs
+
+
+def _work(work: Job, stages: tuple[str, ...], redo: bool) -> None:
+    work.stop.install()
+    job.execute(work, stages, redo)
+
+
+if __name__ == "__main__":
+    main()

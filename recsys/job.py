@@ -1,0 +1,222 @@
+"""The stages in order: each reads only the run's folder, is skipped when finished, and redone or resumed when half-finished."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from recsys import config as configuration
+from recsys import histories, schema, storage
+from recsys.config import Config
+from recsys.errors import EXIT_DEFECT, ConfigError, RecsysError, TerminatedError
+from recsys.progress import Progress
+from recsys.run import Run
+
+STAGES = ("features", "train", "evaluate", "recommend", "publish")
+FOLDERS = {
+    "features": schema.FEATURES_DIR,
+    "train": schema.MODEL_DIR,
+    "evaluate": schema.EVALUATION_DIR,
+    "recommend": schema.RECOMMENDATIONS_DIR,
+}
+
+
+TERMINATED = "ended by SIGTERM; what was finished is kept, and the same command goes on from there"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A run at work.
+
+    Attributes:
+        config: the configuration of the run.
+        run: its folder.
+        progress: for people.
+        stop: whether the process has been asked to end.
+    """
+
+    config: Config
+    run: Run
+    progress: Progress
+    stop: Stop
+
+
+def execute(job: Job, stages: tuple[str, ...], redo: bool = False) -> None:
+    """Runs the given stages, in their order, holding the run's lock.
+
+    Args:
+        job: the run.
+        stages: names out of STAGES.
+        redo: does finished stages again, and forgets those that follow from them.
+
+    Raises:
+        ConfigError: an earlier stage has not finished.
+        RecsysError: whatever the stage could not do; the run's folder then holds what was finished before.
+    """
+    with storage.lock(job.run.folder):
+        for stage in stages:
+            if redo:
+                _forget_from(job.run, stage)
+            _check_ready(job.run, stage)
+            if _is_done(job.run, stage):
+                job.progress(f"{stage}: done before")
+                continue
+            job.progress(f"{stage}:")
+            started = time.monotonic()
+            facts = _RUNNERS[stage](job)
+            measured = {"seconds": round(time.monotonic() - started, 2), "peak_bytes": _peak_bytes()}
+            job.run.record_stage(stage, {**measured, **facts})
+
+
+class Stop:
+    """SIGTERM, made orderly: it raises TerminatedError at once, but inside `softly` it is only noted until the next safe point."""
+
+    def __init__(self) -> None:
+        self._asked = self._soft = False
+
+    def __call__(self) -> bool:
+        """Whether the process has been asked to end."""
+        return self._asked
+
+    def install(self) -> None:
+        """Takes over SIGTERM for this process."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    @contextmanager
+    def softly(self) -> Iterator[None]:
+        """While the block runs, SIGTERM is noted; the block asks and ends by itself. If it does not, it ends here."""
+        self._soft = True
+        try:
+            yield
+        finally:
+            self._soft = False
+        if self._asked:
+            raise TerminatedError(TERMINATED)
+
+    def _on_signal(self, _signal: int, _frame: Any) -> None:
+        self._asked = True
+        if not self._soft:
+            raise TerminatedError(TERMINATED)
+
+
+def _features(job: Job) -> dict[str, Any]:
+    from recsys.features import process
+    from recsys.sources import open_source
+
+    scratch = job.run.path("source")
+    source = open_source(job.config, scratch, job.progress)
+    job.run.update({"inputs": [dict(entry) for entry in source.inputs]})
+    arguments = {
+        "config": configuration.to_dict(job.config),
+        "tables": dataclasses.asdict(source),
+        "features": job.run.path(schema.FEATURES_DIR),
+    }
+    outcome = process.call("recsys.features.stage:run", arguments, job.progress)
+    storage.delete_folder(scratch)
+    info = outcome.result
+    job.run.update({"rejected": info["rejected"]})
+    job.progress(
+        f"  {info['events']:,} events of {info['users']:,} users with {info['items']:,} items; "
+        f"training {info['train_events']:,}, validation {info['valid_events']:,}, test {info['test_events']:,}"
+    )
+    for table, reasons in info["rejected"].items():
+        for reason, count in reasons.items():
+            job.progress(f"  set aside from {table}: {count:,} × {reason} (see {schema.FEATURES_DIR}/{schema.REJECTED_DIR})")
+    counts = {name: info[name] for name in ("users", "items", "events", "train_events", "valid_events", "test_events")}
+    return {"spark_peak_bytes": outcome.peak_bytes, "spark_bytes_left": outcome.bytes_left, **counts}
+
+
+def _train(job: Job) -> dict[str, Any]:
+    from recsys.training.stage import train
+
+    with job.stop.softly():
+        return train(job.config, job.run.path(schema.FEATURES_DIR), job.run.path(schema.MODEL_DIR), job.progress, job.stop)
+
+
+def _evaluate(job: Job) -> dict[str, Any]:
+    from recsys.evaluation.stage import evaluate_run
+    from recsys.evaluation.table import format_table
+    from recsys.training.stage import evaluated_scorer
+
+    features, folder = job.run.path(schema.FEATURES_DIR), job.run.path(schema.EVALUATION_DIR)
+    held_out = histories.read_info(features)["split"]["method"] != "none"
+    scorers = [evaluated_scorer(job.config, features, job.run.path(schema.MODEL_DIR))] if held_out else []
+    metrics = evaluate_run(job.config, features, folder, scorers, job.progress)
+    if "methods" in metrics:
+        job.progress(format_table(metrics))
+        job.run.update({"metrics": {name: method["metrics"] for name, method in metrics["methods"].items()}})
+    return {}
+
+
+def _recommend(job: Job) -> dict[str, Any]:
+    from recsys.recommend.stage import recommend
+    from recsys.training.stage import published_scorer
+
+    features = job.run.path(schema.FEATURES_DIR)
+    scorer = published_scorer(job.config, features, job.run.path(schema.MODEL_DIR))
+    folder = job.run.path(schema.RECOMMENDATIONS_DIR)
+    return recommend(job.config, features, folder, job.run.run_id, scorer, job.progress)
+
+
+def _publish(job: Job) -> dict[str, Any]:
+    from recsys.publish import publish
+
+    latest = publish(job.config.publish, job.run)
+    job.progress(f"  published: {storage.join(job.run.output, schema.LATEST_FILE)} → {latest['recommendations']}")
+    return {"published_at": latest["published_at"]}
+
+
+_RUNNERS: dict[str, Callable[[Job], dict[str, Any]]] = {
+    "features": _features,
+    "train": _train,
+    "evaluate": _evaluate,
+    "recommend": _recommend,
+    "publish": _publish,
+}
+
+
+def _is_done(run: Run, stage: str) -> bool:
+    """A stage is finished when its folder is whole and the manifest says so; publishing, when the manifest says so."""
+    recorded = stage in run.manifest()["stages"]
+    return recorded and (stage not in FOLDERS or storage.is_whole(run.path(FOLDERS[stage])))
+
+
+def _check_ready(run: Run, stage: str) -> None:
+    needed = {
+        "features": (),
+        "train": ("features",),
+        "evaluate": ("train",),
+        "recommend": ("train",),
+        "publish": ("recommend",),
+    }
+    for before in needed[stage]:
+        if not _is_done(run, before):
+            raise ConfigError(f"run {run.run_id}: '{stage}' needs '{before}' first: recsys {before} --output {run.output}")
+
+
+def _forget_from(run: Run, stage: str) -> None:
+    later = STAGES[STAGES.index(stage) :]
+    for name in later:
+        if name in FOLDERS:
+            storage.delete_folder(run.path(FOLDERS[name]))
+    stages = {name: facts for name, facts in run.manifest()["stages"].items() if name not in later}
+    run.update({"stages": stages, "status": "running"})
+
+
+def _peak_bytes() -> int:
+    """Greatest resident memory of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def leave_last_words(error: BaseException, path: str = "/dev/termination-log") -> None:
+    """Leaves the reason of a failed run where Kubernetes shows it; elsewhere the file does not exist and nothing happens."""
+    if os.path.isfile(path) and os.access(path, os.W_OK):
+        code = error.exit_code if isinstance(error, RecsysError) else EXIT_DEFECT
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(f"exit {code}: {error}"[:4000])

