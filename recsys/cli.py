@@ -179,14 +179,57 @@ def show(output: str, run_id: str | None, user: str, history: int) -> None:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.option("--output", default="out", show_default=True, help="Folder whose writability is checked.")
-def doctor(as_json: bool, output: str) -> None:
+@_options
+def doctor(file: str | None, output: str | None, run_id: str | None, quiet: bool, as_json: bool, **given: Any) -> None:
     """Looks at Java, Spark, TensorFlow, devices, memory and folders: what was found, and what will be used."""
     from recsys import doctor as checks
 
-    report = checks.examine(output)
+    asked = _resolve(file, output, given)
+    report = checks.examine(asked.output, asked)
     click.echo(json.dumps(report, indent=2) if as_json else checks.format_report(report))
     checks.raise_if_unfit(report)
+
+
+@main.group()
+def dataset() -> None:
+    """Lists, fetches and describes data sets."""
+
+
+@dataset.command("list")
+def list_datasets() -> None:
+    """Lists the data sets that need no configuration file."""
+    from recsys.sources import catalogue
+
+    click.echo(f"{'name':<16} {'users':>9} {'items':>8} {'events':>12} {'download':>9}  cached  licence")
+    for row in catalogue.available(config.load(None, os.environ, [])):
+        size = f"{row.bytes / 1e6:,.0f} MB" if row.bytes else "-"
+        cached = "yes" if row.cached else "no"
+        click.echo(f"{row.name:<16} {row.users:>9,} {row.items:>8,} {row.events:>12,} {size:>9}  {cached:<6}  {row.licence}")
+
+
+@dataset.command()
+@click.argument("name")
+@click.option("--set", "settings", multiple=True, metavar="SECTION.FIELD=VALUE", help="Any setting; may be repeated.")
+def fetch(name: str, settings: tuple[str, ...]) -> None:
+    """Downloads a MovieLens data set into the cache, checks it, and prints where it lies."""
+    from recsys.sources import catalogue
+
+    click.echo(catalogue.fetch(name, config.load(None, os.environ, _pairs(settings, "--set")), Progress()))
+
+
+@dataset.command()
+@_options
+def describe(file: str | None, output: str | None, run_id: str | None, quiet: bool, **given: Any) -> None:
+    """Shows the tables of a source: files, columns, what they are mapped to, first rows."""
+    from recsys.sources import catalogue
+
+    described = catalogue.describe(_resolve(file, output, given), Progress(quiet=quiet))
+    click.echo(f"{described.name}: ids {described.id_type}, timestamps in {described.timestamp_unit}")
+    for table in described.tables:
+        click.echo(f"\n{table.table}: {len(table.files)} file(s), {table.bytes:,} bytes, {table.format}")
+        click.echo("  mapped: " + ", ".join(f"{key} = {column}" for key, column in table.mapping))
+        for row in (table.columns, *table.first_rows):
+            click.echo("  " + " | ".join(row))
 
 
 def _begin(

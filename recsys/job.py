@@ -75,7 +75,7 @@ def execute(job: Job, stages: tuple[str, ...], redo: bool = False) -> None:
 
 
 class Stop:
-    """SIGTERM, made orderly: it raises TerminatedError at once, but inside `softly` it is only noted until the next safe point."""
+    """SIGTERM, made orderly: TerminatedError at once; inside `softly` it is only noted, until the next safe point."""
 
     def __init__(self) -> None:
         self._asked = self._soft = False
@@ -127,7 +127,7 @@ def _features(job: Job) -> dict[str, Any]:
     )
     for table, reasons in info["rejected"].items():
         for reason, count in reasons.items():
-            job.progress(f"  set aside from {table}: {count:,} × {reason} (see {schema.FEATURES_DIR}/{schema.REJECTED_DIR})")
+            job.progress(f"  set aside from {table}: {reason} {count:,} (see {schema.FEATURES_DIR}/{schema.REJECTED_DIR})")
     counts = {name: info[name] for name in ("users", "items", "events", "train_events", "valid_events", "test_events")}
     return {"spark_peak_bytes": outcome.peak_bytes, "spark_bytes_left": outcome.bytes_left, **counts}
 

@@ -58,7 +58,7 @@ def refusals(gate: Publish, run: Run) -> list[str]:
         known = before.get(GATE_METRIC)
         if known is not None and before.get("split") == metrics["split"] and score < known * (1 - gate.max_drop):
             reasons.append(
-                f"{GATE_METRIC} fell from {known:.4f} (run {before['run_id']}) to {score:.4f}, more than publish.max_drop allows"
+                f"{GATE_METRIC} fell from {known:.4f} (run {before['run_id']}) to {score:.4f}, beyond publish.max_drop"
             )
     return reasons
 
