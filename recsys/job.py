@@ -142,11 +142,11 @@ def _train(job: Job) -> dict[str, Any]:
 def _evaluate(job: Job) -> dict[str, Any]:
     from recsys.evaluation.stage import evaluate_run
     from recsys.evaluation.table import format_table
-    from recsys.training.stage import evaluated_scorer
+    from recsys.recommend.score import evaluated_scorers
 
     features, folder = job.run.path(schema.FEATURES_DIR), job.run.path(schema.EVALUATION_DIR)
     held_out = histories.read_info(features)["split"]["method"] != "none"
-    scorers = [evaluated_scorer(job.config, features, job.run.path(schema.MODEL_DIR))] if held_out else []
+    scorers = evaluated_scorers(job.config, features, job.run.path(schema.MODEL_DIR)) if held_out else []
     metrics = evaluate_run(job.config, features, folder, scorers, job.progress)
     if "methods" in metrics:
         job.progress(format_table(metrics))
@@ -155,8 +155,8 @@ def _evaluate(job: Job) -> dict[str, Any]:
 
 
 def _recommend(job: Job) -> dict[str, Any]:
+    from recsys.recommend.score import published_scorer
     from recsys.recommend.stage import recommend
-    from recsys.training.stage import published_scorer
 
     features = job.run.path(schema.FEATURES_DIR)
     scorer = published_scorer(job.config, features, job.run.path(schema.MODEL_DIR))

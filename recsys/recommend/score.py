@@ -6,9 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from recsys import histories, storage
+from recsys.config import Config
+from recsys.evaluation.protocol import Scorer
 from recsys.histories import Histories
 from recsys.model.network import CausalCNN
-from recsys.training.pipeline import Encoder, scoring_rows
+from recsys.recommend import blend
+from recsys.training import export, files
+from recsys.training.encoding import Encoder, make_encoder
+from recsys.training.hardware import choose
+from recsys.training.pipeline import scoring_rows
 
 BATCH = 256
 
@@ -21,7 +28,7 @@ class NetworkScorer:
         encoder: turns histories into its inputs.
     """
 
-    name = "cnn"
+    name = "cnn-alone"
 
     def __init__(self, model: CausalCNN, encoder: Encoder) -> None:
         import tensorflow as tf
@@ -45,3 +52,29 @@ class NetworkScorer:
             inputs = scoring_rows(context.rows(np.resize(rows, BATCH)), self._encoder, self._length)
             scores[rows] = self._last_logits(inputs).numpy()[: len(rows)]
         return scores
+
+
+def evaluated_scorers(config: Config, features: str, model_folder: str) -> list[Scorer]:
+    """The method as it learned from the training part: the blend first, then the network alone."""
+    info = histories.read_info(features)
+    everything = histories.read(features)
+    network = _network(config, features, info, storage.join(model_folder, files.EVALUATED))
+    counts = blend.count(everything.head(everything.train_length), info["items"], config.seed)
+    return [blend.Blend(network, counts, _weights(model_folder)), network]
+
+
+def published_scorer(config: Config, features: str, model_folder: str) -> blend.Blend:
+    """The method as it learned from all events."""
+    info = histories.read_info(features)
+    network = _network(config, features, info, storage.join(model_folder, files.PUBLISHED))
+    counts = blend.count(histories.read(features), info["items"], config.seed)
+    return blend.Blend(network, counts, _weights(model_folder))
+
+
+def _network(config: Config, features: str, info: dict[str, Any], uri: str) -> NetworkScorer:
+    choose(config.training)
+    return NetworkScorer(export.load(uri), make_encoder(features, info))
+
+
+def _weights(model_folder: str) -> blend.Weights:
+    return blend.Weights(**storage.read_json(storage.join(model_folder, files.BLEND)))

@@ -11,8 +11,7 @@ import numpy as np
 
 from recsys import storage
 from recsys.errors import RetryError
-
-FILE = "checkpoint.npz"
+from recsys.training.files import CHECKPOINT
 
 
 @dataclasses.dataclass
@@ -43,7 +42,7 @@ def save(folder: str, standing: Standing, variables: list[Any], best: list[np.nd
     buffer = io.BytesIO()
     arrays["standing"] = np.frombuffer(json.dumps(dataclasses.asdict(standing)).encode(), np.uint8)
     np.savez(buffer, allow_pickle=False, **arrays)
-    with storage.atomic_output(storage.join(folder, FILE)) as stream:
+    with storage.atomic_output(storage.join(folder, CHECKPOINT)) as stream:
         stream.write(buffer.getbuffer())
 
 
@@ -56,7 +55,7 @@ def load(folder: str, variables: list[Any]) -> tuple[Standing, list[np.ndarray]]
     Raises:
         RetryError: the checkpoint belongs to a network of another shape.
     """
-    uri = storage.join(folder, FILE)
+    uri = storage.join(folder, CHECKPOINT)
     if not storage.exists(uri):
         return None
     system, path = storage.resolve(uri)
@@ -73,6 +72,6 @@ def load(folder: str, variables: list[Any]) -> tuple[Standing, list[np.ndarray]]
 
 def remove(folder: str) -> None:
     """Removes the checkpoint, when the finished model has taken its place."""
-    system, path = storage.resolve(storage.join(folder, FILE))
-    if storage.exists(storage.join(folder, FILE)):
+    system, path = storage.resolve(storage.join(folder, CHECKPOINT))
+    if storage.exists(storage.join(folder, CHECKPOINT)):
         system.delete_file(path)

@@ -30,6 +30,25 @@ class Bags:
     size: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """What it takes to turn histories into the network's inputs.
+
+    Attributes:
+        users: features of all users, row = user_index.
+        rating_mean, rating_std: of the training part; ratings go in standardised.
+    """
+
+    users: Bags
+    rating_mean: float
+    rating_std: float
+
+
+def make_encoder(features: str, info: dict[str, Any]) -> Encoder:
+    """The encoder for the given features."""
+    return Encoder(user_bags(features, info), info["rating_mean"], info["rating_std"] or 1.0)
+
+
 def user_bags(features: str, info: dict[str, Any]) -> Bags:
     """Features of all users, from users/."""
     return _bags(features, schema.USERS_DIR, info["user_features"], info["users"])

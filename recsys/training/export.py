@@ -8,7 +8,7 @@ from typing import Any
 
 from recsys import storage
 from recsys.model.network import GAP_BUCKETS, CausalCNN
-from recsys.training.pipeline import Encoder
+from recsys.training.encoding import Encoder
 
 SERVED_ITEMS = 100
 

@@ -17,31 +17,9 @@ from recsys.model.network import CausalCNN
 from recsys.progress import Progress
 from recsys.training import checkpoint
 from recsys.training.checkpoint import Standing
+from recsys.training.plan import Plan
 
 CHECKPOINT_SECONDS = 120.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """How long and how fast one phase learns.
-
-    Attributes:
-        phase: "fit" or "refit".
-        epochs, steps: epochs, and steps in each of them.
-        learning_rate: the highest one, reached at the end of the first epoch; a half cosine then takes it to zero.
-        label_smoothing, weight_decay: see config.Training.
-        patience: epochs without a better validation score before the phase ends early.
-        xla: whether the step is compiled by XLA.
-    """
-
-    phase: str
-    epochs: int
-    steps: int
-    learning_rate: float
-    label_smoothing: float
-    weight_decay: float
-    patience: int
-    xla: bool
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,6 @@ on. The positions of all users, in an order drawn anew each epoch, form one long
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from recsys import histories
 from recsys.histories import Histories, ranges
-from recsys.training.encoding import Bags, gap_codes
+from recsys.training.encoding import Bags, Encoder, gap_codes
 
 CHUNK_USERS = 65_536
 """Users permuted together in memory; a larger data set is shuffled within chunks of this size."""
@@ -23,52 +22,32 @@ CHUNK_USERS = 65_536
 Arrays = dict[str, np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
-class Encoder:
-    """Turns histories into the network's inputs.
+def inputs(block: Histories, encoder: Encoder) -> Arrays:
+    """The network's inputs at every position, one position more than events for each user.
 
-    Attributes:
-        users: features of all users, row = user_index.
-        rating_mean, rating_std: of the training part; ratings go in standardised.
+    Returns:
+        Flat arrays of sum(lengths + 1) positions, histories one after another: item, rating, gap, position, user (the row of
+        `encoder.users`). Position p of a history holds its event p - 1; position 0 holds none.
     """
+    none = np.zeros(len(block), np.int64)
+    position = ranges(none, block.lengths + 1)
+    event = np.repeat(block.offsets[:-1], block.lengths + 1) + position - 1
+    started = position > 0
+    ratings = (block.ratings - encoder.rating_mean) / encoder.rating_std
+    gaps = gap_codes(block.timestamps, ranges(none, block.lengths))
 
-    users: Bags
-    rating_mean: float
-    rating_std: float
+    def at(values: np.ndarray) -> np.ndarray:
+        taken = np.zeros(len(position), values.dtype)
+        taken[started] = values[event[started]]
+        return taken
 
-    def inputs(self, block: Histories, lengths: np.ndarray) -> Arrays:
-        """Inputs at every position of the first `lengths[u]` events, one position more than events a user.
-
-        Returns:
-            Flat arrays of sum(lengths + 1) positions, histories one after another: item, rating, gap, position, user (the
-            row of `users`). Position p of a history holds its event p - 1; position 0 holds none.
-        """
-        position = ranges(np.zeros(len(block), np.int64), lengths + 1)
-        event = np.repeat(block.offsets[:-1], lengths + 1) + position - 1
-        started = position > 0
-        safe = np.where(started, event, 0)
-        if len(block.items) == 0:
-            return self._no_events(block, position)
-        gaps = gap_codes(block.timestamps, ranges(np.zeros(len(block), np.int64), block.lengths))
-        ratings = (block.ratings - self.rating_mean) / self.rating_std
-        return {
-            "item": np.where(started, block.items[safe], 0).astype(np.int32),
-            "rating": np.where(started, ratings[safe], 0).astype(np.float32),
-            "gap": np.where(started, gaps[safe], 0).astype(np.int32),
-            "position": position.astype(np.int32),
-            "user": np.repeat(block.user_index, lengths + 1),
-        }
-
-    def with_users(self, arrays: Arrays) -> Arrays:
-        """Replaces `user` by the users' features at every position."""
-        user = arrays["user"]
-        rest = {name: value for name, value in arrays.items() if name != "user"}
-        return {**rest, "user_codes": self.users.codes[user], "user_numbers": self.users.numbers[user]}
-
-    def _no_events(self, block: Histories, position: np.ndarray) -> Arrays:
-        zeros = np.zeros(len(position), np.int32)
-        rating = zeros.astype(np.float32)
-        return {"item": zeros, "rating": rating, "gap": zeros, "position": zeros, "user": block.user_index}
+    return {
+        "item": at(block.items).astype(np.int32),
+        "rating": at(ratings).astype(np.float32),
+        "gap": at(gaps),
+        "position": position.astype(np.int32),
+        "user": np.repeat(block.user_index, block.lengths + 1),
+    }
 
 
 def training_batches(
@@ -78,7 +57,7 @@ def training_batches(
 
     Args:
         features: folder of the features.
-        encoder: see Encoder.
+        encoder: turns histories into inputs.
         part: how many events of each user are learned from, int [users]; 0 leaves the user out.
         rows, row_length: shape of a batch.
         seed, epoch: fix the order.
@@ -103,18 +82,25 @@ def training_batches(
         yield _shaped({name: np.pad(value, (0, padding)) for name, value in left.items()}, encoder, rows, row_length)
 
 
+def _with_users(arrays: Arrays, encoder: Encoder) -> Arrays:
+    """Replaces `user` by the users' features at every position."""
+    user = arrays["user"]
+    rest = {name: value for name, value in arrays.items() if name != "user"}
+    return {**rest, "user_codes": encoder.users.codes[user], "user_numbers": encoder.users.numbers[user]}
+
+
 def _examples(block: Histories, encoder: Encoder) -> Arrays:
     """All positions of the block that have a target: the last position of each history, after its last event, has none."""
-    inputs = encoder.inputs(block, block.lengths)
+    arrays = inputs(block, encoder)
     ends = np.cumsum(block.lengths + 1) - 1
-    kept = np.ones(len(inputs["item"]), bool)
+    kept = np.ones(len(arrays["item"]), bool)
     kept[ends] = False
-    flat = {name: value[kept] for name, value in inputs.items()}
+    flat = {name: value[kept] for name, value in arrays.items()}
     return {**flat, "target": block.items.astype(np.int32), "weight": np.ones(len(block.items), np.float32)}
 
 
 def _shaped(flat: Arrays, encoder: Encoder, rows: int, row_length: int) -> Arrays:
-    arrays = encoder.with_users(flat)
+    arrays = _with_users(flat, encoder)
     return {name: np.ascontiguousarray(value.reshape(rows, row_length, *value.shape[1:])) for name, value in arrays.items()}
 
 
@@ -138,13 +124,13 @@ def scoring_rows(block: Histories, encoder: Encoder, length: int) -> Arrays:
     Returns:
         The network's inputs [users, length, …]; positions before a history's start have item 0 and position 0.
     """
-    inputs = encoder.inputs(block, block.lengths)
+    arrays = inputs(block, encoder)
     lengths = np.minimum(block.lengths + 1, length)
     ends = np.cumsum(block.lengths + 1)
     source = ranges(ends - lengths, lengths)
     row, place = np.repeat(np.arange(len(block)), lengths), ranges(length - lengths, lengths)
     padded = {"user": np.repeat(block.user_index[:, None], length, axis=1)}
     for name in ("item", "rating", "gap", "position"):
-        padded[name] = np.zeros((len(block), length), inputs[name].dtype)
-        padded[name][row, place] = inputs[name][source]
-    return encoder.with_users(padded)
+        padded[name] = np.zeros((len(block), length), arrays[name].dtype)
+        padded[name][row, place] = arrays[name][source]
+    return _with_users(padded, encoder)

@@ -21,25 +21,33 @@ from recsys.histories import Histories
 from recsys.model import network
 from recsys.model.network import CausalCNN
 from recsys.progress import Progress
-from recsys.training import checkpoint, encoding, export, pipeline
-from recsys.training.fit import Plan, Session, fit
+from recsys.training import checkpoint, encoding, export, files, pipeline
+from recsys.training.encoding import Encoder
+from recsys.training.fit import Session, fit
 from recsys.training.hardware import Hardware, choose
-from recsys.training.pipeline import Encoder
+from recsys.training.plan import batch_shape, fit_plan, refit_plan
 
-MODEL_FILE = "model.json"
-EVALUATED = "evaluated.keras"
-PUBLISHED = "model.keras"
-SAVED_MODEL = "saved_model"
-HISTORY = "history.csv"
+Rows = list[dict[str, Any]]
 
 
-def train(config: Config, features: str, model_folder: str, progress: Progress, stopped: Callable[[], bool]) -> dict[str, Any]:
-    """Runs the stage; goes on from a checkpoint in `model_folder` if there is one.
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What both phases of training read: the configuration, features.json, the encoder and the hardware."""
+
+    config: Config
+    features: str
+    info: dict[str, Any]
+    encoder: Encoder
+    hardware: Hardware
+
+
+def train(config: Config, features: str, folder: str, progress: Progress, stopped: Callable[[], bool]) -> dict[str, Any]:
+    """Runs the stage; goes on from a checkpoint in `folder` if there is one.
 
     Args:
         config: the configuration.
         features: folder of the finished features.
-        model_folder: where the models, history.csv, model.json and _SUCCESS go.
+        folder: where the models, history.csv, model.json and _SUCCESS go.
         progress: for people.
         stopped: whether the process has been asked to end.
 
@@ -54,166 +62,153 @@ def train(config: Config, features: str, model_folder: str, progress: Progress, 
 
     keras.utils.set_random_seed(config.seed)
     info = histories.read_info(features)
-    xla = "on" if hardware.xla else "off"
-    progress(f"training on {', '.join(hardware.names)}: {hardware.precision} ({hardware.reason}), XLA {xla}")
-    encoder, model = build(config, features, info, hardware)
-    progress(f"  {model.count_params():,} parameters, receptive field {model.spec.receptive_field} events")
-    context = Context(config, features, model_folder, info, encoder, hardware, progress, stopped)
-    rows: list[dict[str, Any]] = []
-    summary: dict[str, Any] = {"hardware": dataclasses.asdict(hardware), "spec": dataclasses.asdict(model.spec)}
-    evaluated = storage.join(model_folder, EVALUATED)
+    inputs = Inputs(config, features, info, encoding.make_encoder(features, info), hardware)
+    model = build(inputs)
+    progress(f"  {', '.join(hardware.names)}: {hardware.precision} ({hardware.reason}), XLA {'on' if hardware.xla else 'off'}")
+    progress(
+        f"  {model.count_params():,} parameters, width {model.spec.width}, receptive field {model.spec.receptive_field} events"
+    )
+    storage.create_folder(folder)
     held_out = info["split"]["method"] != "none"
+    rows: Rows = []
     if held_out:
-        if storage.exists(evaluated):
-            model = export.load(evaluated)
-            rows = _read_rows(model_folder)
-        else:
-            fitted = context.run(model, "fit", rows)
-            export.save(model, evaluated)
-            rows = fitted
-            _write_rows(model_folder, rows)
-            checkpoint.remove(model_folder)
-    known = encoding.item_known(features, info, whole=True)
+        model, rows = _fit_on_training_part(inputs, model, folder, progress, stopped)
     if not held_out or config.training.refit_epochs != 0:
-        model.item_known.assign(known)
-        rows = context.run(model, "refit" if held_out else "fit", rows)
-    export.save(model, storage.join(model_folder, PUBLISHED))
-    export.save_for_serving(model, storage.join(model_folder, SAVED_MODEL), encoder)
-    _write_rows(model_folder, rows)
-    best = max((row["ndcg@10"] for row in rows if "ndcg@10" in row), default=None)
-    summary |= {"parameters": int(model.count_params()), "epochs": len(rows), "best_valid_ndcg@10": best}
-    storage.write_json(storage.join(model_folder, MODEL_FILE), summary)
-    checkpoint.remove(model_folder)
-    storage.mark_success(model_folder)
+        rows = _fit_on_everything(inputs, model, folder, rows, progress, stopped)
+    export.save(model, storage.join(folder, files.PUBLISHED))
+    export.save_for_serving(model, storage.join(folder, files.SAVED_MODEL), inputs.encoder)
+    _write_rows(folder, rows)
+    summary = {
+        "hardware": dataclasses.asdict(hardware),
+        "network": dataclasses.asdict(model.spec),
+        "parameters": int(model.count_params()),
+        "epochs": len(rows),
+        "best_valid_ndcg@10": max((row["ndcg@10"] for row in rows if "ndcg@10" in row), default=None),
+        "blend": storage.read_json(storage.join(folder, files.BLEND)),
+    }
+    storage.write_json(storage.join(folder, files.MODEL), summary)
+    checkpoint.remove(folder)
+    storage.mark_success(folder)
     return summary
 
 
-def build(config: Config, features: str, info: dict[str, Any], hardware: Hardware) -> tuple[Encoder, CausalCNN]:
-    """The encoder and a new network for the given features."""
-    items = encoding.item_bags(features, info)
-    encoder = make_encoder(features, info)
+def build(inputs: Inputs) -> CausalCNN:
+    """A new network of the size that the data call for."""
+    info, users = inputs.info, inputs.encoder.users
+    items = encoding.item_bags(inputs.features, info)
     sizes = {
         "items": info["items"],
         "item_codes": items.size,
         "item_slots": items.codes.shape[1],
         "item_numbers": items.numbers.shape[1],
-        "user_codes": encoder.users.size,
-        "user_slots": encoder.users.codes.shape[1],
-        "user_numbers": encoder.users.numbers.shape[1],
+        "user_codes": users.size,
+        "user_slots": users.codes.shape[1],
+        "user_numbers": users.numbers.shape[1],
     }
-    spec = network.resolve(config.model, info["train_events"], sizes, config.seed)
-    known = encoding.item_known(features, info)
-    model = CausalCNN(spec, items.codes, items.numbers, known, dtype=hardware.precision)
+    spec = network.resolve(inputs.config.model, info["train_events"], sizes, inputs.config.seed)
+    known = encoding.item_known(inputs.features, info)
+    model = CausalCNN(spec, items.codes, items.numbers, known, dtype=inputs.hardware.precision)
     model.build()
-    return encoder, model
+    return model
 
 
-def make_encoder(features: str, info: dict[str, Any]) -> Encoder:
-    """The encoder for the given features."""
-    return Encoder(encoding.user_bags(features, info), info["rating_mean"], info["rating_std"] or 1.0)
+def _fit_on_training_part(
+    inputs: Inputs, model: CausalCNN, folder: str, progress: Progress, stopped: Callable[[], bool]
+) -> tuple[CausalCNN, Rows]:
+    """Trains with early stopping, then chooses the blend's weights; both from the validation part."""
+    from recsys.recommend import blend
+    from recsys.recommend.score import NetworkScorer
 
-
-@dataclasses.dataclass(frozen=True)
-class Context:
-    """One stage's inputs, bundled for the two phases."""
-
-    config: Config
-    features: str
-    folder: str
-    info: dict[str, Any]
-    encoder: Encoder
-    hardware: Hardware
-    progress: Progress
-    stopped: Callable[[], bool]
-
-    def run(self, model: CausalCNN, phase: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Trains one phase; returns the rows of history.csv so far."""
-        whole = phase == "refit" or self.info["split"]["method"] == "none"
-        least = self.info["min_user_events"]
-
-        def part(block: Histories) -> np.ndarray:
-            return np.where(block.lengths >= least, block.lengths if whole else block.train_length, 0)
-
-        events = self.info["events"] if whole else self.info["train_events"]
-        shape = batch_shape(self.config, events)
-        plan = make_plan(self.config, self.hardware, phase, events, shape, rows)
-        seed = self.config.seed + (1_000_003 if phase == "refit" else 0)
-
-        def batches(epoch: int, first: int) -> Iterator[pipeline.Arrays]:
-            whole_epoch = pipeline.training_batches(self.features, self.encoder, part, *shape, seed, epoch)
-            return itertools.islice(whole_epoch, first, None)
-
-        session = Session(
-            epoch_data=lambda epoch, first: pipeline.dataset(lambda: batches(epoch, first), *shape, self.encoder.users),
-            validate=None if whole else self._validator(model),
-            checkpoints=self.folder,
-            stopped=self.stopped,
-            progress=self.progress,
-        )
-        return fit(model, plan, session, rows).rows
-
-    def _validator(self, model: CausalCNN) -> Callable[[], dict[str, float]]:
-        from recsys.evaluation.protocol import evaluate
-        from recsys.recommend.score import NetworkScorer
-
-        held_out = histories.read(self.features)
-        scorer = NetworkScorer(model, self.encoder)
-
-        def validate() -> dict[str, float]:
-            limit, seed = self.config.evaluation.max_users, self.config.seed
-            result = evaluate(scorer, held_out, "valid", self.info["items"], ks=(10,), max_users=limit, seed=seed)
-            return {name: float(result.per_user[name].mean()) for name in ("ndcg@10", "hr@10")}
-
-        return validate
-
-
-def batch_shape(config: Config, events: int) -> tuple[int, int]:
-    """Rows and length of a batch. The stated rule: about 256 steps an epoch, between 512 and 16,384 positions a step."""
-    tokens = config.training.batch_tokens or int(2 ** np.clip(np.round(np.log2(max(1, events) / 256)), 9, 14))
-    length = min(config.training.row_length, tokens)
-    return max(1, tokens // length), length
-
-
-def make_plan(
-    config: Config, hardware: Hardware, phase: str, events: int, shape: tuple[int, int], rows: list[dict[str, Any]]
-) -> Plan:
-    """Epochs and learning rate of a phase.
-
-    The stated rule: 16 epochs at a million events, more for fewer and fewer for more (the fourth root), between 4 and 40;
-    the refit takes a quarter of the epochs that were best, at half the learning rate.
-    """
-    training = config.training
-    epochs = training.epochs or int(np.clip(round(16 * (1e6 / max(1, events)) ** 0.25), 4, 40))
-    rate = training.learning_rate
-    if phase == "refit":
-        scores = [row.get("ndcg@10", -1.0) for row in rows]
-        best = int(np.argmax(scores)) + 1 if scores else epochs
-        epochs = training.refit_epochs if training.refit_epochs is not None else max(1, round(best / 4))
-        rate /= 2
-    return Plan(
-        phase=phase,
-        epochs=epochs,
-        steps=max(1, -(-events // (shape[0] * shape[1]))),
-        learning_rate=rate,
-        label_smoothing=training.label_smoothing,
-        weight_decay=training.weight_decay,
-        patience=training.patience or max(3, epochs // 4),
-        xla=hardware.xla,
+    config, info = inputs.config, inputs.info
+    evaluated, weights_file = storage.join(folder, files.EVALUATED), storage.join(folder, files.BLEND)
+    if storage.exists(weights_file):  # written last
+        return export.load(evaluated), _read_rows(folder)
+    everything = histories.read(inputs.features)
+    scorer = NetworkScorer(model, inputs.encoder)
+    shape = batch_shape(config.training, info["train_events"])
+    session = Session(
+        epoch_data=_epochs(inputs, shape, lambda block: block.train_length, config.seed),
+        validate=_validator(inputs, scorer, everything),
+        checkpoints=folder,
+        stopped=stopped,
+        progress=progress,
     )
+    plan = fit_plan(config.training, info["train_events"], shape, inputs.hardware.xla)
+    rows = fit(model, plan, session, []).rows
+    counts = blend.count(everything.head(everything.train_length), info["items"], config.seed)
+    weights = blend.tune(scorer, counts, everything, info["items"], config.seed)
+    progress(f"  blend: transitions {weights.transitions}, trend {weights.trend} (without events {weights.cold_trend})")
+    export.save(model, evaluated)
+    _write_rows(folder, rows)
+    checkpoint.remove(folder)
+    storage.write_json(weights_file, dataclasses.asdict(weights))
+    return model, rows
 
 
-def _write_rows(folder: str, rows: list[dict[str, Any]]) -> None:
+def _fit_on_everything(
+    inputs: Inputs, model: CausalCNN, folder: str, rows: Rows, progress: Progress, stopped: Callable[[], bool]
+) -> Rows:
+    """A few epochs more on all events; or, where the split holds nothing out, all epochs."""
+    from recsys.recommend import blend
+
+    config, events = inputs.config, inputs.info["events"]
+    model.item_known.assign(encoding.item_known(inputs.features, inputs.info, whole=True))
+    shape = batch_shape(config.training, events)
+    if rows:
+        plan = refit_plan(config.training, events, shape, inputs.hardware.xla, rows)
+    else:
+        plan = fit_plan(config.training, events, shape, inputs.hardware.xla)
+        storage.write_json(storage.join(folder, files.BLEND), dataclasses.asdict(blend.Weights()))
+    session = Session(
+        epoch_data=_epochs(inputs, shape, lambda block: block.lengths, config.seed + 1),
+        validate=None,
+        checkpoints=folder,
+        stopped=stopped,
+        progress=progress,
+    )
+    return fit(model, plan, session, rows).rows
+
+
+def _epochs(
+    inputs: Inputs, shape: tuple[int, int], part: Callable[[Histories], np.ndarray], seed: int
+) -> Callable[[int, int], Any]:
+    """The batches of an epoch from a step on, of the given part of each history."""
+    least = inputs.info["min_user_events"]
+
+    def learned(block: Histories) -> np.ndarray:
+        return np.where(block.lengths >= least, part(block), 0)
+
+    def batches(epoch: int, first: int) -> Iterator[pipeline.Arrays]:
+        whole = pipeline.training_batches(inputs.features, inputs.encoder, learned, *shape, seed, epoch)
+        return itertools.islice(whole, first, None)
+
+    return lambda epoch, first: pipeline.dataset(lambda: batches(epoch, first), *shape, inputs.encoder.users)
+
+
+def _validator(inputs: Inputs, scorer: Any, everything: Histories) -> Callable[[], dict[str, float]]:
+    from recsys.evaluation.protocol import evaluate
+
+    def validate() -> dict[str, float]:
+        limit, seed = inputs.config.evaluation.max_users, inputs.config.seed
+        result = evaluate(scorer, everything, "valid", inputs.info["items"], ks=(10,), max_users=limit, seed=seed)
+        names = ("ndcg@10", "hit_rate@10")
+        return {name: float(result.per_user[name].mean()) if len(result.per_user[name]) else 0.0 for name in names}
+
+    return validate
+
+
+def _write_rows(folder: str, rows: Rows) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names)
     writer.writeheader()
     writer.writerows(rows)
-    with storage.atomic_output(storage.join(folder, HISTORY)) as stream:
+    with storage.atomic_output(storage.join(folder, files.HISTORY)) as stream:
         stream.write(text.getvalue().encode())
 
 
-def _read_rows(folder: str) -> list[dict[str, Any]]:
-    system, path = storage.resolve(storage.join(folder, HISTORY))
+def _read_rows(folder: str) -> Rows:
+    system, path = storage.resolve(storage.join(folder, files.HISTORY))
     with system.open_input_stream(path) as stream:
         rows = csv.DictReader(io.StringIO(stream.read().decode()))
         return [{name: _number(value) for name, value in row.items() if value != ""} for row in rows]
@@ -221,6 +216,6 @@ def _read_rows(folder: str) -> list[dict[str, Any]]:
 
 def _number(text: str) -> Any:
     try:
-        return int(text) if text.lstrip("-").isdigit() else float(text)
+        return int(text) if text.isdigit() else float(text)
     except ValueError:
         return text

@@ -1,0 +1,74 @@
+"""How long, how fast and in what batches a network learns: the rules that follow from the size of the data."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from recsys.config import Training
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How long and how fast one phase learns.
+
+    Attributes:
+        phase: "fit" or "refit".
+        epochs, steps: epochs, and steps in each of them.
+        learning_rate: the highest one, reached at the end of the first epoch; a half cosine then takes it to zero.
+        label_smoothing, weight_decay: see config.Training.
+        patience: epochs without a better validation score before the phase ends early.
+        xla: whether the step is compiled by XLA.
+    """
+
+    phase: str
+    epochs: int
+    steps: int
+    learning_rate: float
+    label_smoothing: float
+    weight_decay: float
+    patience: int
+    xla: bool
+
+
+def batch_shape(training: Training, events: int) -> tuple[int, int]:
+    """Rows and length of a batch. The rule: about 256 steps an epoch, between 512 and 16,384 positions a step."""
+    tokens = training.batch_tokens or int(2 ** np.clip(np.round(np.log2(max(1, events) / 256)), 9, 14))
+    length = min(training.row_length, tokens)
+    return max(1, tokens // length), length
+
+
+def fit_plan(training: Training, events: int, shape: tuple[int, int], xla: bool) -> Plan:
+    """The plan of a training from the beginning.
+
+    The rule: 16 epochs at a million events, more for fewer and fewer for more (the fourth root), between 4 and 40.
+    """
+    epochs = training.epochs or int(np.clip(round(16 * (1e6 / max(1, events)) ** 0.25), 4, 40))
+    return _plan(training, "fit", epochs, events, shape, training.learning_rate, xla)
+
+
+def refit_plan(training: Training, events: int, shape: tuple[int, int], xla: bool, rows: list[dict[str, Any]]) -> Plan:
+    """The plan of going on with all events: a quarter of the epochs that were best, at half the learning rate.
+
+    Args:
+        training, events, shape, xla: as above.
+        rows: history.csv of the training before.
+    """
+    best = int(np.argmax([row["ndcg@10"] for row in rows])) + 1
+    epochs = training.refit_epochs if training.refit_epochs is not None else max(1, round(best / 4))
+    return _plan(training, "refit", epochs, events, shape, training.learning_rate / 2, xla)
+
+
+def _plan(training: Training, phase: str, epochs: int, events: int, shape: tuple[int, int], rate: float, xla: bool) -> Plan:
+    return Plan(
+        phase=phase,
+        epochs=epochs,
+        steps=max(1, -(-events // (shape[0] * shape[1]))),
+        learning_rate=rate,
+        label_smoothing=training.label_smoothing,
+        weight_decay=training.weight_decay,
+        patience=training.patience or max(3, epochs // 4),
+        xla=xla,
+    )
