@@ -1,0 +1,50 @@
+"""The traditional methods that the model is measured beside, each a module of its own.
+
+Every module has `candidates(train, n_items, config, progress)`, which fits the method once for each point of its small grid.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from recsys.config import Config
+from recsys.errors import ConfigError
+from recsys.evaluation.baselines.common import Candidate
+from recsys.histories import Histories
+
+Progress = Callable[[str], None]
+
+MODULES: Final = {
+    "popularity": "recsys.evaluation.baselines.popularity",
+    "recent-popularity": "recsys.evaluation.baselines.recent_popularity",
+    "item-knn": "recsys.evaluation.baselines.item_knn",
+    "ease": "recsys.evaluation.baselines.ease",
+    "als": "recsys.evaluation.baselines.als",
+    "transitions": "recsys.evaluation.baselines.transitions",
+}
+
+
+def check(name: str) -> None:
+    """Raises ConfigError where no baseline has that name."""
+    if name not in MODULES:
+        raise ConfigError(f"unknown baseline '{name}' in 'evaluation.baselines'; known here: {', '.join(MODULES)}")
+
+
+def candidates(name: str, train: Histories, n_items: int, config: Config, progress: Progress) -> Iterator[Candidate]:
+    """The baseline fitted on the training part with each point of its grid; the first point is the usual choice.
+
+    Args:
+        name: one of `MODULES`.
+        train: the training part alone, `histories.head(histories.train_length)`.
+        n_items: size of the catalogue.
+        config: seed, and the Spark section for methods that use Spark.
+        progress: takes lines for a person to read.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    check(name)
+    found: Iterator[Candidate] = importlib.import_module(MODULES[name]).candidates(train, n_items, config, progress)
+    return found
