@@ -1,0 +1,102 @@
+"""Zip archives of a data set: only what is needed is unpacked, once, whole or not at all, and never outside its folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+
+from recsys import storage
+from recsys.errors import DataError, RetryError
+from recsys.sources import files
+
+_BLOCK = 1 << 20
+
+
+def unpack(path: str, needed: Sequence[str], folder: str, name: str, progress: Callable[[str], None]) -> str:
+    """Unpacks the needed files of a zip into `<folder>/<name>-<hash of the zip>` and returns that folder.
+
+    The files may lie in any one folder inside the zip. A zip that was unpacked before is not unpacked again.
+
+    Args:
+        needed: names of files, such as `ratings.csv`.
+        folder: cache folder.
+
+    Raises:
+        DataError: no zip, a damaged or encrypted one, one that lacks a file, or one with members that leave their folder.
+        RetryError: the folder cannot be written.
+    """
+    target = os.path.join(folder, f"{name}-{files.sha256(path)[:16]}")
+    if storage.is_whole(target):
+        return target
+    progress(f"unpacking {path}")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        temporary = tempfile.mkdtemp(prefix=f".{name}-", dir=folder)
+    except OSError as error:
+        raise RetryError(f"{folder} cannot be written: {error}; choose another source.cache_dir") from None
+    try:
+        _extract(path, needed, temporary)
+        storage.mark_success(temporary)
+        os.chmod(temporary, 0o755)
+        _move(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def find(names: Sequence[str], needed: Sequence[str], where: str) -> str:
+    """The folder, `""` or ending in `/`, in which all needed files lie, among names of files with `/` between folders.
+
+    Raises:
+        DataError: a needed file is missing.
+    """
+    present = set(names)
+    folders = sorted({os.path.dirname(name) for name in names}, key=lambda folder: (folder.count("/"), len(folder), folder))
+    prefixes = [folder + "/" if folder else "" for folder in folders]
+    missing = {prefix: [name for name in needed if prefix + name not in present] for prefix in prefixes or [""]}
+    best = min(missing, key=lambda prefix: len(missing[prefix]))
+    if missing[best]:
+        found = ", ".join(sorted(present)[:20]) or "nothing"
+        raise DataError(f"{where} lacks {', '.join(missing[best])}; expected {', '.join(needed)} in one folder, found {found}")
+    return best
+
+
+def _extract(path: str, needed: Sequence[str], folder: str) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                _check_member(path, member)
+            prefix = find([m.filename for m in archive.infolist() if not m.is_dir()], needed, path)
+            for name in needed:
+                with archive.open(prefix + name) as source, open(os.path.join(folder, name), "wb") as file:
+                    shutil.copyfileobj(source, file, _BLOCK)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise DataError(f"{path} is no whole zip file: {error}; it was cut off or damaged, download it again") from None
+    except RuntimeError as error:  # zipfile's word for an encrypted member
+        raise DataError(f"{path} cannot be unpacked: {error}") from None
+    except OSError as error:
+        raise RetryError(f"{path} cannot be unpacked into {folder}: {error}; free the space or choose another cache") from None
+
+
+def _check_member(path: str, member: zipfile.ZipInfo) -> None:
+    parts = member.filename.replace("\\", "/").split("/")
+    absolute = parts[0] == "" or ":" in parts[0]
+    link = stat.S_ISLNK(member.external_attr >> 16)
+    if absolute or ".." in parts or link:
+        reason = "is a symbolic link" if link else "leaves the archive's folder"
+        raise DataError(f"{path} is refused: its member {member.filename!r} {reason}; download it from a trusted place")
+
+
+def _move(temporary: str, target: str) -> None:
+    try:
+        os.rename(temporary, target)
+    except OSError:
+        if storage.is_whole(target):  # another process was faster
+            return
+        shutil.rmtree(target, ignore_errors=True)
+        os.rename(temporary, target)

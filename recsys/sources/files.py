@@ -1,0 +1,201 @@
+"""The files behind a source table: which they are, how they are opened, and their fingerprints."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import contextlib
+import gzip
+import hashlib
+import io
+import posixpath
+import re
+import zlib
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from pyarrow import fs
+
+from recsys import storage
+from recsys.config import Table
+from recsys.errors import ConfigError, DataError
+
+HASHED_BYTES = 1 << 30
+"""A table of at most so many bytes is read once for its fingerprint; a larger one is known by sizes and times."""
+_BLOCK = 1 << 20
+_GLOB = re.compile(r"[*?\[]")
+_PARQUET = (".parquet", ".parq", ".pq")
+_COMPRESSED_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error)
+
+
+def input_files(table: Table) -> list[str]:
+    """The files of a table in order of name: absolute paths, or URIs where the table has one.
+
+    `table.path` is a file, a folder (with its subfolders) or a glob, in which `*` stays within one folder. Names that start
+    with `_` or `.` are left out below a folder or a glob.
+
+    Raises:
+        DataError: the path is not there, the folder holds no file, or the glob matches none.
+        RetryError: the storage cannot be reached.
+    """
+    system, path = storage.resolve(table.path)
+    prefix = table.path[: table.path.index("://") + 3] if not isinstance(system, fs.LocalFileSystem) else ""
+    kind = system.get_file_info(path).type
+    if kind == fs.FileType.File:
+        return [prefix + path]
+    if kind == fs.FileType.Directory:
+        found = _below(system, path)
+        if not found:
+            raise DataError(f"folder {table.path} holds no file; expected CSV or Parquet files")
+        return [prefix + name for name in found]
+    if not _GLOB.search(path):
+        raise DataError(f"{table.path} is not there; expected a file, a folder or a glob such as events/*.csv.gz")
+    parts = path.split("/")
+    first = next(number for number, part in enumerate(parts) if _GLOB.search(part))
+    base = "/".join(parts[:first]) or "/"
+    found = [name for name in _below(system, base) if _matches(name.split("/"), parts)]
+    if not found:
+        raise DataError(f"no file matches {table.path}; looked below {base}")
+    return [prefix + name for name in found]
+
+
+def table_format(table: Table, files: list[str]) -> Literal["csv", "parquet"]:
+    """`csv` or `parquet`: as the table says or, for `auto`, by the files' names.
+
+    Raises:
+        DataError: `auto` and files of both kinds.
+    """
+    if table.format != "auto":
+        return table.format
+    parquet = [name for name in files if name.lower().endswith(_PARQUET)]
+    if parquet and len(parquet) < len(files):
+        other = next(name for name in files if name not in parquet)
+        raise DataError(
+            f"{table.path} holds Parquet files ({parquet[0]}) and others ({other}); name one kind with a glob such as *.parquet"
+        )
+    return "parquet" if parquet else "csv"
+
+
+@contextlib.contextmanager
+def open_binary(path: str) -> Iterator[Any]:
+    """The content of a file as a binary stream, decompressed where the name ends in .gz or .bz2.
+
+    Raises:
+        DataError: the file cannot be opened, or its compression is broken or cut off (also while reading in the block).
+    """
+    system, inner = storage.resolve(path)
+    try:
+        with system.open_input_stream(inner, compression=None) as raw:
+            if path.endswith(".gz"):
+                with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
+                    yield stream
+            elif path.endswith(".bz2"):
+                with bz2.BZ2File(raw, "rb") as stream:
+                    yield stream
+            else:
+                yield raw
+    except _COMPRESSED_ERRORS as error:
+        raise DataError(f"{path} is no whole gzip file: {error}; it was cut off or damaged, copy it again") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+
+
+def decoder(table: Table) -> codecs.IncrementalDecoder:
+    """A strict decoder for the table's encoding.
+
+    Raises:
+        ConfigError: no such encoding.
+    """
+    try:
+        return codecs.getincrementaldecoder(table.encoding)("strict")
+    except LookupError:
+        raise ConfigError(
+            f"encoding '{table.encoding}' of {table.path} is unknown; expected such as utf-8 or iso-8859-1"
+        ) from None
+
+
+def undecodable(table: Table, path: str, error: UnicodeError) -> DataError:
+    """The error for a file that is not in the table's encoding."""
+    return DataError(
+        f"{path} is not {table.encoding}: {error}; set the table's encoding to the one that the file was written in, "
+        "such as iso-8859-1"
+    )
+
+
+def fingerprints(table: Table) -> list[dict[str, Any]]:
+    """What identifies each file of a table: `path`, `bytes`, and `sha256` of the file or, for large or remote ones, `modified`.
+
+    Reading a CSV file for its hash also proves that all of it decompresses and decodes, before Spark starts.
+
+    Raises:
+        DataError: a file is cut off, damaged or in another encoding.
+    """
+    files = input_files(table)
+    text = table_format(table, files) == "csv"
+    infos = [_info(path) for path in files]
+    small = sum(info.size for info in infos) <= HASHED_BYTES
+    result: list[dict[str, Any]] = []
+    for path, info in zip(files, infos, strict=True):
+        entry: dict[str, Any] = {"path": path, "bytes": info.size}
+        if small and storage.is_local(path):
+            entry["sha256"] = sha256(path)
+            if text:
+                _decode_all(table, path)
+        else:
+            entry["modified"] = info.mtime.isoformat() if info.mtime is not None else None
+        result.append(entry)
+    return result
+
+
+def sha256(path: str) -> str:
+    """SHA-256 of a file's bytes as they lie there (not decompressed), in hexadecimal."""
+    digest = hashlib.sha256()
+    with contextlib.closing(storage.resolve(path)[0].open_input_stream(storage.resolve(path)[1], compression=None)) as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def size(path: str) -> int:
+    """Bytes of a file."""
+    return int(_info(path).size)
+
+
+def read_head(path: str, limit: int = _BLOCK) -> bytes:
+    """The first `limit` bytes of a file's (decompressed) content."""
+    buffer = io.BytesIO()
+    with open_binary(path) as stream:
+        while buffer.tell() < limit and (block := stream.read(limit - buffer.tell())):
+            buffer.write(block)
+    return buffer.getvalue()
+
+
+def _decode_all(table: Table, path: str) -> None:
+    decode = decoder(table)
+    try:
+        with open_binary(path) as stream:
+            while block := stream.read(_BLOCK):
+                decode.decode(block)
+        decode.decode(b"", final=True)
+    except UnicodeError as error:
+        raise undecodable(table, path, error) from None
+
+
+def _info(path: str) -> Any:
+    system, inner = storage.resolve(path)
+    return system.get_file_info(inner)
+
+
+def _below(system: fs.FileSystem, folder: str) -> list[str]:
+    infos = system.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+    files = [info.path for info in infos if info.type == fs.FileType.File]
+    return sorted(name for name in files if not _hidden(posixpath.relpath(name, folder)))
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(("_", ".")) for part in name.split("/"))
+
+
+def _matches(name: list[str], pattern: list[str]) -> bool:
+    return len(name) == len(pattern) and all(fnmatchcase(a, b) or a == b for a, b in zip(name, pattern, strict=True))
