@@ -1,0 +1,28 @@
+"""Fixtures for all tests, and the real data sets for those marked `data`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+DATA = os.environ.get("RECSYS_TEST_DATA")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips the tests that need real data sets where there are none."""
+    if DATA:
+        return
+    skip = pytest.mark.skip(reason="needs the real data sets: set RECSYS_TEST_DATA to the folder with ml-100k.zip and others")
+    for item in items:
+        if item.get_closest_marker("data"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with the real data sets; a test that asks for it is marked `data`."""
+    if not DATA:
+        pytest.skip("needs the real data sets: set RECSYS_TEST_DATA")
+    return Path(DATA).resolve()
