@@ -149,11 +149,19 @@ def fingerprints(table: Table) -> list[dict[str, Any]]:
 
 
 def sha256(path: str) -> str:
-    """SHA-256 of a file's bytes as they lie there (not decompressed), in hexadecimal."""
+    """SHA-256 of a file's bytes as they lie there (not decompressed), in hexadecimal.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     digest = hashlib.sha256()
-    with contextlib.closing(storage.resolve(path)[0].open_input_stream(storage.resolve(path)[1], compression=None)) as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
+    system, inner = storage.resolve(path)
+    try:
+        with system.open_input_stream(inner, compression=None) as stream:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
     return digest.hexdigest()
 
 

@@ -37,6 +37,7 @@ PERIOD: Final = 3 * 365 * 86_400
 OCCUPATIONS: Final = ("artist", "clerk", "doctor", "engineer", "farmer", "lawyer", "student", "teacher", "writer", "retired")
 AGES: Final = (18, 25, 35, 45, 56)
 GENRES: Final = 8
+"""At most; the pairs of genres, 64, must each be met often enough to be learnt from a small data set."""
 _SERIES_LENGTH: Final = 16
 _CHUNK_EVENTS: Final = 1 << 20
 _CHUNK_ITEMS: Final = 100_000
