@@ -1,0 +1,164 @@
+"""The usable events with their place in each user's history, and the histories that are written."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from recsys import storage
+from recsys.config import Config
+from recsys.errors import DataError
+from recsys.features import clean, split, write
+from recsys.features.read import ORDER, Rows
+from recsys.schema import (
+    HISTORIES_DIR,
+    ITEM_ID,
+    ITEM_INDEX,
+    ITEMS,
+    RATING,
+    RATINGS,
+    REASON,
+    TIMESTAMP,
+    TIMESTAMPS,
+    TRAIN_LENGTH,
+    USER_ID,
+    USER_INDEX,
+    VALID_LENGTH,
+)
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+POSITION = "position"
+LENGTH = "length"
+
+
+@dataclasses.dataclass(frozen=True)
+class Events:
+    """The usable events.
+
+    Attributes:
+        frame: user_id, item_id, rating float, timestamp bigint, POSITION int (from 0) in the user's history and its LENGTH;
+            cached, all rows of a user in one partition.
+        count: events.
+        users: users with an event.
+        earliest: least timestamp.
+        latest: greatest timestamp.
+        longest: events of the user with the most.
+        rejected: number of rows set aside by reason.
+        aside: those rows, with REASON, FILE and TEXT, or None where there are none.
+    """
+
+    frame: DataFrame
+    count: int
+    users: int
+    earliest: int
+    latest: int
+    longest: int
+    rejected: dict[str, int]
+    aside: DataFrame | None
+
+
+def prepare(rows: Rows, user_type: str, item_type: str, unit: str, config: Config) -> Events:
+    """Cleans the interactions, and puts each user's events in order of time, ties in source order.
+
+    Items with fewer than features.min_item_events events in all, of any part, are left out: that is what the catalogue is.
+
+    Raises:
+        DataError: too many rows are unusable, or what is left has no event, only one user.
+    """
+    from pyspark.sql import Observation, Window
+    from pyspark.sql import functions as F
+
+    parsed = clean.events(rows, user_type, item_type, unit)
+    observed, counts_of = clean.counted(parsed, clean.EVENT_REASONS)
+    usable = observed.where(F.col(REASON).isNull()).select(USER_ID, ITEM_ID, RATING, TIMESTAMP, *ORDER)
+    repeats = Observation()
+    repeated = F.count_if(F.col("repeat") > 1).alias("repeated")
+    first = clean.with_repeats(usable).observe(repeats, repeated).where("repeat = 1").drop("repeat")
+    frequent: DataFrame | None = None
+    least = config.features.min_item_events
+    if least > 1:
+        first = first.persist()
+        frequent = first.groupBy(ITEM_ID).agg(F.count("*").alias("n")).where(F.col("n") >= least).select(ITEM_ID)
+    kept = first if frequent is None else first.join(frequent, ITEM_ID, "left_semi")
+    user = Window.partitionBy(USER_ID)
+    position = F.row_number().over(user.orderBy(TIMESTAMP, *ORDER)) - 1
+    length = F.count("*").over(user).cast("int")
+    frame = kept.select(USER_ID, ITEM_ID, RATING, TIMESTAMP, position.alias(POSITION), length.alias(LENGTH)).persist()
+    count, users, earliest, latest, longest = frame.agg(
+        F.count("*"), F.count_if(F.col(POSITION) == 0), F.min(TIMESTAMP), F.max(TIMESTAMP), F.max(LENGTH)
+    ).first() or (0, 0, None, None, None)
+    counts = counts_of()
+    path = rows.table.path
+    clean.check_rejected("interactions", path, counts, config.features.max_rejected, parsed)
+    rejected = {reason: number for reason, number in counts.items() if reason}
+    if repeats.get["repeated"]:
+        rejected[clean.DUPLICATE] = repeats.get["repeated"]
+    if frequent is not None:
+        rare = counts[""] - sum(rejected.values()) - count
+        rejected |= {clean.RARE_ITEM: rare} if rare else {}
+    if count == 0:
+        shown = ", ".join(f"{reason} {number}" for reason, number in rejected.items()) or "there are no rows"
+        raise DataError(f"{path} has no usable event: {shown}")
+    aside = _aside(parsed, frequent, rejected)
+    if frequent is not None and aside is None:
+        first.unpersist()
+    return Events(frame, count, users, earliest or 0, latest or 0, longest or 0, rejected, aside)
+
+
+def write_histories(events: Events, cut: split.Cut, users: DataFrame, items: DataFrame, features: str) -> dict[str, Any]:
+    """Writes histories/ and returns train_events, valid_events, test_events, skipped_users.
+
+    Args:
+        events: the events.
+        cut: the split.
+        users: user_id and user_index.
+        items: item_id and item_index.
+        features: path or URI of the features folder.
+    """
+    from pyspark.sql import Observation
+    from pyspark.sql import functions as F
+
+    entry = F.struct(POSITION, ITEM_INDEX, RATING, TIMESTAMP)
+    placed = events.frame.join(items.select(ITEM_ID, ITEM_INDEX), ITEM_ID)
+    grouped = placed.groupBy(USER_ID).agg(F.sort_array(F.collect_list(entry)).alias("h"))
+    train, valid = split.lengths(cut, F.size("h"), F.col(f"h.{TIMESTAMP}"))
+    histories = grouped.join(users.select(USER_ID, USER_INDEX), USER_ID).select(
+        USER_INDEX,
+        F.col(f"h.{ITEM_INDEX}").alias(ITEMS),
+        F.col(f"h.{RATING}").alias(RATINGS),
+        F.col(f"h.{TIMESTAMP}").alias(TIMESTAMPS),
+        train.alias(TRAIN_LENGTH),
+        valid.alias(VALID_LENGTH),
+    )
+    sums = Observation()
+    length = F.size(ITEMS)
+    sizes: dict[str, Column] = {
+        "train_events": F.sum(TRAIN_LENGTH),
+        "valid_events": F.sum(F.col(VALID_LENGTH) - F.col(TRAIN_LENGTH)),
+        "test_events": F.sum(length - F.col(VALID_LENGTH)),
+        "skipped_users": F.count_if(length < cut.min_user_events),
+    }
+    observed = histories.observe(sums, *(size.alias(name) for name, size in sizes.items()))
+    folder = storage.join(features, HISTORIES_DIR)
+    write.write_sorted(observed, folder, USER_INDEX, events.users, write.files_for(events.count))
+    return {name: sums.get[name] for name in sizes}
+
+
+def _aside(parsed: DataFrame, frequent: DataFrame | None, rejected: dict[str, int]) -> DataFrame | None:
+    """The rows that were not used, read again with their text; duplicates are found as they were the first time."""
+    from pyspark.sql import functions as F
+
+    if not rejected:
+        return None
+    unusable = parsed.where(F.col(REASON).isNotNull())
+    if not {clean.DUPLICATE, clean.RARE_ITEM} & set(rejected):
+        return unusable
+    usable = clean.with_repeats(parsed.where(F.col(REASON).isNull()))
+    usable = usable.withColumn(REASON, F.when(F.col("repeat") > 1, clean.DUPLICATE))
+    if frequent is not None:
+        marked = usable.join(frequent.withColumn("frequent", F.lit(True)), ITEM_ID, "left")
+        rare = F.col(REASON).isNull() & F.col("frequent").isNull()
+        usable = marked.withColumn(REASON, F.when(rare, clean.RARE_ITEM).otherwise(F.col(REASON))).drop("frequent")
+    return unusable.unionByName(usable.drop("repeat").where(F.col(REASON).isNotNull()))

@@ -1,0 +1,166 @@
+"""Reads a source table with Spark: its columns, where each row stands in the source, and the row's text."""
+
+from __future__ import annotations
+
+import codecs
+import dataclasses
+import os
+import re
+from typing import TYPE_CHECKING, Final
+
+from recsys.config import Table
+from recsys.errors import ConfigError, DataError
+from recsys.sources.columns import column_names
+from recsys.sources.files import input_files, table_format
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+FILE: Final = "__file"
+"""Column with the path of the row's file."""
+FILE_NUMBER: Final = "__file_number"
+BLOCK: Final = "__block"
+ROW: Final = "__row"
+TEXT: Final = "__text"
+MALFORMED: Final = "__malformed"
+ORDER: Final = (FILE_NUMBER, BLOCK, ROW)
+"""Source order: file in sorted order, start of the block in the file, row in the block. It is the same however Spark divides
+the files among its tasks."""
+
+_CORRUPT: Final = "__corrupt"
+_WIDE_ENCODINGS: Final = ("utf-16", "utf-32")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Rows of a source table as they were read.
+
+    Attributes:
+        frame: the source's columns under internal names, FILE, ORDER, TEXT and MALFORMED.
+        columns: internal name of each source column.
+        table: the description that they were read by.
+        typed: whether the values have types of their own (Parquet) or are text.
+    """
+
+    frame: DataFrame
+    columns: dict[str, str]
+    table: Table
+    typed: bool
+
+    def column(self, name: str) -> Column:
+        """The source column of that name.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        from pyspark.sql import functions as F
+
+        if name not in self.columns:
+            raise ConfigError(f"{self.table.path} has no column '{name}'; its columns: {', '.join(self.columns)}")
+        return F.col(self.columns[name])
+
+    def type_name(self, name: str) -> str:
+        """Spark's name of a source column's type: string, bigint, double, …; always string for CSV."""
+        return self.frame.schema[self.columns[name]].dataType.simpleString()
+
+
+def read(spark: SparkSession, table: Table, role: str) -> Rows:
+    """Reads a table lazily.
+
+    CSV values are text, an empty one is null, and a row with another number of values than there are columns is MALFORMED.
+    Parquet values keep their types.
+
+    Args:
+        spark: the session.
+        table: where and how.
+        role: interactions, users or items.
+
+    Raises:
+        ConfigError: the encoding is unknown.
+        DataError: a file is missing or is not what it should be.
+    """
+    from pyspark.sql import functions as F
+
+    files = input_files(table)
+    paths = [_spark_path(file) for file in files]
+    names = column_names(table)
+    columns = {name: f"c{number}" for number, name in reversed(list(enumerate(names)))}
+    where = [
+        F.regexp_replace(F.col("_metadata.file_path"), "^file:/+", "/").alias(FILE),
+        F.col("_metadata.file_path").alias("__uri"),
+        F.col("_metadata.file_block_start").alias(BLOCK),
+        F.monotonically_increasing_id().alias(ROW),
+    ]
+    typed = table_format(table, files) == "parquet"
+    if typed:
+        raw = spark.read.parquet(*paths)
+        missing = [name for name in names if name not in raw.columns]
+        if missing:
+            raise DataError(f"{table.path}: the files have different columns; '{missing[0]}' is not in all of them")
+        frame = raw.select(*(_quoted(name).alias(columns[name]) for name in names), *where)
+        text = F.to_json(F.struct(*(F.col(columns[name]).alias(name) for name in names)))
+        frame = frame.withColumn(TEXT, text).withColumn(MALFORMED, F.lit(False))
+    else:
+        values = [f"c{number}" for number in range(len(names))]
+        schema = ", ".join(f"`{name}` string" for name in [*values, _CORRUPT])
+        raw = spark.read.options(**_csv_options(table, role)).csv(paths, schema=schema)
+        joined = F.concat_ws(table.delimiter, *(F.coalesce(F.col(name), F.lit("")) for name in values))
+        frame = raw.select(*values, *where, _CORRUPT)
+        frame = frame.withColumn(TEXT, F.coalesce(F.col(_CORRUPT), joined))
+        frame = frame.withColumn(MALFORMED, F.col(_CORRUPT).isNotNull()).drop(_CORRUPT)
+    return Rows(_number_files(spark, frame, raw.inputFiles()), columns, table, typed)
+
+
+def encoding_for_java(encoding: str) -> str:
+    """Java's name of a character encoding given in Python's or Java's words.
+
+    Raises:
+        ConfigError: nobody knows it.
+    """
+    try:
+        name = codecs.lookup(encoding).name
+    except LookupError:
+        raise ConfigError(f"unknown encoding '{encoding}'; examples: utf-8, latin-1, cp1252") from None
+    return {"utf-8-sig": "utf-8", "ascii": "us-ascii"}.get(name, name.replace("iso8859", "iso-8859"))
+
+
+def _csv_options(table: Table, role: str) -> dict[str, str]:
+    encoding = encoding_for_java(table.encoding)
+    # A line break inside quotes needs a parser that sees the whole file: fine for users and items, too slow for events.
+    whole_file = encoding.startswith(_WIDE_ENCODINGS) or (table.quoting and role != "interactions")
+    return {
+        "sep": table.delimiter,
+        "header": str(table.header).lower(),
+        "encoding": encoding,
+        "quote": '"' if table.quoting else "",
+        "escape": '"' if table.quoting else "",
+        "multiLine": str(whole_file).lower(),
+        "mode": "PERMISSIVE",
+        "columnNameOfCorruptRecord": _CORRUPT,
+        "columnPruning": "false",  # pruning would hide rows with a wrong number of values
+        "maxColumns": "20480",
+    }
+
+
+def _number_files(spark: SparkSession, frame: DataFrame, uris: list[str]) -> DataFrame:
+    from pyspark.sql import functions as F
+
+    if len(uris) <= 1:
+        return frame.withColumn(FILE_NUMBER, F.lit(0)).drop("__uri")
+    numbers = spark.createDataFrame(
+        [(uri, number) for number, uri in enumerate(sorted(uris))], f"__uri string, {FILE_NUMBER} int"
+    )
+    return frame.join(F.broadcast(numbers), "__uri", "left").drop("__uri")
+
+
+def _spark_path(path: str) -> str:
+    """A path for Spark's readers, which take it for a glob pattern."""
+    if "://" in path:
+        return path
+    return "file://" + re.sub(r"([\\*?\[\]{}])", r"\\\1", os.path.abspath(path))
+
+
+def _quoted(name: str) -> Column:
+    from pyspark.sql import functions as F
+
+    return F.col("`" + name.replace("`", "``") + "`")

@@ -1,0 +1,35 @@
+"""Keeps aside the rows that were not used: rejected/*.parquet, as schema.REJECTED says."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING
+
+from recsys import storage
+from recsys.features import write
+from recsys.features.read import FILE, TEXT
+from recsys.schema import REASON, REJECTED, REJECTED_DIR
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+def write_rejected(aside: list[tuple[str, DataFrame | None]], features: str) -> None:
+    """Writes the rows of all tables together; one empty file where there are none.
+
+    Args:
+        aside: name of the source table, and its rows with REASON, FILE and TEXT.
+        features: path or URI of the features folder.
+    """
+    from pyspark.sql import functions as F
+
+    folder = storage.join(features, REJECTED_DIR)
+    parts = [
+        frame.select(F.lit(role).alias("table"), REASON, F.col(FILE).alias("file"), F.col(TEXT).alias("row"))
+        for role, frame in aside
+        if frame is not None
+    ]
+    if not parts:
+        write.write_empty(REJECTED, folder)
+        return
+    write.write(reduce(lambda first, second: first.unionByName(second), parts).coalesce(4), folder)

@@ -1,0 +1,63 @@
+"""Writes frames as Parquet through Spark, in files of useful size whose names give their order."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys import storage
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+VALUES_PER_FILE: Final = 1_000_000
+
+
+def write_sorted(frame: DataFrame, folder: str, index: str, rows: int, files: int) -> None:
+    """Writes a frame sorted by its dense index, over files in order of name.
+
+    Args:
+        frame: with the column `index`, dense from 1.
+        folder: path or URI; must not hold files yet.
+        index: name of the index column.
+        rows: how many rows there are.
+        files: how many files to write.
+    """
+    from pyspark.sql import functions as F
+
+    rows_per_file = max(1, -(-rows // files))
+    if files == 1:
+        spread = frame.repartition(1)
+    else:
+        spread = frame.repartitionById(files, F.floor((F.col(index) - 1) / rows_per_file).cast("int"))
+    write(spread.sortWithinPartitions(index), folder)
+
+
+def write(frame: DataFrame, folder: str) -> None:
+    """Writes a frame as it is divided."""
+    frame.write.mode("append").parquet(folder)
+    if storage.is_local(folder):
+        _tidy(storage.resolve(folder)[1])
+
+
+def write_empty(schema: pa.Schema, folder: str) -> None:
+    """Writes one file without rows, so that a reader finds the columns."""
+    with storage.atomic_output(storage.join(folder, "part-00000.parquet")) as stream:
+        pq.write_table(schema.empty_table(), stream)
+
+
+def files_for(values: int) -> int:
+    """Number of files for so many values (events, or rows of a narrow table)."""
+    return max(1, -(-values // VALUES_PER_FILE))
+
+
+def _tidy(folder: str) -> None:
+    """Plain names instead of Spark's random ones, and no checksum files."""
+    for number, name in enumerate(sorted(name for name in os.listdir(folder) if name.endswith(".parquet") and name[0] != ".")):
+        os.replace(os.path.join(folder, name), os.path.join(folder, f"part-{number:05d}.parquet"))
+    for name in os.listdir(folder):
+        if name.startswith(".") and name.endswith(".crc"):
+            os.unlink(os.path.join(folder, name))
