@@ -245,7 +245,8 @@ def check_rejected(role: str, path: str, counts: Mapping[str, int], most: float,
     example = rejected.where(F.col(REASON) == worst).select(FILE, TEXT).head()
     shown = f"; for example in {example[0]}: {example[1][:200]!r} is a {worst}" if example else ""
     listed = ", ".join(f"{reason} {number}" for reason, number in sorted(bad.items(), key=lambda pair: -pair[1]))
+    hint = HINTS.get(worst, "correct the column or its name in the configuration")
     raise DataError(
         f"{path}: {sum(bad.values())} of {counts['']} rows of {role} cannot be used ({listed}), more than "
-        f"features.max_rejected = {most:g} allows{shown}. {HINTS.get(worst, 'Correct the column or its name in the configuration').capitalize()}"
+        f"features.max_rejected = {most:g} allows{shown}. What may help: {hint}"
     )
