@@ -20,6 +20,7 @@ class FeatureBag(keras.layers.Layer):
     Args:
         codes: number of codes over all features, 0 included.
         width: size of the vectors.
+        seed: of the first weights.
 
     Input shape:
         codes int32 [..., slots] and numbers float32 [..., features].
@@ -28,13 +29,13 @@ class FeatureBag(keras.layers.Layer):
         [..., width]
     """
 
-    def __init__(self, codes: int, width: int, **kwargs: Any) -> None:
+    def __init__(self, codes: int, width: int, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.codes, self.width = codes, width
+        self.codes, self.width, self.seed = codes, width, seed
 
     def build(self, codes_shape: Any, numbers_shape: Any) -> None:
         """Creates the table and the projection of the numeric features."""
-        small = keras.initializers.RandomNormal(stddev=0.02, seed=keras.random.SeedGenerator(self.codes))
+        small = keras.initializers.RandomNormal(stddev=0.02, seed=self.seed)
         self.table = self.add_weight(shape=(self.codes, self.width), initializer=small, name="table")
         self.numeric = self.add_weight(shape=(numbers_shape[-1], self.width), initializer="zeros", name="numeric")
 
@@ -50,7 +51,7 @@ class FeatureBag(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
-        return {**super().get_config(), "codes": self.codes, "width": self.width}
+        return {**super().get_config(), "codes": self.codes, "width": self.width, "seed": self.seed}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -65,6 +66,7 @@ class GatedCausalConv(keras.layers.Layer):
         kernel_size: taps, at lags 0, dilation, 2 dilation, …
         dilation: distance between taps.
         dropout: share of the block's output that is dropped in training.
+        seed: of the first weights and of the dropout.
 
     Input shape:
         x [rows, length, width], position int32 [rows, length]: place in the history, from 0.
@@ -73,13 +75,14 @@ class GatedCausalConv(keras.layers.Layer):
         [rows, length, width]
     """
 
-    def __init__(self, width: int, kernel_size: int, dilation: int, dropout: float, **kwargs: Any) -> None:
+    def __init__(self, width: int, kernel_size: int, dilation: int, dropout: float, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.width, self.kernel_size, self.dilation, self.dropout_rate = width, kernel_size, dilation, dropout
+        self.seed = seed
         self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy)
-        self.mix = keras.layers.Dense(2 * width, dtype=self.dtype_policy)
-        self.project = keras.layers.Dense(width, dtype=self.dtype_policy)
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.mix = keras.layers.Dense(2 * width, kernel_initializer=_glorot(seed), dtype=self.dtype_policy)
+        self.project = keras.layers.Dense(width, kernel_initializer=_glorot(seed + 1), dtype=self.dtype_policy)
+        self.dropout = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
 
     def build(self, x_shape: Any, position_shape: Any) -> None:
         """Builds the parts for `width` channels."""
@@ -105,7 +108,7 @@ class GatedCausalConv(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
         own = {"width": self.width, "kernel_size": self.kernel_size, "dilation": self.dilation, "dropout": self.dropout_rate}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **own, "seed": self.seed}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -116,18 +119,19 @@ class FeedForward(keras.layers.Layer):
         width: channels in and out.
         hidden: channels between.
         dropout: share of the block's output that is dropped in training.
+        seed: of the first weights and of the dropout.
 
     Input and output shape:
         [..., width]
     """
 
-    def __init__(self, width: int, hidden: int, dropout: float, **kwargs: Any) -> None:
+    def __init__(self, width: int, hidden: int, dropout: float, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.width, self.hidden, self.dropout_rate = width, hidden, dropout
+        self.width, self.hidden, self.dropout_rate, self.seed = width, hidden, dropout, seed
         self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy)
-        self.widen = keras.layers.Dense(hidden, activation="gelu", dtype=self.dtype_policy)
-        self.narrow = keras.layers.Dense(width, dtype=self.dtype_policy)
-        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.widen = keras.layers.Dense(hidden, activation="gelu", kernel_initializer=_glorot(seed), dtype=self.dtype_policy)
+        self.narrow = keras.layers.Dense(width, kernel_initializer=_glorot(seed + 1), dtype=self.dtype_policy)
+        self.dropout = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
 
     def build(self, shape: Any) -> None:
         """Builds the parts for `width` channels."""
@@ -145,7 +149,8 @@ class FeedForward(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
-        return {**super().get_config(), "width": self.width, "hidden": self.hidden, "dropout": self.dropout_rate}
+        own = {"width": self.width, "hidden": self.hidden, "dropout": self.dropout_rate, "seed": self.seed}
+        return {**super().get_config(), **own}
 
 
 def shift(x: Any, lag: int) -> Any:
@@ -153,3 +158,7 @@ def shift(x: Any, lag: int) -> Any:
     if lag >= x.shape[1]:
         return ops.zeros_like(x)
     return ops.pad(x, [[0, 0], [lag, 0], [0, 0]])[:, : x.shape[1]]
+
+
+def _glorot(seed: int) -> keras.initializers.Initializer:
+    return keras.initializers.GlorotUniform(seed=seed)

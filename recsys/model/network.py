@@ -108,30 +108,32 @@ class CausalCNN(keras.Model):
         if isinstance(spec, dict):
             spec = Spec(**{**spec, "dilations": tuple(spec["dilations"])})
         self.spec = spec
-        seeds = np.random.SeedSequence(spec.seed).generate_state(8)
+        seeds = [int(seed) for seed in np.random.SeedSequence(spec.seed).generate_state(5 + 2 * len(spec.dilations)) // 2]
         policy, width = self.dtype_policy, spec.width
         shapes = {"codes": (spec.items + 1, spec.item_slots), "numbers": (spec.items + 1, spec.item_numbers)}
         self.item_codes = self._constant(item_codes, shapes["codes"], "int32", "item_codes")
         self.item_numbers = self._constant(item_numbers, shapes["numbers"], "float32", "item_numbers")
         self.item_known = self._constant(item_known, (spec.items + 1,), "float32", "item_known")
-        normal = keras.initializers.RandomNormal(stddev=0.02, seed=int(seeds[0]))
-        self.item_vectors = self.add_weight(shape=(spec.items + 1, width), initializer=normal, name="item_vectors")
-        self.item_bias = self.add_weight(shape=(spec.items + 1,), initializer="zeros", name="item_bias")
-        self.item_features = FeatureBag(spec.item_codes, width, dtype=policy)
-        self.user_features = FeatureBag(spec.user_codes, width, dtype=policy)
+        normal = keras.initializers.RandomNormal(stddev=0.02, seed=seeds[0])
+        self.item_vectors = self.add_weight(
+            shape=(spec.items + 1, width), initializer=normal, autocast=False, name="item_vectors"
+        )
+        self.item_bias = self.add_weight(shape=(spec.items + 1,), initializer="zeros", autocast=False, name="item_bias")
+        self.item_features = FeatureBag(spec.item_codes, width, seeds[3], dtype=policy)
+        self.user_features = FeatureBag(spec.user_codes, width, seeds[4], dtype=policy)
         self.gap_vectors = keras.layers.Embedding(
             GAP_BUCKETS,
             width,
-            embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02, seed=int(seeds[1])),
+            embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02, seed=seeds[1]),
             dtype=policy,
         )
         self.rating = keras.layers.Dense(width, use_bias=False, kernel_initializer="zeros", dtype=policy)
-        self.input_dropout = keras.layers.Dropout(min(1.5 * spec.dropout, 0.5), seed=int(seeds[2]), dtype=policy)
+        self.input_dropout = keras.layers.Dropout(min(1.5 * spec.dropout, 0.5), seed=seeds[2], dtype=policy)
         self.blocks: list[Any] = []
-        for dilation in spec.dilations:
-            self.blocks.append(GatedCausalConv(width, spec.kernel_size, dilation, spec.dropout, dtype=policy))
+        for dilation, seed, other in zip(spec.dilations, seeds[5::2], seeds[6::2], strict=True):
+            self.blocks.append(GatedCausalConv(width, spec.kernel_size, dilation, spec.dropout, seed, dtype=policy))
             if spec.feed_forward:
-                self.blocks.append(FeedForward(width, spec.feed_forward * width, spec.dropout, dtype=policy))
+                self.blocks.append(FeedForward(width, spec.feed_forward * width, spec.dropout, other, dtype=policy))
         self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy)
 
     def build(self, input_shape: Any = None) -> None:
@@ -195,7 +197,7 @@ class CausalCNN(keras.Model):
         return {**super().get_config(), "spec": dataclasses.asdict(self.spec)}
 
     def _constant(self, value: Any, shape: tuple[int, ...], dtype: str, name: str) -> Any:
-        weight = self.add_weight(shape=shape, dtype=dtype, initializer="zeros", trainable=False, name=name)
+        weight = self.add_weight(shape=shape, dtype=dtype, initializer="zeros", trainable=False, autocast=False, name=name)
         if value is not None:
             weight.assign(value)
         return weight

@@ -48,7 +48,7 @@ def fit(model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, 
     Raises:
         RetryError: the process was asked to end; the checkpoint is saved.
     """
-    optimizer = make_optimizer(plan)
+    optimizer = make_optimizer(plan, model.dtype_policy.name)
     optimizer.build(model.trainable_variables)
     variables = [*model.variables, *optimizer.variables]
     standing, best = Standing(phase=plan.phase, rows=list(history)), list[np.ndarray]()
@@ -72,8 +72,11 @@ def fit(model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, 
     return standing
 
 
-def make_optimizer(plan: Plan) -> Any:
-    """Adam (AdamW with weight decay) on a warm-up and cosine schedule, gradients clipped to a global norm of 1."""
+def make_optimizer(plan: Plan, precision: str) -> Any:
+    """Adam (AdamW with weight decay) on a warm-up and cosine schedule, gradients clipped to a global norm of 1.
+
+    Under mixed_float16 the loss is scaled, so that small gradients do not vanish.
+    """
     import keras
 
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -84,18 +87,15 @@ def make_optimizer(plan: Plan) -> Any:
     )
     shared = {"beta_2": 0.98, "global_clipnorm": 1.0}
     if plan.weight_decay:
-        return keras.optimizers.AdamW(schedule, weight_decay=plan.weight_decay, **shared)
-    return keras.optimizers.Adam(schedule, **shared)
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=plan.weight_decay, **shared)
+    else:
+        optimizer = keras.optimizers.Adam(schedule, **shared)
+    return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
 
 
 def make_step(model: CausalCNN, optimizer: Any, plan: Plan) -> Callable[[Any], Any]:
-    """One step of gradient descent as a compiled function: batch → loss. Under mixed_float16 the loss is scaled."""
-    import keras
+    """One step of gradient descent as a compiled function: batch → loss."""
     import tensorflow as tf
-
-    if model.dtype_policy.name == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        optimizer.build(model.trainable_variables)
 
     @tf.function(jit_compile=plan.xla)  # type: ignore[untyped-decorator]
     def step(batch: Any) -> Any:

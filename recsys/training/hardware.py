@@ -64,14 +64,13 @@ def choose(training: Training) -> Hardware:
 
 
 def import_tensorflow() -> Any:
-    """TensorFlow, quiet, with the Keras backend set to it, deterministic.
+    """TensorFlow, quiet and deterministic.
 
     Raises:
         MissingComponentError: TensorFlow is not installed.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
+        import recsys.model  # noqa: F401  (tells TensorFlow to be quiet, before it is imported)
         import tensorflow as tf
     except ImportError as error:
         raise MissingComponentError(

@@ -58,9 +58,6 @@ def train(config: Config, features: str, folder: str, progress: Progress, stoppe
         RetryError: the process was asked to end; the same command goes on.
     """
     hardware = choose(config.training)
-    import keras
-
-    keras.utils.set_random_seed(config.seed)
     info = histories.read_info(features)
     inputs = Inputs(config, features, info, encoding.make_encoder(features, info), hardware)
     model = build(inputs)
@@ -72,7 +69,8 @@ def train(config: Config, features: str, folder: str, progress: Progress, stoppe
     held_out = info["split"]["method"] != "none"
     rows: Rows = []
     if held_out:
-        model, rows = _fit_on_training_part(inputs, model, folder, progress, stopped)
+        rows = _fit_on_training_part(inputs, model, folder, progress, stopped)
+        model = export.load(storage.join(folder, files.EVALUATED))  # also without an interruption, so that both end alike
     if not held_out or config.training.refit_epochs != 0:
         rows = _fit_on_everything(inputs, model, folder, rows, progress, stopped)
     export.save(model, storage.join(folder, files.PUBLISHED))
@@ -114,15 +112,15 @@ def build(inputs: Inputs) -> CausalCNN:
 
 def _fit_on_training_part(
     inputs: Inputs, model: CausalCNN, folder: str, progress: Progress, stopped: Callable[[], bool]
-) -> tuple[CausalCNN, Rows]:
+) -> Rows:
     """Trains with early stopping, then chooses the blend's weights; both from the validation part."""
     from recsys.recommend import blend
     from recsys.recommend.score import NetworkScorer
 
     config, info = inputs.config, inputs.info
-    evaluated, weights_file = storage.join(folder, files.EVALUATED), storage.join(folder, files.BLEND)
+    weights_file = storage.join(folder, files.BLEND)
     if storage.exists(weights_file):  # written last
-        return export.load(evaluated), _read_rows(folder)
+        return _read_rows(folder)
     everything = histories.read(inputs.features)
     scorer = NetworkScorer(model, inputs.encoder)
     shape = batch_shape(config.training, info["train_events"])
@@ -138,11 +136,11 @@ def _fit_on_training_part(
     counts = blend.count(everything.head(everything.train_length), info["items"], config.seed)
     weights = blend.tune(scorer, counts, everything, info["items"], config.seed)
     progress(f"  blend: transitions {weights.transitions}, trend {weights.trend} (without events {weights.cold_trend})")
-    export.save(model, evaluated)
+    export.save(model, storage.join(folder, files.EVALUATED))
     _write_rows(folder, rows)
     checkpoint.remove(folder)
     storage.write_json(weights_file, dataclasses.asdict(weights))
-    return model, rows
+    return rows
 
 
 def _fit_on_everything(

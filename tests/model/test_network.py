@@ -1,0 +1,132 @@
+"""The network as a whole: causality, no look into other histories, loss, saving."""
+
+import keras
+import numpy as np
+import pytest
+
+from recsys.config import Model
+from recsys.model import loss
+from recsys.model.loss import next_item_loss
+from recsys.model.network import CausalCNN, resolve
+
+ITEMS = 30
+
+
+def make(seed=0, **settings):
+    sizes = {"items": ITEMS, "item_codes": 6, "item_slots": 2, "item_numbers": 1}
+    sizes |= {"user_codes": 4, "user_slots": 1, "user_numbers": 2}
+    spec = resolve(Model(**{"width": 16, "dilations": (1, 2, 4), "dropout": 0.0, **settings}), 1000, sizes, seed)
+    random = np.random.default_rng(seed)
+    known = np.r_[0, np.ones(ITEMS - 2), 0, 0].astype(np.float32)
+    codes = random.integers(0, 6, (ITEMS + 1, 2)).astype(np.int32)
+    model = CausalCNN(spec, codes, random.normal(size=(ITEMS + 1, 1)), known)
+    model.build()
+    for variable in model.trainable_variables:
+        variable.assign(random.normal(size=variable.shape) * 0.2)
+    return model
+
+
+def batch(rows=2, length=12, seed=1):
+    random = np.random.default_rng(seed)
+    return {
+        "item": random.integers(1, ITEMS + 1, (rows, length)).astype(np.int32),
+        "rating": random.normal(size=(rows, length)).astype(np.float32),
+        "gap": random.integers(0, 20, (rows, length)).astype(np.int32),
+        "position": np.tile(np.arange(length, dtype=np.int32), (rows, 1)),
+        "user_codes": random.integers(0, 4, (rows, length, 1)).astype(np.int32),
+        "user_numbers": random.normal(size=(rows, length, 2)).astype(np.float32),
+        "target": random.integers(1, ITEMS - 2, (rows, length)).astype(np.int32),
+        "weight": np.ones((rows, length), np.float32),
+    }
+
+
+@pytest.mark.parametrize("cut", [1, 5, 11])
+def test_the_future_does_not_move_the_past(cut):
+    model, now, changed = make(), batch(), batch(seed=2)
+    other = {name: np.concatenate([now[name][:, :cut], changed[name][:, cut:]], axis=1) for name in now}
+    other["position"] = now["position"]
+    before, after = np.asarray(model(now)), np.asarray(model(other))
+    np.testing.assert_array_equal(before[:, :cut], after[:, :cut])
+    assert np.abs(before[:, cut:] - after[:, cut:]).max() > 1e-3
+
+
+def test_histories_in_one_row_do_not_see_each_other():
+    model, now = make(), batch(rows=1)
+    now["position"] = np.r_[np.arange(5), np.arange(7)].astype(np.int32)[None]
+    now["item"][0, [0, 5]] = 0
+    other = {name: value.copy() for name, value in now.items()}
+    other["item"][0, 1:5] = 7
+    np.testing.assert_array_equal(np.asarray(model(now))[:, 5:], np.asarray(model(other))[:, 5:])
+
+
+def test_loss_is_the_cross_entropy_over_known_items():
+    model, data = make(), batch()
+    data["weight"][0, :3] = 0
+    logits = np.asarray(model(data))[..., 1 : ITEMS - 1]
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    losses = -np.take_along_axis(log_p, data["target"][..., None] - 1, axis=-1)[..., 0]
+    expected = (losses * data["weight"]).sum() / data["weight"].sum()
+    assert float(next_item_loss(model, data)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_loss_in_blocks_is_the_same_loss_with_the_same_gradients(monkeypatch):
+    import tensorflow as tf
+
+    model, data = make(), batch()
+
+    def gradients():
+        with tf.GradientTape() as tape:
+            value = next_item_loss(model, data)
+        return float(value), [g.numpy() for g in map(tf.convert_to_tensor, tape.gradient(value, model.trainable_variables))]
+
+    whole, expected = gradients()
+    monkeypatch.setattr(loss, "LOGITS_BYTES", 4 * (ITEMS + 1) * 5)
+    assert loss._blocks(24, ITEMS) == 6
+    blocked, found = gradients()
+    assert blocked == pytest.approx(whole, rel=1e-6)
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_label_smoothing_lies_between_the_target_and_the_even_distribution():
+    model, data = make(), batch()
+    plain, smooth = float(next_item_loss(model, data)), float(next_item_loss(model, data, 0.1))
+    logits = np.asarray(model(data))[..., 1 : ITEMS - 1]
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    assert smooth == pytest.approx(0.9 * plain + 0.1 * float(-log_p.mean()), rel=1e-5)
+
+
+def test_saved_and_reloaded_it_scores_the_same(tmp_path):
+    model, data = make(), batch()
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    assert again.spec == model.spec
+    np.testing.assert_array_equal(np.asarray(model(data)), np.asarray(again(data)))
+
+
+def test_an_item_without_training_events_is_scored_by_its_features_alone():
+    model, data = make(), batch()
+    before = np.asarray(model(data))
+    vectors, bias = np.asarray(model.item_vectors).copy(), np.asarray(model.item_bias).copy()
+    vectors[ITEMS - 1 :] += 5.0
+    bias[ITEMS - 1 :] += 5.0
+    model.item_vectors.assign(vectors)
+    model.item_bias.assign(bias)
+    np.testing.assert_array_equal(before, np.asarray(model(data)))
+    model.item_numbers.assign(np.asarray(model.item_numbers) + 1.0)
+    assert np.abs(before - np.asarray(model(data)))[..., ITEMS - 1 :].max() > 1e-3
+
+
+@pytest.mark.parametrize("off", ["use_ratings", "use_time_gaps", "use_user_features", "use_item_features"])
+def test_a_feature_group_left_out_has_no_influence(off):
+    names = {"use_ratings": "rating", "use_time_gaps": "gap", "use_user_features": "user_codes"}
+    with_it, without = make(), make(**{off: False})
+    data = batch()
+    if off in names:
+        other = {**data, names[off]: np.roll(data[names[off]], 1, axis=1)}
+        np.testing.assert_array_equal(np.asarray(without(data)), np.asarray(without(other)))
+        assert np.abs(np.asarray(with_it(data)) - np.asarray(with_it(other))).max() > 1e-4
+    else:
+        before = np.asarray(without(data))
+        without.item_codes.assign(np.zeros_like(without.item_codes))
+        np.testing.assert_array_equal(before, np.asarray(without(data)))

@@ -1,0 +1,163 @@
+"""The train stage through real steps: it learns, resumes to the same weights, stops early, and exports what it scores."""
+
+import csv
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from recsys import histories, storage
+from recsys.config import Config, Evaluation, Model, Training
+from recsys.errors import MissingComponentError, RetryError
+from recsys.evaluation.protocol import evaluate
+from recsys.progress import Progress
+from recsys.recommend.score import NetworkScorer, evaluated_scorers, published_scorer
+from recsys.training import checkpoint, encoding, export, files, hardware, pipeline
+from recsys.training.plan import batch_shape, fit_plan, refit_plan
+from recsys.training.stage import train
+from tests.support import chains, write_features
+
+ITEMS = 40
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    return write_features(tmp_path_factory.mktemp("features"), chains(users=200), ITEMS)
+
+
+def config(**training):
+    settings = {"epochs": 3, "batch_tokens": 256, "row_length": 64, "learning_rate": 0.01, "refit_epochs": 1, "xla": "off"}
+    return Config(
+        model=Model(width=16, dilations=(1, 2), dropout=0.1),
+        training=Training(**{**settings, **training}),
+        evaluation=Evaluation(max_users=150),
+    )
+
+
+def quiet():
+    return Progress(quiet=True)
+
+
+def weights(folder, name=files.PUBLISHED):
+    return [np.asarray(v) for v in export.load(storage.join(str(folder), name)).weights]
+
+
+@pytest.fixture(scope="module")
+def trained(features, tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("model"))
+    train(config(), features, folder, quiet(), lambda: False)
+    return folder
+
+
+def test_it_learns_the_order_better_than_chance(features, tmp_path):
+    folder = str(tmp_path)
+    train(config(epochs=12, refit_epochs=0), features, folder, quiet(), lambda: False)
+    blend, alone = evaluated_scorers(config(), features, folder)
+    found = {s.name: evaluate(s, histories.read(features), "test", ITEMS).per_user["ndcg@10"].mean() for s in (blend, alone)}
+    assert found["cnn-alone"] > 0.4  # chance is about .12, always knowing the most likely next item about .8
+    assert found["cnn"] >= found["cnn-alone"] - 0.05
+
+
+def test_the_folder_is_whole_and_tells_what_happened(trained):
+    assert storage.is_whole(trained)
+    assert not storage.exists(storage.join(trained, files.CHECKPOINT))
+    with open(storage.join(trained, files.HISTORY), encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["phase"], row["epoch"]) for row in rows] == [("fit", "1"), ("fit", "2"), ("fit", "3"), ("refit", "1")]
+    assert float(rows[2]["loss"]) < float(rows[0]["loss"])
+    assert storage.read_json(storage.join(trained, files.MODEL))["hardware"]["device"] == "cpu"
+
+
+def test_a_rerun_gives_the_same_weights(features, trained, tmp_path):
+    train(config(), features, str(tmp_path), quiet(), lambda: False)
+    for one, other in zip(weights(trained), weights(tmp_path), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("after", [3, 17])
+def test_asked_to_end_in_either_phase_it_saves_a_checkpoint_and_goes_on_to_the_same_weights(features, trained, tmp_path, after):
+    asked = iter(range(10_000))
+    with pytest.raises(RetryError, match="checkpoint saved"):
+        train(config(), features, str(tmp_path), quiet(), lambda: next(asked) >= after)
+    assert storage.exists(storage.join(str(tmp_path), files.CHECKPOINT))
+    assert not storage.is_whole(str(tmp_path))
+    train(config(), features, str(tmp_path), quiet(), lambda: False)
+    for one, other in zip(weights(trained), weights(tmp_path), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    standing = checkpoint.Standing()
+    checkpoint.save(str(tmp_path), standing, [tf.Variable([1.0, 2.0])], [])
+    with pytest.raises(RetryError, match="another network"):
+        checkpoint.load(str(tmp_path), [tf.Variable([1.0, 2.0, 3.0])])
+
+
+def test_training_stops_when_validation_gets_no_better(features, tmp_path):
+    train(config(epochs=30, patience=2, learning_rate=0.05), features, str(tmp_path), quiet(), lambda: False)
+    with open(storage.join(str(tmp_path), files.HISTORY), encoding="utf-8") as file:
+        scores = [float(row["ndcg@10"]) for row in csv.DictReader(file) if row["phase"] == "fit"]
+    assert len(scores) < 30
+    assert int(np.argmax(scores)) == len(scores) - 3
+
+
+def test_the_saved_model_answers_as_the_scorer_does(features, trained):
+    model = export.load(storage.join(trained, files.PUBLISHED))
+    encoder = encoding.make_encoder(features, histories.read_info(features))
+    block = histories.read(features).rows(np.arange(20))
+    scores = NetworkScorer(model, encoder).score(block)
+    length = int(block.lengths.max())
+    padded = {
+        name: np.zeros((20, length), dtype)
+        for name, dtype in (("items", "int32"), ("ratings", "float32"), ("timestamps", "int64"))
+    }
+    for user in range(20):
+        events = slice(block.offsets[user], block.offsets[user + 1])
+        for name, array in padded.items():
+            array[user, : block.lengths[user]] = getattr(block, name)[events]
+    served = tf.saved_model.load(storage.join(trained, files.SAVED_MODEL)).signatures["serving_default"]
+    answer = served(
+        **{name: tf.constant(array) for name, array in padded.items()},
+        user_codes=tf.constant(encoder.users.codes[block.user_index]),
+        user_numbers=tf.constant(encoder.users.numbers[block.user_index]),
+    )
+    for user in range(20):
+        seen = set(padded["items"][user]) - {0}
+        best = [i for i in np.argsort(-scores[user], kind="stable") if i and i not in seen]
+        found = answer["item_index"].numpy()[user][: ITEMS - len(seen)]
+        np.testing.assert_allclose(answer["score"].numpy()[user][: len(best)], scores[user][best], atol=1e-4)
+        assert set(found) == set(best)
+
+
+def test_the_published_model_has_learned_from_the_last_events_too(features, trained):
+    known = np.asarray(export.load(storage.join(trained, files.EVALUATED)).item_known)
+    everything = np.asarray(export.load(storage.join(trained, files.PUBLISHED)).item_known)
+    assert (everything >= known).all()
+    scorer = published_scorer(config(), features, trained)
+    assert scorer.score(histories.read(features).rows(np.arange(3))).shape == (3, ITEMS + 1)
+
+
+def test_the_plan_follows_from_the_size_of_the_data():
+    small, large = fit_plan(Training(), 40_000, (2, 256), True), fit_plan(Training(), 32_000_000, (64, 256), True)
+    assert small.epochs > large.epochs >= 4
+    assert batch_shape(Training(), 40_000) == (2, 256)
+    assert batch_shape(Training(), 1_000_000) == (16, 256)
+    assert refit_plan(Training(), 40_000, (2, 256), True, [{"ndcg@10": 0.1}] * 7 + [{"ndcg@10": 0.2}]).epochs == 2
+
+
+def test_a_demanded_gpu_that_is_not_there_is_a_missing_component():
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(MissingComponentError, match="no GPU"):
+        hardware.choose(Training(device="gpu"))
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_with_float32_logits(features, tmp_path, precision):
+    train(config(epochs=1, refit_epochs=0, precision=precision), features, str(tmp_path), quiet(), lambda: False)
+    model = export.load(storage.join(str(tmp_path), files.PUBLISHED))
+    assert model.compute_dtype == precision.removeprefix("mixed_")
+    assert {v.dtype for v in model.trainable_variables} == {"float32"}
+    encoder = encoding.make_encoder(features, histories.read_info(features))
+    rows = pipeline.scoring_rows(histories.read(features).rows(np.arange(2)), encoder, 8)
+    assert model(rows).dtype == "float32"
