@@ -17,7 +17,7 @@ from recsys.config import Config, to_dict
 from recsys.evaluation.baselines import als_spark, common
 from recsys.histories import Histories
 
-GRID: Final = ((32, 0.03, 10.0), (32, 0.1, 10.0), (32, 0.01, 1.0))
+GRID: Final = ((64, 0.03, 1.0), (64, 0.01, 0.3), (32, 0.1, 10.0))
 """(rank, regularisation, alpha)."""
 MAX_EVENTS: Final = 5_000_000
 """Item factors come from a random sample of users with at most so many events; all other users are folded in all the same."""
@@ -54,20 +54,19 @@ def fold_in(model: Als, context: Histories) -> NDArray[np.float64]:
 
     One half-step of MLlib's implicit ALS, every rating being 1 (Hu, Koren and Volinsky, "Collaborative filtering for
     implicit feedback datasets", ICDM 2008; the regularisation scaled by the number of events as in Zhou et al., 2008):
-    x = (YᵀY + α Σ y yᵀ + λ n I)⁻¹ (1 + α) Σ y, the sums over the user's n items.
+    x = (YᵀY + alpha · Σ y yᵀ + regularisation · n · I)⁻¹ (1 + alpha) Σ y, with sums over the user's n items.
     """
     rank = model.items.shape[1]
     left = np.empty((len(context), rank, rank))
     right = np.zeros((len(context), rank))
-    known = model.items.any(axis=1)
+    known: NDArray[np.bool_] = np.any(model.items, axis=1)
     for user, (start, end) in enumerate(zip(context.offsets[:-1], context.offsets[1:], strict=True)):
         items = context.items[start:end]
-        factors = model.items[items[known[items]]].astype(np.float64)
-        left[user] = model.gram + model.alpha * (factors.T @ factors)
-        left[user].flat[:: rank + 1] += model.regularisation * len(factors) if len(factors) else 1.0
+        factors: NDArray[np.float64] = model.items[items[known[items]]].astype(np.float64)
+        ridge = model.regularisation * len(factors) if len(factors) else 1.0
+        left[user] = model.gram + model.alpha * (factors.T @ factors) + ridge * np.eye(rank)
         right[user] = (1 + model.alpha) * factors.sum(axis=0)
-    solved: NDArray[np.float64] = np.linalg.solve(left, right[:, :, None])[:, :, 0]
-    return solved
+    return np.asarray(np.linalg.solve(left, right[:, :, None])[:, :, 0], np.float64)
 
 
 def fit(

@@ -1,0 +1,128 @@
+"""metrics.json: means, standard errors, slices and paired intervals from the results of all methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.config import Config
+from recsys.evaluation import bootstrap, metrics
+from recsys.evaluation.protocol import KS, Result, Targets
+
+SLICES: Final = {"0": (0, 0), "1-4": (1, 4), "5-19": (5, 19), "20-49": (20, 49), "50+": (50, np.inf)}
+"""By number of events before the cut, both ends included."""
+COMPARED: Final = ("ndcg@10", "recall@10", "f1@10")
+
+
+def summarise(
+    config: Config,
+    info: Mapping[str, Any],
+    results: Sequence[Result],
+    facts: Mapping[str, Mapping[str, Any]],
+    train_counts: NDArray[np.int64],
+) -> dict[str, Any]:
+    """The content of metrics.json.
+
+    Args:
+        config: section evaluation, and the seed.
+        info: features.json.
+        results: of all methods on the same users, the model first.
+        facts: by method, what else is to be told of it: parameters, trials, seconds.
+        train_counts: int64 [items + 1], training users of each item.
+
+    Returns:
+        - "protocol": split, part, users, items, ks, and in words what the figures mean
+        - "methods": by name, "metrics" (means over users, and those of all lists), "std_errors", "slices" by number of
+          events before the cut, "new_items" (recall of targets that no training user had, None without any), and the facts
+        - "comparison": of the first method with each other one, the mean difference of `COMPARED` and its interval
+    """
+    targets = results[0].targets
+    methods = {}
+    for result in results:
+        methods[result.name] = {
+            "metrics": {**_means(result.per_user), **result.lists},
+            "std_errors": _std_errors(result.per_user),
+            "slices": _slices(result),
+            "new_items": _new_items(result, train_counts),
+            **facts[result.name],
+        }
+    return {
+        "protocol": _protocol(config, info, targets),
+        "methods": methods,
+        "comparison": _comparison(config, results),
+    }
+
+
+def _protocol(config: Config, info: Mapping[str, Any], targets: Targets) -> dict[str, Any]:
+    split = info["split"]
+    return {
+        "split": split["method"],
+        "part": "test",
+        "test_fraction": split.get("test_fraction"),
+        "valid_fraction": split.get("valid_fraction"),
+        "test_from": split.get("test_from"),
+        "users": len(targets.rows),
+        "targets": len(targets.items),
+        "items": info["items"],
+        "ks": list(KS),
+        "candidates": "all items but those of the user's events before the cut; equal scores by the lower item index",
+        "fitted_on": "the training part; parameters chosen by NDCG@10 on the validation part",
+        "means": "over users; F1 is the mean of each user's F1; MAP is normalised by min(K, relevant items)",
+        "max_users": config.evaluation.max_users,
+        "seed": config.seed,
+    }
+
+
+def _means(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+    return {name: float(column.mean()) for name, column in values.items()}
+
+
+def _std_errors(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+    """Standard deviation between users over the square root of their number; 0 for a single user."""
+    return {
+        name: float(column.std(ddof=1) / np.sqrt(len(column))) if len(column) > 1 else 0.0 for name, column in values.items()
+    }
+
+
+def _slices(result: Result) -> dict[str, dict[str, Any]]:
+    """Number of users and means at K = 10 of every slice that has users."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, (low, high) in SLICES.items():
+        inside = (result.targets.context_lengths >= low) & (result.targets.context_lengths <= high)
+        if inside.any():
+            at_10 = {metric: values[inside] for metric, values in result.per_user.items() if metric.endswith("@10")}
+            found[name] = {"users": int(inside.sum()), **_means(at_10)}
+    return found
+
+
+def _new_items(result: Result, train_counts: NDArray[np.int64]) -> dict[str, Any] | None:
+    """Recall@10 of the targets without a training event, the mean over the users who have such a target."""
+    targets = result.targets
+    new = train_counts[targets.items] == 0
+    if not new.any():
+        return None
+    owners = np.repeat(np.arange(len(targets.rows)), np.diff(targets.offsets))[new]
+    users, counts = np.unique(owners, return_counts=True)
+    offsets = np.concatenate(([0], np.cumsum(counts)))
+    recall = metrics.per_user(result.top[users], offsets, targets.items[new], (10,))["recall@10"]
+    return {"users": len(users), "targets": int(new.sum()), "recall@10": float(recall.mean())}
+
+
+def _comparison(config: Config, results: Sequence[Result]) -> dict[str, Any]:
+    first, others = results[0], results[1:]
+    pairs = [(other, metric) for other in others for metric in COMPARED]
+    intervals: dict[str, dict[str, Any]] = {other.name: {} for other in others}
+    if pairs:
+        differences = np.stack([first.per_user[metric] - other.per_user[metric] for other, metric in pairs], axis=1)
+        found = bootstrap.paired_intervals(differences, config.evaluation.bootstrap, config.seed)
+        for (other, metric), interval in zip(pairs, found, strict=True):
+            intervals[other.name][metric] = {
+                "difference": interval.difference,
+                "low": interval.low,
+                "high": interval.high,
+                "significant": interval.significant,
+            }
+    return {"method": first.name, "level": 0.95, "resamples": config.evaluation.bootstrap, "minus": intervals}
