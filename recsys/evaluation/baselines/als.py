@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recsys.config import Config, to_dict
+from recsys.config import Config, Spark, to_dict
 from recsys.evaluation.baselines import als_spark, common
 from recsys.histories import Histories
 
@@ -90,7 +90,7 @@ def fit(
     from recsys.features import process, session
 
     sample = _sample(train, config.seed)
-    spark = config.spark if session.is_local(config.spark.master) else type(config.spark)(memory=config.spark.memory)
+    spark = config.spark if session.is_local(config.spark.master) else Spark(memory=config.spark.memory)
     popular = common.popularity(train, n_items)
     if not len(sample.items):
         return [Als("als", np.zeros((n_items + 1, 1), np.float32), np.zeros((1, 1)), 1.0, 1.0, popular)] * len(grid)
