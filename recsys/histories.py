@@ -70,6 +70,15 @@ class Histories:
         )
 
 
+def learnable(block: Histories, info: dict[str, Any]) -> Histories:
+    """Without the users who have fewer events than `features.min_user_events`: they neither train nor are evaluated.
+
+    Their training length is their whole history, so with a split by time they would show the future.
+    """
+    enough = block.lengths >= int(info["min_user_events"])
+    return block if enough.all() else block.rows(np.flatnonzero(enough))
+
+
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """`concatenate([arange(s, s + n) for s, n in zip(starts, lengths)])`, without the loop: int64 [sum(lengths)]."""
     ends = np.cumsum(lengths, dtype=np.int64)

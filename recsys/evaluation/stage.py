@@ -50,7 +50,7 @@ def evaluate_run(
     storage.delete_folder(evaluation_uri)
     storage.create_folder(evaluation_uri)
     info = features.read_info(features_uri)
-    histories = _evaluated(features.read(features_uri), info)
+    histories = features.learnable(features.read(features_uri), info)
     if not np.any(histories.valid_length < histories.lengths):
         metrics = _nothing_measured(info)
     elif not (scorers or config.evaluation.baselines):
@@ -97,12 +97,6 @@ def _methods(
         tuned = tuning.tune(name, histories, n_items, config, progress)
         seconds = {"fit": round(tuned.seconds, 3)}
         yield tuned.scorer, {"parameters": dict(tuned.parameters), "trials": tuned.trials, "seconds": seconds}
-
-
-def _evaluated(histories: Histories, info: Mapping[str, Any]) -> Histories:
-    """Without the users who have too few events: with a split by time, theirs would show the future."""
-    enough = histories.lengths >= int(info.get("min_user_events", 1))
-    return histories if enough.all() else histories.rows(np.flatnonzero(enough))
 
 
 def _nothing_measured(info: Mapping[str, Any], why: str | None = None) -> dict[str, Any]:

@@ -1,9 +1,28 @@
 """The causal CNN: layers, network and loss. Nothing here knows about files.
 
-Keras settles on its backend when it is first imported, and TensorFlow on how much it says; so both are told here, before.
+Keras settles on its backend when it is first imported, and TensorFlow on how much it says; so that happens here, once.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """TensorFlow writes notes to standard error while it is loaded, whatever its log level: they go nowhere."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+with _hushed():
+    import keras  # noqa: F401

@@ -98,20 +98,20 @@ def parts(network: Scorer, counts: Counts, context: Histories) -> Parts:
     logits: NDArray[np.float32] = network.score(context)
     logits[:, 0] = -np.inf
     logits -= logits.max(axis=1, keepdims=True)
-    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
     recent = transitions.recent_events(context, len(counts.trend) - 1, WINDOW, DECAY)
     counted: NDArray[np.float32] = (recent @ counts.transitions).toarray()
     counted += np.float32(FLOOR)
-    return Parts(logits, np.log(counted, out=counted), counts.trend, context.lengths == 0)
+    np.log(counted, out=counted)
+    return Parts(logits, counted, counts.trend, context.lengths == 0)
 
 
 def combine(summands: Parts, weights: Weights) -> NDArray[np.float32]:
     """The weighted sum, float32 [users, items + 1]."""
-    trend = np.where(summands.cold, np.float32(weights.cold_trend), np.float32(weights.trend))
-    following = np.where(summands.cold, np.float32(0), np.float32(weights.transitions))
+    following = np.where(summands.cold, 0, weights.transitions).astype(np.float32)
+    moving = np.where(summands.cold, weights.cold_trend, weights.trend).astype(np.float32)
     scores: NDArray[np.float32] = summands.network + following[:, None] * summands.transitions
-    scores += trend[:, None] * summands.trend
-    return scores
+    return scores + moving[:, None] * summands.trend
 
 
 def count(events: Histories, n_items: int, seed: int) -> Counts:

@@ -57,7 +57,7 @@ class NetworkScorer:
 def evaluated_scorers(config: Config, features: str, model_folder: str) -> list[Scorer]:
     """The method as it learned from the training part: the blend first, then the network alone."""
     info = histories.read_info(features)
-    everything = histories.read(features)
+    everything = histories.learnable(histories.read(features), info)
     network = _network(config, features, info, storage.join(model_folder, files.EVALUATED))
     counts = blend.count(everything.head(everything.train_length), info["items"], config.seed)
     return [blend.Blend(network, counts, _weights(model_folder)), network]

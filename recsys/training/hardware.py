@@ -70,8 +70,8 @@ def import_tensorflow() -> Any:
         MissingComponentError: TensorFlow is not installed.
     """
     try:
-        import recsys.model  # noqa: F401  (tells TensorFlow to be quiet, before it is imported)
-        import tensorflow as tf
+        import recsys.model  # noqa: F401  (imports Keras and TensorFlow quietly)
+        import tensorflow as tf  # isort: skip
     except ImportError as error:
         raise MissingComponentError(
             f"TensorFlow cannot be imported ({error}); install recsys with an extra: pip install '.[cpu]' or '.[gpu]'"

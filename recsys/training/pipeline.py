@@ -51,14 +51,14 @@ def inputs(block: Histories, encoder: Encoder) -> Arrays:
 
 
 def training_batches(
-    features: str, encoder: Encoder, part: Callable[[Histories], np.ndarray], rows: int, row_length: int, seed: int, epoch: int
+    features: str, encoder: Encoder, part: Callable[[Histories], Histories], rows: int, row_length: int, seed: int, epoch: int
 ) -> Iterator[Arrays]:
     """Batches of one epoch.
 
     Args:
         features: folder of the features.
         encoder: turns histories into inputs.
-        part: how many events of each user are learned from, int [users]; 0 leaves the user out.
+        part: the events to learn from, out of a block of histories, such as those of the training part.
         rows, row_length: shape of a batch.
         seed, epoch: fix the order.
 
@@ -69,7 +69,7 @@ def training_batches(
     size, left = rows * row_length, None
     for chunk, users in enumerate(histories.stream(features, CHUNK_USERS)):
         random = np.random.default_rng([seed, epoch, chunk])
-        learned = users.head(part(users))
+        learned = part(users)
         stream = _examples(learned.rows(random.permutation(np.flatnonzero(learned.lengths))), encoder)
         if left is not None:
             stream = {name: np.concatenate([left[name], value]) for name, value in stream.items()}

@@ -121,7 +121,7 @@ def _fit_on_training_part(
     weights_file = storage.join(folder, files.BLEND)
     if storage.exists(weights_file):  # written last
         return _read_rows(folder)
-    everything = histories.read(inputs.features)
+    everything = histories.learnable(histories.read(inputs.features), info)
     scorer = NetworkScorer(model, inputs.encoder)
     shape = batch_shape(config.training, info["train_events"])
     session = Session(
@@ -171,10 +171,10 @@ def _epochs(
     inputs: Inputs, shape: tuple[int, int], part: Callable[[Histories], np.ndarray], seed: int
 ) -> Callable[[int, int], Any]:
     """The batches of an epoch from a step on, of the given part of each history."""
-    least = inputs.info["min_user_events"]
 
-    def learned(block: Histories) -> np.ndarray:
-        return np.where(block.lengths >= least, part(block), 0)
+    def learned(users: Histories) -> Histories:
+        block = histories.learnable(users, inputs.info)
+        return block.head(part(block))
 
     def batches(epoch: int, first: int) -> Iterator[pipeline.Arrays]:
         whole = pipeline.training_batches(inputs.features, inputs.encoder, learned, *shape, seed, epoch)

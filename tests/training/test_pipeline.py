@@ -15,7 +15,7 @@ def features(tmp_path):
     return write_features(tmp_path, chains(), 40)
 
 
-def batches(features, epoch=0, seed=0, part=lambda block: block.train_length):
+def batches(features, epoch=0, seed=0, part=lambda block: block.head(block.train_length)):
     encoder = encoding.make_encoder(features, histories.read_info(features))
     return list(pipeline.training_batches(features, encoder, part, ROWS, LENGTH, seed, epoch))
 
