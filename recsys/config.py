@@ -19,6 +19,9 @@ from recsys.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "RECSYS__"
 
+Baseline = Literal["popularity", "recent-popularity", "item-knn", "ease", "als", "transitions"]
+"""The traditional methods, by name."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Feature:
@@ -173,7 +176,7 @@ class Recommend:
 class Evaluation:
     """Measurement beside the traditional methods."""
 
-    baselines: tuple[str, ...] = ("popularity", "recent-popularity", "item-knn", "ease", "als", "transitions")
+    baselines: tuple[Baseline, ...] = ("popularity", "recent-popularity", "item-knn", "ease", "als", "transitions")
     max_users: int = 50_000
     """At most so many users, drawn once with the seed, are evaluated."""
     bootstrap: int = 1000
@@ -186,7 +189,7 @@ class Publish:
 
     min_ndcg: float = 0.0
     """Least NDCG@10 on the test events."""
-    must_beat: tuple[str, ...] = ("popularity",)
+    must_beat: tuple[Baseline, ...] = ("popularity",)
     """Baselines whose NDCG@10 the model must reach."""
     max_drop: float = 0.1
     """Greatest relative loss of NDCG@10 against the run published before, where both used the same split."""
