@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from recsys import __version__, config, errors, job
+from recsys import __version__, errors, job, settings
 from recsys.config import Config
 from recsys.errors import ConfigError, RecsysError
 from recsys.job import Job, Stop
@@ -64,7 +64,7 @@ def _place(command: Command) -> Command:
     """Options that say which run."""
     for decorate in (
         click.option("--quiet", is_flag=True, help="No progress."),
-        click.option("--set", "settings", multiple=True, metavar="SECTION.FIELD=VALUE", help="Any setting; may be repeated."),
+        click.option("--set", "changes", multiple=True, metavar="SECTION.FIELD=VALUE", help="Any setting; may be repeated."),
         click.option("--run-id", help="Name of the run; the newest, or a new one, when left out."),
         click.option("--output", help="Folder or URI of the output. [default: out]"),
     ):
@@ -148,12 +148,12 @@ def _stage(name: str, sections: tuple[str, ...], text: str) -> None:
 
     @_place
     @click.option("--redo", is_flag=True, help="Do it again though it is done, and forget the stages that follow from it.")
-    def command(output: str | None, run_id: str | None, quiet: bool, settings: tuple[str, ...], redo: bool) -> None:
+    def command(output: str | None, run_id: str | None, quiet: bool, changes: tuple[str, ...], redo: bool) -> None:
         from recsys import run as runs
 
         found = runs.find(output or Config().output, run_id)
-        asked = config.change(found.config(), _pairs(settings, "--set"), sections)
-        found.update({"config": config.to_dict(asked)})
+        asked = settings.change(found.config(), _pairs(changes, "--set"), sections)
+        found.update({"config": settings.to_dict(asked)})
         _work(Job(asked, found, Progress(quiet=quiet), Stop()), (name,), redo)
 
     main.command(name, help=text)(command)
@@ -201,7 +201,7 @@ def list_datasets() -> None:
     from recsys.sources import catalogue
 
     click.echo(f"{'name':<16} {'users':>9} {'items':>8} {'events':>12} {'download':>9}  cached  licence")
-    for row in catalogue.available(config.load(None, os.environ, [])):
+    for row in catalogue.available(settings.load(None, os.environ, [])):
         size = f"{row.bytes / 1e6:,.0f} MB" if row.bytes else "-"
         cached = "yes" if row.cached else "no"
         click.echo(f"{row.name:<16} {row.users:>9,} {row.items:>8,} {row.events:>12,} {size:>9}  {cached:<6}  {row.licence}")
@@ -209,12 +209,12 @@ def list_datasets() -> None:
 
 @dataset.command()
 @click.argument("name")
-@click.option("--set", "settings", multiple=True, metavar="SECTION.FIELD=VALUE", help="Any setting; may be repeated.")
-def fetch(name: str, settings: tuple[str, ...]) -> None:
+@click.option("--set", "changes", multiple=True, metavar="SECTION.FIELD=VALUE", help="Any setting; may be repeated.")
+def fetch(name: str, changes: tuple[str, ...]) -> None:
     """Downloads a MovieLens data set into the cache, checks it, and prints where it lies."""
     from recsys.sources import catalogue
 
-    click.echo(catalogue.fetch(name, config.load(None, os.environ, _pairs(settings, "--set")), Progress()))
+    click.echo(catalogue.fetch(name, settings.load(None, os.environ, _pairs(changes, "--set")), Progress()))
 
 
 @dataset.command()
@@ -245,17 +245,17 @@ def _begin(
 
 
 def _resolve(file: str | None, output: str | None, given: dict[str, Any]) -> Config:
-    settings, spark_conf = given.pop("settings", ()), given.pop("spark_conf", ())
+    changes, spark_conf = given.pop("changes", ()), given.pop("spark_conf", ())
     pairs: list[tuple[str, Any]] = [("output", output)]
     pairs += [(name.replace("__", "."), value) for name, value in given.items()]
-    pairs += _pairs(settings, "--set")
+    pairs += _pairs(changes, "--set")
     conf = dict(_pairs(spark_conf, "--spark-conf"))
-    return config.load(file, os.environ, [*pairs, ("spark.conf", conf or None)])
+    return settings.load(file, os.environ, [*pairs, ("spark.conf", conf or None)])
 
 
-def _pairs(settings: tuple[str, ...], option: str) -> list[tuple[str, Any]]:
+def _pairs(given: tuple[str, ...], option: str) -> list[tuple[str, Any]]:
     pairs = []
-    for setting in settings:
+    for setting in given:
         name, equals, value = setting.partition("=")
         if not equals or not name:
             raise ConfigError(f"{option} {setting!r}: expected NAME=VALUE")

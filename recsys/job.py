@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from recsys import config as configuration
-from recsys import histories, schema, storage
+from recsys import histories, schema, settings, storage
 from recsys.config import Config
 from recsys.errors import EXIT_DEFECT, ConfigError, RecsysError, TerminatedError
 from recsys.progress import Progress
@@ -113,7 +112,7 @@ def _features(job: Job) -> dict[str, Any]:
     source = open_source(job.config, scratch, job.progress)
     job.run.update({"inputs": [dict(entry) for entry in source.inputs]})
     arguments = {
-        "config": configuration.to_dict(job.config),
+        "config": settings.to_dict(job.config),
         "tables": dataclasses.asdict(source),
         "features": job.run.path(schema.FEATURES_DIR),
     }

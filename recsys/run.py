@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from recsys import __version__, config, schema, storage
+from recsys import __version__, schema, settings, storage
 from recsys.config import Config
 from recsys.errors import ConfigError
 
@@ -59,7 +59,7 @@ class Run:
 
     def config(self) -> Config:
         """The configuration that the run was made with."""
-        restored: Config = config.from_dict(Config, self.manifest()["config"])
+        restored: Config = settings.from_dict(Config, self.manifest()["config"])
         return restored
 
 
@@ -82,7 +82,7 @@ def create(asked: Config, run_id: str | None = None) -> Run:
         "run_id": run_id,
         "status": "running",
         "created_at": now(),
-        "config": config.to_dict(asked),
+        "config": settings.to_dict(asked),
         "versions": versions(),
         "image": os.environ.get("RECSYS_IMAGE"),
         "revision": os.environ.get("RECSYS_REVISION") or _git_revision(),
@@ -118,7 +118,7 @@ def open_or_create(asked: Config, run_id: str | None) -> Run:
     Raises:
         ConfigError: a run of that name was made with another configuration.
     """
-    wanted = json.loads(json.dumps(config.to_dict(asked)))
+    wanted = json.loads(json.dumps(settings.to_dict(asked)))
     names = [name for name in storage.list_folders(storage.join(asked.output, RUNS_DIR)) if _has_manifest(asked.output, name)]
     if run_id is not None:
         if run_id not in names:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys import config
+from recsys import config, settings
 from recsys.errors import ConfigError, DataError
 from recsys.sources import open_source
 
@@ -32,8 +32,8 @@ def test_tables_come_as_configured_and_are_checked(tmp_path: Path) -> None:
     (tmp_path / "events" / "a.csv").write_text("user,product,time\n1,2,3\n")
     (tmp_path / "products.csv").write_text("product,brand\n2,x\n")
     (tmp_path / "shop.toml").write_text(FILE)
-    settings = config.load(str(tmp_path / "shop.toml"), {}, [])
-    found = open_source(settings, str(tmp_path), lambda line: None)
+    loaded = settings.load(str(tmp_path / "shop.toml"), {}, [])
+    found = open_source(loaded, str(tmp_path), lambda line: None)
     assert found.id_type == "auto" and found.timestamp_unit == "ms" and found.users is None
     assert [(entry["table"], Path(entry["path"]).name) for entry in found.inputs] == [
         ("interactions", "a.csv"),
@@ -41,7 +41,7 @@ def test_tables_come_as_configured_and_are_checked(tmp_path: Path) -> None:
     ]
     (tmp_path / "products.csv").write_text("product;brand\n2;x\n")
     with pytest.raises(DataError, match=r"products\.csv.*delimiter ',' is probably wrong"):
-        open_source(settings, str(tmp_path), lambda line: None)
+        open_source(loaded, str(tmp_path), lambda line: None)
     with pytest.raises(ConfigError, match=r"\[source\.interactions\]"):
         open_source(config.Config(source=config.Source("tabular")), str(tmp_path), lambda line: None)
 

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recsys.config import Config, Spark, to_dict
+from recsys.config import Config, Spark
 from recsys.evaluation.baselines import als_spark, common
 from recsys.histories import Histories
+from recsys.settings import to_dict
 
 GRID: Final = ((64, 0.03, 1.0), (64, 0.01, 0.3), (32, 0.1, 10.0))
 """(rank, regularisation, alpha)."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from recsys.config import Config, from_dict
+from recsys.config import Config
+from recsys.settings import from_dict
 
 EVENTS_FILE: Final = "events.parquet"
 ITERATIONS: Final = 10
@@ -16,7 +17,7 @@ def train(arguments: Mapping[str, Any], progress: Callable[[str], None]) -> list
     """Trains and writes the item factors, for `features.process.call`.
 
     Args:
-        arguments: `config` as config.to_dict gives it; `folder` with `EVENTS_FILE` (int32 user, int32 item, float32 rating);
+        arguments: `config` as settings.to_dict gives it; `folder` with `EVENTS_FILE` (int32 user, int32 item, float32 rating);
             `grid`, a list of [rank, regularisation, alpha].
         progress: takes lines for a person to read.
 

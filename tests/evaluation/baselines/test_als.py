@@ -5,9 +5,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.config import Config, Spark, to_dict
+from recsys.config import Config, Spark
 from recsys.evaluation.baselines import als, als_spark
 from recsys.features import process
+from recsys.settings import to_dict
 from tests.evaluation.helpers import histories, random_histories
 
 CONFIG = Config(seed=3, spark=Spark(master="local[2]", memory="1g"))
