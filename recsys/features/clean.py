@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 from recsys.errors import ConfigError, DataError
 from recsys.features.read import FILE, MALFORMED, ORDER, TEXT, Rows
@@ -243,7 +244,7 @@ def check_rejected(role: str, path: str, counts: Mapping[str, int], most: float,
         return
     worst = max(bad, key=lambda reason: bad[reason])
     example = rejected.where(F.col(REASON) == worst).select(FILE, TEXT).head()
-    shown = f"; for example in {example[0]}: {example[1][:200]!r} is a {worst}" if example else ""
+    shown = f"; for example in {unquote(example[0])}: {example[1][:200]!r} is a {worst}" if example else ""
     listed = ", ".join(f"{reason} {number}" for reason, number in sorted(bad.items(), key=lambda pair: -pair[1]))
     hint = HINTS.get(worst, "correct the column or its name in the configuration")
     raise DataError(

@@ -222,5 +222,8 @@ def _words(text: Column) -> Column:
 def _clean_list(values: Column) -> Column:
     from pyspark.sql import functions as F
 
-    trimmed = F.transform(values, F.trim)
+    def trim(value: Column) -> Column:  # F.trim itself has a second parameter, and would be given the place in the array
+        return F.trim(value)
+
+    trimmed = F.transform(values, trim)
     return F.array_distinct(F.filter(trimmed, lambda v: v.isNotNull() & (v != "")))

@@ -29,6 +29,8 @@ from recsys.schema import (
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
+    from recsys.features.tables import Catalogue
+
 POSITION = "position"
 LENGTH = "length"
 
@@ -107,24 +109,24 @@ def prepare(rows: Rows, user_type: str, item_type: str, unit: str, config: Confi
     return Events(frame, count, users, earliest or 0, latest or 0, longest or 0, rejected, aside)
 
 
-def write_histories(events: Events, cut: split.Cut, users: DataFrame, items: DataFrame, features: str) -> dict[str, Any]:
+def write_histories(events: Events, cut: split.Cut, users: Catalogue, items: Catalogue, features: str) -> dict[str, Any]:
     """Writes histories/ and returns train_events, valid_events, test_events, skipped_users.
 
     Args:
         events: the events.
         cut: the split.
-        users: user_id and user_index.
-        items: item_id and item_index.
+        users: all users, indexed.
+        items: all items, indexed.
         features: path or URI of the features folder.
     """
     from pyspark.sql import Observation
     from pyspark.sql import functions as F
 
     entry = F.struct(POSITION, ITEM_INDEX, RATING, TIMESTAMP)
-    placed = events.frame.join(items.select(ITEM_ID, ITEM_INDEX), ITEM_ID)
+    placed = events.frame.join(items.frame.select(ITEM_ID, ITEM_INDEX), ITEM_ID)
     grouped = placed.groupBy(USER_ID).agg(F.sort_array(F.collect_list(entry)).alias("h"))
     train, valid = split.lengths(cut, F.size("h"), F.col(f"h.{TIMESTAMP}"))
-    histories = grouped.join(users.select(USER_ID, USER_INDEX), USER_ID).select(
+    histories = grouped.join(users.frame.select(USER_ID, USER_INDEX), USER_ID).select(
         USER_INDEX,
         F.col(f"h.{ITEM_INDEX}").alias(ITEMS),
         F.col(f"h.{RATING}").alias(RATINGS),
@@ -142,7 +144,7 @@ def write_histories(events: Events, cut: split.Cut, users: DataFrame, items: Dat
     }
     observed = histories.observe(sums, *(size.alias(name) for name, size in sizes.items()))
     folder = storage.join(features, HISTORIES_DIR)
-    write.write_sorted(observed, folder, USER_INDEX, events.users, write.files_for(events.count))
+    write.write_sorted(observed, folder, USER_INDEX, users.rows, write.files_for(events.count))
     return {name: sums.get[name] for name in sizes}
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import re
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
 
 from recsys.config import Table
 from recsys.errors import ConfigError, DataError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 FILE: Final = "__file"
-"""Column with the path of the row's file."""
+"""Column with the path of the row's file, percent-encoded as in a URI."""
 FILE_NUMBER: Final = "__file_number"
 BLOCK: Final = "__block"
 ROW: Final = "__row"
@@ -28,6 +29,7 @@ ORDER: Final = (FILE_NUMBER, BLOCK, ROW)
 the files among its tasks."""
 
 _CORRUPT: Final = "__corrupt"
+_LOCAL: Final = "^file:/+"
 _WIDE_ENCODINGS: Final = ("utf-16", "utf-32")
 
 
@@ -86,8 +88,7 @@ def read(spark: SparkSession, table: Table, role: str) -> Rows:
     names = column_names(table)
     columns = {name: f"c{number}" for number, name in reversed(list(enumerate(names)))}
     where = [
-        F.regexp_replace(F.col("_metadata.file_path"), "^file:/+", "/").alias(FILE),
-        F.col("_metadata.file_path").alias("__uri"),
+        F.regexp_replace(F.col("_metadata.file_path"), _LOCAL, "/").alias(FILE),
         F.col("_metadata.file_block_start").alias(BLOCK),
         F.monotonically_increasing_id().alias(ROW),
     ]
@@ -146,11 +147,10 @@ def _number_files(spark: SparkSession, frame: DataFrame, uris: list[str]) -> Dat
     from pyspark.sql import functions as F
 
     if len(uris) <= 1:
-        return frame.withColumn(FILE_NUMBER, F.lit(0)).drop("__uri")
-    numbers = spark.createDataFrame(
-        [(uri, number) for number, uri in enumerate(sorted(uris))], f"__uri string, {FILE_NUMBER} int"
-    )
-    return frame.join(F.broadcast(numbers), "__uri", "left").drop("__uri")
+        return frame.withColumn(FILE_NUMBER, F.lit(0))
+    paths = sorted((re.sub(_LOCAL, "/", uri) for uri in uris), key=unquote)
+    numbers = spark.createDataFrame([(path, number) for number, path in enumerate(paths)], f"{FILE} string, {FILE_NUMBER} int")
+    return frame.join(F.broadcast(numbers), FILE, "left")
 
 
 def _spark_path(path: str) -> str:

@@ -25,7 +25,12 @@ def write_rejected(aside: list[tuple[str, DataFrame | None]], features: str) -> 
 
     folder = storage.join(features, REJECTED_DIR)
     parts = [
-        frame.select(F.lit(role).alias("table"), REASON, F.col(FILE).alias("file"), F.col(TEXT).alias("row"))
+        frame.select(
+            F.lit(role).alias("table"),
+            REASON,
+            F.try_url_decode(F.replace(F.col(FILE), F.lit("+"), F.lit("%2B"))).alias("file"),
+            F.col(TEXT).alias("row"),
+        )
         for role, frame in aside
         if frame is not None
     ]

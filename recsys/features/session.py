@@ -88,7 +88,12 @@ def options(config: Config, scratch: str, input_bytes: int | None = None) -> dic
         "spark.driver.memory": f"{heap}m",
         "spark.driver.extraJavaOptions": " ".join(
             [
-                *("-XX:+UseSerialGC", "-Xms64m", "-XX:MinHeapFreeRatio=10", "-XX:MaxHeapFreeRatio=30"),
+                *(
+                    "-XX:+UseSerialGC",
+                    f"-Xms{min(heap, 256)}m",
+                    f"-XX:NewSize={min(heap, 256) // 2}m",
+                    "-XX:MaxHeapFreeRatio=50",
+                ),
                 *("-XX:-UsePerfData", "-XX:ReservedCodeCacheSize=128m", "-Xss2m"),
                 *(("-XX:TieredStopAtLevel=1",) if small else ()),  # halves the processor time of a short job
                 *(f"-Djava.io.tmpdir={scratch}", f"-Dlog4j2.configurationFile={log4j.as_uri()}"),

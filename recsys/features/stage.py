@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from recsys import storage
-from recsys.config import Config, Table, from_dict
+from recsys.config import Config, Table
 from recsys.errors import DataError
 from recsys.features import encode, events, failures, rejected, split, tables
 from recsys.features.clean import ARROW_NAMES, common_type, id_type
 from recsys.features.read import Rows, read
 from recsys.features.session import spark_session
 from recsys.schema import FEATURES_FILE, ITEM_ID, USER_ID
+from recsys.settings import from_dict
 from recsys.sources.files import input_files
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def build_with(
     user_features = tables.write_users(users, config, features)
     item_features = tables.write_items(items, mean if has_ratings else None, config, features)
     progress("writing the histories")
-    sizes = events.write_histories(found, cut, users.frame, items.frame, features)
+    sizes = events.write_histories(found, cut, users, items, features)
     aside = [("interactions", found.aside), ("users", users.aside), ("items", items.aside)]
     rejected.write_rejected(aside, features)
     reasons = {"interactions": found.rejected, "users": users.rejected, "items": items.rejected}

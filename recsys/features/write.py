@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 VALUES_PER_FILE: Final = 1_000_000
 
 
-def write_sorted(frame: DataFrame, folder: str, index: str, rows: int, files: int) -> None:
-    """Writes a frame sorted by its dense index, over files in order of name.
+def write_sorted(frame: DataFrame, folder: str, index: str, last: int, files: int) -> None:
+    """Writes a frame sorted by an index from 1, over files in order of name.
 
     Args:
-        frame: with the column `index`, dense from 1.
+        frame: with the column `index`.
         folder: path or URI; must not hold files yet.
         index: name of the index column.
-        rows: how many rows there are.
+        last: greatest value that the index can have.
         files: how many files to write.
     """
     from pyspark.sql import functions as F
 
-    rows_per_file = max(1, -(-rows // files))
+    rows_per_file = max(1, -(-last // files))
     if files == 1:
         spread = frame.repartition(1)
     else:

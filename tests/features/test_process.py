@@ -53,7 +53,7 @@ def test_peak_memory_is_measured() -> None:
 def test_an_error_of_recsys_keeps_its_class_and_words() -> None:
     with pytest.raises(DataError, match=r"^events\.csv: no such column$"):
         process.call(HERE + "fail_data", {}, print)
-    with pytest.raises(RecsysError, match="^something odd$"):
+    with pytest.raises(RecsysError, match=r"^something odd$"):
         process.call(HERE + "fail_plain", {}, print)
 
 
