@@ -119,8 +119,8 @@ class Model:
     width: int | None = None
     kernel_size: int = 3
     dilations: tuple[int, ...] | None = None
-    feed_forward: int = 2
-    """Hidden width of the feed-forward blocks as a multiple of `width`; 0 leaves them out."""
+    feed_forward: int = 0
+    """Hidden width of the feed-forward blocks as a multiple of `width`; 0: none."""
     dropout: float | None = None
     use_ratings: bool = True
     use_time_gaps: bool = True

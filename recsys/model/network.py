@@ -56,8 +56,8 @@ class Spec:
 def resolve(config: ModelConfig, train_events: int, sizes: dict[str, int], seed: int) -> Spec:
     """Sizes that follow from the data where the configuration leaves them out.
 
-    The stated rule: width 64 below 200,000 training events, 128 below 5 million, 256 beyond; dropout .3 below 200,000, .2
-    below 5 million, .1 beyond; dilations 1, 2, 4, 8, 1, 2.
+    The stated rule: width 64 below 200,000 training events, 128 below 5 million, 256 beyond; dropout .2 below 5 million, .1
+    beyond; dilations 1, 2, 4, 8, 1, 2.
     """
     tier = int(np.searchsorted([200_000, 5_000_000], train_events, side="right"))
     return Spec(
@@ -66,7 +66,7 @@ def resolve(config: ModelConfig, train_events: int, sizes: dict[str, int], seed:
         kernel_size=config.kernel_size,
         dilations=config.dilations or (1, 2, 4, 8, 1, 2),
         feed_forward=config.feed_forward,
-        dropout=(0.3, 0.2, 0.1)[tier] if config.dropout is None else config.dropout,
+        dropout=(0.2, 0.2, 0.1)[tier] if config.dropout is None else config.dropout,
         use_ratings=config.use_ratings,
         use_time_gaps=config.use_time_gaps,
         use_user_features=config.use_user_features,

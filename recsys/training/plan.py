@@ -43,9 +43,9 @@ def batch_shape(training: Training, events: int) -> tuple[int, int]:
 def fit_plan(training: Training, events: int, shape: tuple[int, int], xla: bool) -> Plan:
     """The plan of a training from the beginning.
 
-    The rule: 16 epochs at a million events, more for fewer and fewer for more (the fourth root), between 4 and 40.
+    The rule: 16 epochs at a million events, more for fewer and fewer for more (the fourth root), between 4 and 24.
     """
-    epochs = training.epochs or int(np.clip(round(16 * (1e6 / max(1, events)) ** 0.25), 4, 40))
+    epochs = training.epochs or int(np.clip(round(16 * (1e6 / max(1, events)) ** 0.25), 4, 24))
     return _plan(training, "fit", epochs, events, shape, training.learning_rate, xla)
 
 
@@ -69,6 +69,6 @@ def _plan(training: Training, phase: str, epochs: int, events: int, shape: tuple
         learning_rate=rate,
         label_smoothing=training.label_smoothing,
         weight_decay=training.weight_decay,
-        patience=training.patience or max(3, epochs // 4),
+        patience=training.patience or max(8, epochs // 3),
         xla=xla,
     )
