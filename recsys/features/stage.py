@@ -102,9 +102,6 @@ def build_with(
     aside = [("interactions", found.aside), ("users", users.aside), ("items", items.aside)]
     rejected.write_rejected(aside, features)
     reasons = {"interactions": found.rejected, "users": users.rejected, "items": items.rejected}
-    for role, counts in reasons.items():
-        if counts:
-            progress(f"{role}: rows set aside: " + ", ".join(f"{reason} {number}" for reason, number in counts.items()))
     for frame in (found.frame, users.frame, items.frame):
         frame.unpersist()
     return {
