@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +16,7 @@ import click
 
 from recsys import __version__, errors, job, settings
 from recsys.config import Config
-from recsys.errors import ConfigError, RecsysError
+from recsys.errors import ConfigError, RecsysError, RetryError
 from recsys.job import Job, Stop
 from recsys.progress import Progress
 
@@ -99,6 +101,11 @@ class Group(click.Group):
             click.echo("recsys: out of memory; give the container more, or make training.batch_tokens smaller", err=True)
             sys.exit(errors.EXIT_RETRY)
         except Exception as error:
+            if _is_full(error):
+                full = RetryError(f"a disk is full: {error}; free space in the output and in {tempfile.gettempdir()} (TMPDIR)")
+                job.leave_last_words(full)
+                click.echo(f"recsys: {full}, and run the same command again", err=True)
+                sys.exit(full.exit_code)
             job.leave_last_words(error)
             if os.environ.get("RECSYS_DEBUG"):
                 traceback.print_exc()
@@ -106,6 +113,12 @@ class Group(click.Group):
                 f"recsys: a defect: {type(error).__name__}: {error}; set RECSYS_DEBUG=1 to see where, and report it", err=True
             )
             sys.exit(errors.EXIT_DEFECT)
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether a disk or a quota is full; TensorFlow and Spark have errors of their own for it."""
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return (isinstance(error, OSError) and error.errno in codes) or os.strerror(errno.ENOSPC) in str(error)
 
 
 @click.group(cls=Group, epilog=EXIT_CODES, context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]})

@@ -137,7 +137,7 @@ class Training:
     """Epochs on all events, from the best weights, before recommending; 0 publishes the evaluated model."""
     batch_tokens: int | None = None
     """Positions a step."""
-    row_length: int = 256
+    row_length: int = 512
     """Positions a row: histories are packed into rows of this length."""
     learning_rate: float = 2e-3
     weight_decay: float = 0.0

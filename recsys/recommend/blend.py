@@ -1,17 +1,17 @@
-"""The network's scores joined with what counting knows better: item-to-item transitions, and how popularity moves.
+"""The network's scores joined with what counting knows better: item-to-item transitions, and what is popular now.
 
-    score(user, item) = log softmax(network) + a · log(transitions + ε) + b · trend          users with events
-    score(user, item) = log softmax(network) + c · trend                                     users without
+    log softmax(network) + a · log(transitions + ε) + b · log(recent share, half-life h)    for users with events
+    log softmax(network) + c · log(recent share, half-life k)                               for users without
 
-The tied output layer is of low rank; a transition matrix is of full rank, and so adds what the layer cannot hold. The trend is
-the logarithm of an item's share of the latest training events over its share of all. The weights a, b and c are chosen on the
-validation events, once, when the network has been trained.
+The tied output layer is of low rank; a transition matrix is of full rank, and so adds what the layer cannot hold. The network
+knows no date; the share of an item in the latest events does. The weights and half-lives are chosen on the validation events,
+once, when the network has been trained.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,29 +26,29 @@ from recsys.ranking import top_k
 WINDOW, DECAY = 10, 0.7
 FLOOR = 1e-3
 """ε: keeps the logarithm finite where no transition was counted."""
-RECENT_SHARE = 0.05
-"""Share of the events, the latest ones, that the trend is taken from."""
-PRIOR_EVENTS = 50.0
+PRIOR_EVENTS = 20.0
 """Pseudo-events that pull the recent shares towards the overall ones."""
 MAX_EVENTS = 5_000_000
-"""Counts come from a sample of users with about so many events, so that they stay within a few gigabytes."""
+"""Transitions come from a sample of users with about so many events, so that they stay within a few gigabytes."""
 TUNING_USERS = 4096
 TUNING_BYTES = 1 << 30
 """Most memory that the tuned users' scores may take."""
-GRID = {
-    "transitions": (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0),
-    "trend": (0.0, 0.1, 0.25, 0.5, 0.75, 1.0),
-    "cold_trend": (0.0, 0.25, 0.5, 0.75, 1.0),
-}
+HALF_LIVES = (3.0, 7.0, 14.0, 30.0, 90.0, 365.0)
+"""Days."""
+TRANSITIONS_GRID = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+RECENT_GRID = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+DAY = 86_400.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """a, b and c of the formula above."""
+    """a, b, h, c and k of the formula above; as they stand here where there is no validation part to choose them by."""
 
-    transitions: float = 0.0
-    trend: float = 0.0
-    cold_trend: float = 0.0
+    transitions: float = 0.5
+    recent: float = 0.0
+    half_life: float = 90.0
+    cold_recent: float = 1.0
+    cold_half_life: float = 90.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +56,12 @@ class Counts:
     """What was counted.
 
     Attributes:
-        transitions: CSR float32 [items + 1, items + 1], normalised.
-        trend: float32 [items + 1]
+        transitions: CSR float32 [items + 1, items + 1], rows sum to 1.
+        recent: log of each item's recent share by half-life, each float32 [items + 1].
     """
 
     transitions: sparse.csr_matrix
-    trend: NDArray[np.float32]
+    recent: Mapping[float, NDArray[np.float32]]
 
 
 class Blend:
@@ -80,16 +80,21 @@ class Blend:
 
     def score(self, context: Histories) -> NDArray[np.float32]:
         """float32 [users, items + 1], see the module's formula; column 0 is padding."""
-        return combine(parts(self._network, self._counts, context), self._weights)
+        return combine(parts(self._network, self._counts, context), self._counts, self._weights)
 
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """The summands for some users, before they are weighted; each float32 [users, items + 1]."""
+    """The summands for some users, before they are weighted.
+
+    Attributes:
+        network: log softmax, float32 [users, items + 1]
+        transitions: log(transitions + ε), float32 [users, items + 1]
+        cold: bool [users], users without events
+    """
 
     network: NDArray[np.float32]
     transitions: NDArray[np.float32]
-    trend: NDArray[np.float32]
     cold: NDArray[np.bool_]
 
 
@@ -99,70 +104,77 @@ def parts(network: Scorer, counts: Counts, context: Histories) -> Parts:
     logits[:, 0] = -np.inf
     logits -= logits.max(axis=1, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
-    recent = transitions.recent_events(context, len(counts.trend) - 1, WINDOW, DECAY)
+    recent = transitions.recent_events(context, logits.shape[1] - 1, WINDOW, DECAY)
     counted: NDArray[np.float32] = (recent @ counts.transitions).toarray()
     counted += np.float32(FLOOR)
     np.log(counted, out=counted)
-    return Parts(logits, counted, counts.trend, context.lengths == 0)
+    return Parts(logits, counted, context.lengths == 0)
 
 
-def combine(summands: Parts, weights: Weights) -> NDArray[np.float32]:
+def combine(summands: Parts, counts: Counts, weights: Weights) -> NDArray[np.float32]:
     """The weighted sum, float32 [users, items + 1]."""
-    following = np.where(summands.cold, 0, weights.transitions).astype(np.float32)
-    moving = np.where(summands.cold, weights.cold_trend, weights.trend).astype(np.float32)
-    scores: NDArray[np.float32] = summands.network + following[:, None] * summands.transitions
-    return scores + moving[:, None] * summands.trend
+    scores: NDArray[np.float32] = np.float32(weights.transitions) * summands.transitions
+    scores += np.float32(weights.recent) * counts.recent[weights.half_life]
+    scores[summands.cold] = np.float32(weights.cold_recent) * counts.recent[weights.cold_half_life]
+    scores += summands.network
+    return scores
 
 
 def count(events: Histories, n_items: int, seed: int) -> Counts:
-    """Counts transitions and trend in the given events: the training part to evaluate, all events to publish."""
+    """Counts in the given events: the training part to evaluate, all events to publish."""
+    recent = {half_life: recent_share(events, n_items, half_life) for half_life in HALF_LIVES}
+    sampled = events
     if len(events.items) > MAX_EVENTS:
         users = np.random.default_rng(seed).permutation(len(events))
-        sampled = np.sort(users[np.cumsum(events.lengths[users]) <= MAX_EVENTS])
-        return Counts(_transitions(events.rows(sampled), n_items), trend(events, n_items))
-    return Counts(_transitions(events, n_items), trend(events, n_items))
+        sampled = events.rows(np.sort(users[np.cumsum(events.lengths[users]) <= MAX_EVENTS]))
+    return Counts(transitions.normalise(transitions.matrix(sampled, n_items, WINDOW, DECAY)), recent)
 
 
-def trend(events: Histories, n_items: int) -> NDArray[np.float32]:
-    """log(recent share / overall share) of each item, smoothed by PRIOR_EVENTS: float32 [items + 1]."""
-    if not len(events.items):
-        return np.zeros(n_items + 1, np.float32)
-    since = np.quantile(events.timestamps, 1 - RECENT_SHARE, method="higher")
-    overall = np.bincount(events.items, minlength=n_items + 1).astype(np.float64)
-    recent = np.bincount(events.items[events.timestamps >= since], minlength=n_items + 1)
-    share = (overall + 0.5) / (overall + 0.5).sum()
-    latest = (recent + PRIOR_EVENTS * share) / (recent.sum() + PRIOR_EVENTS)
-    moved: NDArray[np.float32] = np.log(latest / share).astype(np.float32)
-    return moved
+def recent_share(events: Histories, n_items: int, half_life: float) -> NDArray[np.float32]:
+    """Log of each item's share of the events, each weighing 2^(-age / half-life), smoothed by PRIOR_EVENTS.
+
+    Age is counted from the last event, in days. Returns float32 [items + 1].
+    """
+    overall = np.bincount(events.items, minlength=n_items + 1) + 0.5
+    share = overall / overall.sum()
+    age = (events.timestamps.max(initial=0) - events.timestamps) / DAY
+    recent = np.bincount(events.items, np.exp2(-age / half_life), minlength=n_items + 1)
+    logs: NDArray[np.float32] = np.log((recent + PRIOR_EVENTS * share) / (recent.sum() + PRIOR_EVENTS)).astype(np.float32)
+    return logs
 
 
 def tune(network: Scorer, counts: Counts, histories: Histories, n_items: int, seed: int) -> Weights:
-    """The weights with the best NDCG@10 on the validation events, one after another, each from its grid."""
+    """The weights with the best NDCG@10 on the validation events; users with events and users without have their own."""
     users = int(np.clip(TUNING_BYTES // (8 * (n_items + 1)), 256, TUNING_USERS))
     targets = protocol.find_targets(histories, "valid", users, seed)
-    blocks = [(place, context) for place, context in protocol.contexts(histories, targets, 512)]
-    scored = [(context, parts(network, counts, context)) for _, context in blocks]
-    best = Weights()
-    best_score = _ndcg(scored, best, targets)
-    for name, grid in GRID.items():
-        for value in grid:
-            candidate = dataclasses.replace(best, **{name: value})
-            score = _ndcg(scored, candidate, targets)
-            if score > best_score:
-                best, best_score = candidate, score
+    scored = [(context, parts(network, counts, context)) for _, context in protocol.contexts(histories, targets, 512)]
+    cold = targets.context_lengths == 0
+    best = Weights(transitions=0.0)
+    if not cold.all():
+        following = [dataclasses.replace(best, transitions=a) for a in TRANSITIONS_GRID]
+        best = _best(following, scored, counts, targets, ~cold)
+        now = [dataclasses.replace(best, recent=b, half_life=h) for b in RECENT_GRID for h in HALF_LIVES]
+        best = _best(now, scored, counts, targets, ~cold)
+    if cold.any():
+        now = [dataclasses.replace(best, cold_recent=c, cold_half_life=k) for c in RECENT_GRID for k in HALF_LIVES]
+        best = _best(now, scored, counts, targets, cold)
     return best
 
 
-def _transitions(events: Histories, n_items: int) -> sparse.csr_matrix:
-    return transitions.normalise(transitions.matrix(events, n_items, WINDOW, DECAY))
+def _best(
+    candidates: Sequence[Weights],
+    scored: Sequence[tuple[Histories, Parts]],
+    counts: Counts,
+    targets: protocol.Targets,
+    users: NDArray[np.bool_],
+) -> Weights:
+    """The first of the candidates with the best NDCG@10 of the given users."""
+    scores = []
+    for weights in candidates:
+        top = np.concatenate([_top(context, combine(summands, counts, weights)) for context, summands in scored])
+        scores.append(metrics.per_user(top, targets.offsets, targets.items, (10,))["ndcg@10"][users].mean())
+    return candidates[int(np.argmax(scores))]
 
 
-def _ndcg(scored: list[tuple[Histories, Parts]], weights: Weights, targets: protocol.Targets) -> float:
-    top = np.concatenate(list(_tops(scored, weights)))
-    return float(metrics.per_user(top, targets.offsets, targets.items, (10,))["ndcg@10"].mean())
-
-
-def _tops(scored: list[tuple[Histories, Parts]], weights: Weights) -> Iterator[NDArray[np.int32]]:
-    for context, summands in scored:
-        seen = np.repeat(np.arange(len(context)), context.lengths)
-        yield top_k(combine(summands, weights), seen, context.items, 10)[0]
+def _top(context: Histories, scores: NDArray[np.float32]) -> NDArray[np.int32]:
+    return top_k(scores, np.repeat(np.arange(len(context)), context.lengths), context.items, 10)[0]

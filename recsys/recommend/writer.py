@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,15 +62,21 @@ class Writer:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        if error[0] is None:
-            self._flush()
-            if self._file is None and self.files == 0:
-                path = storage.join(self._folder, "part-00000.parquet")
-                with storage.atomic_output(path) as stream, pq.ParquetWriter(stream, self._schema):
-                    self.files += 1
-            self._stack.close()
-        else:
+        try:
+            if error[0] is None:
+                self._finish()
+        except BaseException:
+            error = sys.exc_info()
+            raise
+        finally:
             self._stack.__exit__(*error)
+
+    def _finish(self) -> None:
+        self._flush()
+        if self._file is None and self.files == 0:
+            path = storage.join(self._folder, "part-00000.parquet")
+            with storage.atomic_output(path) as stream, pq.ParquetWriter(stream, self._schema):
+                self.files += 1
 
 
 def read(folder: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:

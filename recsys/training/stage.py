@@ -135,7 +135,7 @@ def _fit_on_training_part(
     rows = fit(model, plan, session, []).rows
     counts = blend.count(everything.head(everything.train_length), info["items"], config.seed)
     weights = blend.tune(scorer, counts, everything, info["items"], config.seed)
-    progress(f"  blend: transitions {weights.transitions}, trend {weights.trend} (without events {weights.cold_trend})")
+    progress("  blend: " + ", ".join(f"{name} {value:g}" for name, value in dataclasses.asdict(weights).items()))
     export.save(model, storage.join(folder, files.EVALUATED))
     _write_rows(folder, rows)
     checkpoint.remove(folder)

@@ -47,7 +47,7 @@ def test_scores_are_the_formula(everything):
         *2 * (np.zeros(1, np.int32),),
     )
     context = histories.concatenate([train.rows(np.arange(7)), nobody])
-    weights = Weights(transitions=0.5, trend=0.25, cold_trend=0.75)
+    weights = Weights(transitions=0.5, recent=0.25, half_life=7.0, cold_recent=0.75, cold_half_life=30.0)
     found = Blend(Noise(), counts, weights).score(context)
     logits = Noise().score(context)[:, 1:].astype(np.float64)
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
@@ -56,32 +56,34 @@ def test_scores_are_the_formula(everything):
         items = context.items[context.offsets[user] : context.offsets[user + 1]][::-1][: blend.WINDOW]
         following = sum((blend.DECAY ** (lag + 1) * rows[item] for lag, item in enumerate(items)), np.zeros(ITEMS + 1))
         if len(items):
-            expected = log_p[user] + 0.5 * np.log(following[1:] + blend.FLOOR) + 0.25 * counts.trend[1:]
+            expected = log_p[user] + 0.5 * np.log(following[1:] + blend.FLOOR) + 0.25 * counts.recent[7.0][1:]
         else:
-            expected = log_p[user] + 0.75 * counts.trend[1:]
+            expected = log_p[user] + 0.75 * counts.recent[30.0][1:]
         np.testing.assert_allclose(found[user, 1:], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_trend_tells_rising_from_falling_items():
-    items = np.array([1] * 60 + [2] * 40 + [2] * 20, np.int32)
+def test_recent_shares_follow_the_half_life():
+    days = np.array([0] * 8 + [10] * 4, np.int64)
+    items = np.array([1] * 8 + [2] * 4, np.int32)
     events = histories.Histories(
-        np.arange(120, dtype=np.int32),
-        np.arange(121),
+        np.arange(12, dtype=np.int32),
+        np.arange(13),
         items,
-        np.ones(120, np.float32),
-        np.arange(120),
-        *2 * (np.ones(120, np.int32),),
+        np.ones(12, np.float32),
+        days * 86_400,
+        *2 * (np.ones(12, np.int32),),
     )
-    trend = blend.trend(events, 3)
-    assert trend[2] > 0 > trend[1]
-    assert trend[3] == pytest.approx(0, abs=0.2)
-    assert not blend.trend(histories.EMPTY, 3).any()
+    share = np.array([0.5, 8.5, 4.5, 0.5]) / 14
+    old = 8 * 2 ** (-10 / 3)
+    expected = np.log((np.array([0, old, 4, 0]) + 20 * share) / (old + 4 + 20))
+    np.testing.assert_allclose(blend.recent_share(events, 3, 3.0), expected, rtol=1e-5)
+    assert np.isfinite(blend.recent_share(histories.EMPTY, 3, 3.0)).all()
 
 
 def test_weights_help_a_network_that_knows_nothing(everything):
     counts = blend.count(everything.head(everything.train_length), ITEMS, seed=0)
     weights = blend.tune(Noise(), counts, everything, ITEMS, seed=0)
-    assert weights.transitions == max(blend.GRID["transitions"])
+    assert weights.transitions == max(blend.TRANSITIONS_GRID)
 
 
 def test_weights_leave_a_network_alone_that_knows_everything(everything):
@@ -95,7 +97,8 @@ def test_weights_leave_a_network_alone_that_knows_everything(everything):
             return scores
 
     counts = blend.count(everything.head(everything.train_length), ITEMS, seed=0)
-    assert blend.tune(Oracle(), counts, everything, ITEMS, seed=0) == Weights()
+    weights = blend.tune(Oracle(), counts, everything, ITEMS, seed=0)
+    assert weights.transitions == weights.recent == 0
 
 
 def test_counts_of_a_large_data_set_come_from_a_sample(everything, monkeypatch):
@@ -104,4 +107,4 @@ def test_counts_of_a_large_data_set_come_from_a_sample(everything, monkeypatch):
     monkeypatch.undo()
     whole = blend.count(everything, ITEMS, seed=0)
     assert 0 < sampled.transitions.nnz < whole.transitions.nnz
-    np.testing.assert_array_equal(sampled.trend, whole.trend)
+    np.testing.assert_array_equal(sampled.recent[7.0], whole.recent[7.0])
