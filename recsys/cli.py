@@ -66,7 +66,13 @@ def _place(command: Command) -> Command:
     """Options that say which run."""
     for decorate in (
         click.option("--quiet", is_flag=True, help="No progress."),
-        click.option("--set", "changes", multiple=True, metavar="SECTION.FIELD=VALUE", help="Any setting; may be repeated."),
+        click.option(
+            "--set",
+            "changes",
+            multiple=True,
+            metavar="SECTION.FIELD=VALUE",
+            help="Any setting of recsys/config.py, such as training.epochs=5; may be repeated.",
+        ),
         click.option("--run-id", help="Name of the run; the newest, or a new one, when left out."),
         click.option("--output", help="Folder or URI of the output. [default: out]"),
     ):
@@ -76,6 +82,10 @@ def _place(command: Command) -> Command:
 
 class Group(click.Group):
     """Turns every error into one clear message, the exit code of errors.py, and the last words for Kubernetes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which they are declared, which is the order of the work."""
+        return list(self.commands)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the command line and exits."""
@@ -222,7 +232,13 @@ def list_datasets() -> None:
 
 @dataset.command()
 @click.argument("name")
-@click.option("--set", "changes", multiple=True, metavar="SECTION.FIELD=VALUE", help="Any setting; may be repeated.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="SECTION.FIELD=VALUE",
+    help="Any setting of recsys/config.py, such as training.epochs=5; may be repeated.",
+)
 def fetch(name: str, changes: tuple[str, ...]) -> None:
     """Downloads a MovieLens data set into the cache, checks it, and prints where it lies."""
     from recsys.sources import catalogue
