@@ -1,0 +1,70 @@
+"""The quality gate: what it asks, and that a refused run moves nothing."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recsys import run, schema, storage
+from recsys.config import Config, Publish
+from recsys.errors import RefusedError
+from recsys.publish import publish
+
+
+def finished(output, run_id, score=0.3, popularity=0.2, split="global-time", rows=3):
+    made = run.create(Config(output=str(output)), run_id)
+    folder = made.path(schema.RECOMMENDATIONS_DIR)
+    storage.create_folder(folder)
+    columns = {"user_id": [1] * rows, "item_id": list(range(rows)), "rank": [1 + r for r in range(rows)], "score": [0.5] * rows}
+    pq.write_table(pa.table(columns), storage.join(folder, "part-00000.parquet"))
+    storage.mark_success(folder)
+    made.record_stage("recommend", {"rows": 3})
+    if score is not None:
+        methods = {"cnn": score, "cnn-alone": score - 0.01, "popularity": popularity}
+        metrics = {"protocol": {"split": split}, "methods": {n: {"metrics": {"ndcg@10": v}} for n, v in methods.items()}}
+        storage.write_json(made.path(schema.EVALUATION_DIR, schema.METRICS_FILE), metrics)
+    return made
+
+
+def latest(output):
+    return storage.read_json(storage.join(str(output), schema.LATEST_FILE))
+
+
+def test_a_good_run_is_published_with_paths_that_lead_to_it(tmp_path):
+    publish(Publish(), finished(tmp_path, "a"))
+    found = latest(tmp_path)
+    assert found["run_id"] == "a"
+    assert storage.is_whole(storage.join(str(tmp_path), found["recommendations"]))
+    assert storage.read_json(storage.join(str(tmp_path), found["run"]))["status"] == "published"
+
+
+@pytest.mark.parametrize(
+    ("gate", "changes", "message"),
+    [
+        (Publish(min_ndcg=0.5), {}, "min_ndcg asks for 0.5"),
+        (Publish(), {"popularity": 0.4}, "popularity reaches 0.4000"),
+        (Publish(max_drop=0.1), {"score": 0.25}, r"fell from 0.3000 \(run a\) to 0.2500"),
+        (Publish(), {"rows": 2}, "hold 2 rows, 3 were written"),
+    ],
+)
+def test_a_worse_run_is_refused_and_the_good_one_stays(tmp_path, gate, changes, message):
+    publish(Publish(), finished(tmp_path, "a"))
+    worse = finished(tmp_path, "b", **changes)
+    with pytest.raises(RefusedError, match=message):
+        publish(gate, worse)
+    assert latest(tmp_path)["run_id"] == "a"
+    assert worse.manifest()["status"] == "refused"
+
+
+def test_another_split_is_not_compared(tmp_path):
+    publish(Publish(), finished(tmp_path, "a", score=0.6))
+    publish(Publish(), finished(tmp_path, "b", score=0.3, split="leave-one-out"))
+    assert latest(tmp_path)["run_id"] == "b"
+
+
+def test_a_run_that_held_nothing_out_needs_only_to_be_complete(tmp_path):
+    publish(Publish(), finished(tmp_path, "a", score=None))
+    assert latest(tmp_path)["ndcg@10"] is None
+    incomplete = finished(tmp_path, "b", score=None)
+    storage.delete_folder(incomplete.path(schema.RECOMMENDATIONS_DIR))
+    with pytest.raises(RefusedError, match="not complete"):
+        publish(Publish(), incomplete)
