@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -10,12 +11,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 ROOT = Path(__file__).resolve().parent.parent
 SPARK = ("--spark-master", "local[2]")
 SMALL = ("--set", "model.width=16", "--set", "model.dilations=1,2", "--set", "training.refit_epochs=1")
 SMALL += ("--set", "training.xla=off", "--set", "evaluation.bootstrap=20", "--set", "publish.must_beat=")
 ONLY_POPULARITY = ("--set", "evaluation.baselines=popularity")
-"""A network that is trained in seconds, and published although it is no good."""
+"""With SMALL: a network that is trained in seconds, and published although it is no good."""
+SYNTHETIC = (
+    "--set",
+    "source.synthetic.users=60",
+    "--set",
+    "source.synthetic.items=80",
+    "--set",
+    "source.synthetic.mean_events=12",
+)
+BUILT_IN = (*SYNTHETIC, *SMALL, *SPARK, "--epochs", "2", "--set", "recommend.block_users=16")
+USERS, ITEMS = range(1, 61), range(1, 81)
+"""Ids of the built-in data of that size."""
+USERS_WITHOUT_EVENTS = {58}
+"""One in a hundred."""
 
 TOML = """\
 [source]
@@ -64,6 +81,30 @@ def succeed(*words: object, home: Path) -> subprocess.CompletedProcess[str]:
     done = recsys(*words, home=home)
     assert done.returncode == 0, done.stderr
     return done
+
+
+@functools.cache
+def built_in_run(base: Path) -> Path:
+    """The home of a run on the built-in data with every baseline, made once for all tests; its output is `out`."""
+    home = base / "built-in"
+    home.mkdir()
+    done = succeed("run", *BUILT_IN, "--output", "out", home=home)
+    (home / "said").write_text(done.stderr + done.stdout, encoding="utf-8")
+    return home
+
+
+def recommendations(output: Path) -> pa.Table:
+    """The published recommendations, without the files' metadata."""
+    latest = json.loads((output / "latest.json").read_text(encoding="utf-8"))
+    return pq.read_table(output / latest["recommendations"]).replace_schema_metadata(None)
+
+
+def histories(run: Path) -> dict[Any, set[Any]]:
+    """The items of each user by their ids, from the features of a run."""
+    users, items, rows = (pq.read_table(run / "features" / name) for name in ("users", "items", "histories"))
+    user_ids, item_ids = users.column("user_id").to_pylist(), items.column("item_id").to_pylist()
+    found = rows.select(["user_index", "items"]).to_pylist()
+    return {user_ids[row["user_index"] - 1]: {item_ids[item - 1] for item in row["items"]} for row in found}
 
 
 def run_folder(output: Path) -> Path:

@@ -1,0 +1,252 @@
+"""Runs that are killed, ended or refused at every stage: nothing half-done is published, and the same command goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import contract
+from tests.command import (
+    BUILT_IN,
+    ITEMS,
+    ONLY_POPULARITY,
+    USERS,
+    built_in_run,
+    command,
+    environment,
+    histories,
+    recommendations,
+    recsys,
+    run_folder,
+)
+
+RUN = ("run", *BUILT_IN, *ONLY_POPULARITY, "--output", "out")
+PATIENCE = 20.0
+"""Seconds that the children of a killed process have to end."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Interruption:
+    """One way to end a run.
+
+    Attributes:
+        stage: in which it happens.
+        line: what the run says just before.
+        signal: what it gets.
+        code: its exit status.
+        file: of the run's folder, that has to be there too.
+    """
+
+    stage: str
+    line: str
+    signal: signal.Signals
+    code: int
+    file: str | None = None
+
+
+STORY = {
+    "SIGTERM in features": Interruption("features", "reading and cleaning", signal.SIGTERM, 143),
+    "kill in features": Interruption("features", "writing the histories", signal.SIGKILL, -9),
+    "SIGTERM in train": Interruption("train", "parameters", signal.SIGTERM, 75),
+    "kill in train": Interruption("train", "fit epoch 1/2", signal.SIGKILL, -9),
+    "kill in evaluate": Interruption("evaluate", "evaluate:", signal.SIGKILL, -9),
+    "kill in recommend": Interruption("recommend", "recommend:", signal.SIGKILL, -9, "recommendations"),
+}
+FOLDERS = {"features": "features", "train": "model", "evaluate": "evaluation", "recommend": "recommendations"}
+
+
+@dataclasses.dataclass
+class Evidence:
+    """What was found after an interruption."""
+
+    code: int
+    said: str
+    left: list[str]
+    latest: bytes
+    whole: bool
+    stages: list[str]
+    runs: int
+    second_code: int | None = None
+    second_said: str = ""
+
+
+class Running:
+    """A run at work in a process of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.process = subprocess.Popen(
+            command(*RUN), env=environment(home), cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        self.said = ""
+
+    def wait_for(self, line: str) -> None:
+        """Reads until a line with these words comes."""
+        assert self.process.stderr is not None
+        for found in self.process.stderr:
+            self.said += found
+            if line in found:
+                return
+        raise AssertionError(f"the run ended without {line!r}: {self.said}")
+
+    def end(self, by: signal.Signals) -> tuple[int, list[str]]:
+        """Sends a signal, waits; returns the exit status and what is left of the process's descendants."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.send_signal(by)
+        self.said += self.process.communicate(timeout=300)[1]
+        _, alive = psutil.wait_procs(children, PATIENCE)
+        left = []
+        for child in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                left.append(" ".join(child.cmdline()))
+        return self.process.returncode, left
+
+
+def new_run(output: Path, old: set[str]) -> Path:
+    (found,) = (path for path in (output / "runs").iterdir() if path.name not in old)
+    return found
+
+
+def interrupt(home: Path, how: Interruption, old: set[str]) -> Evidence:
+    """Starts or goes on with the run, and ends it in the way that is asked for."""
+    running, output = Running(home), home / "out"
+    running.wait_for(how.line)
+    while how.file is not None and not (new_run(output, old) / how.file).exists():
+        time.sleep(0.002)
+    second = None
+    if how.stage == "train" and how.signal == signal.SIGKILL:
+        running.process.send_signal(signal.SIGSTOP)  # so that it cannot end before the second has been refused
+        second = recsys(*RUN, home=home)
+    code, left = running.end(how.signal)
+    run = new_run(output, old)
+    return Evidence(
+        code=code,
+        said=running.said,
+        left=left,
+        latest=(output / "latest.json").read_bytes(),
+        whole=(run / FOLDERS[how.stage] / "_SUCCESS").exists(),
+        stages=list(json.loads((run / "run.json").read_text())["stages"]),
+        runs=len(list((output / "runs").iterdir())),
+        second_code=second.returncode if second else None,
+        second_said=second.stderr if second else "",
+    )
+
+
+@dataclasses.dataclass
+class Story:
+    """A run that was interrupted in every way, one after the other, and then went on to its end."""
+
+    output: Path
+    before: bytes
+    evidence: dict[str, Evidence]
+    last: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of the same run, undisturbed."""
+    return built_in_run(tmp_path_factory.getbasetemp()) / "out"
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory, undisturbed: Path) -> Story:
+    home = tmp_path_factory.mktemp("story")
+    shutil.copytree(undisturbed, home / "out")
+    before, old = (home / "out" / "latest.json").read_bytes(), {path.name for path in (home / "out" / "runs").iterdir()}
+    evidence = {name: interrupt(home, how, old) for name, how in STORY.items()}
+    return Story(home / "out", before, evidence, recsys(*RUN, home=home))
+
+
+@pytest.mark.parametrize("name", STORY)
+def test_interrupted_run_leaves_nothing_behind(story: Story, name: str) -> None:
+    found, how = story.evidence[name], STORY[name]
+    assert found.code == how.code, found.said
+    assert not found.left, f"still alive: {found.left}"
+    assert "Traceback" not in found.said
+
+
+@pytest.mark.parametrize("name", STORY)
+def test_interrupted_run_publishes_nothing_and_looks_unfinished(story: Story, name: str) -> None:
+    found, how = story.evidence[name], STORY[name]
+    assert found.latest == story.before
+    assert not found.whole
+    assert found.stages == list(FOLDERS)[: list(FOLDERS).index(how.stage)]
+
+
+@pytest.mark.parametrize("name", STORY)
+def test_the_same_command_goes_on_with_the_same_run(story: Story, name: str) -> None:
+    assert story.evidence[name].runs == 2, "the old run and the one that is gone on with"
+
+
+def test_finished_stages_are_not_done_again(story: Story) -> None:
+    assert "features: done before" in story.evidence["kill in train"].said
+    assert "train: done before" in story.evidence["kill in recommend"].said
+    assert "evaluate: done before" in story.last.stderr
+
+
+def test_training_goes_on_from_its_checkpoint(story: Story) -> None:
+    assert "checkpoint saved" in story.evidence["SIGTERM in train"].said
+    assert "going on from the checkpoint" in story.evidence["kill in train"].said
+    assert "going on from the checkpoint" in story.evidence["kill in evaluate"].said
+
+
+def test_a_second_process_on_the_same_run_is_refused(story: Story) -> None:
+    found = story.evidence["kill in train"]
+    assert found.second_code == 75
+    assert "another process is working on" in found.second_said and "--run-id" in found.second_said
+
+
+def test_the_end_is_the_same_as_without_interruptions(story: Story, undisturbed: Path) -> None:
+    assert story.last.returncode == 0, story.last.stderr
+    latest = json.loads((story.output / "latest.json").read_text())
+    assert (story.output / "latest.json").read_bytes() != story.before
+    contract.check_output(story.output, histories((story.output / latest["run"]).parent), USERS, ITEMS, 10)
+    assert recommendations(story.output).equals(recommendations(undisturbed))
+
+
+@pytest.mark.parametrize("stage", ["train", "evaluate", "recommend"])
+def test_a_disk_that_fills_up(undisturbed: Path, tmp_path: Path, stage: str) -> None:
+    shutil.copytree(undisturbed, tmp_path / "out")
+    before = (tmp_path / "out" / "latest.json").read_bytes()
+    room = (run_folder(tmp_path / "out") / "run.json").stat().st_size + 2000
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
+    wide: dict[str, tuple[str, ...]] = {"recommend": ("--set", "recommend.k=70"), "evaluate": ONLY_POPULARITY}
+    done = recsys(stage, "--redo", *wide.get(stage, ()), "--output", "out", home=tmp_path, preexec_fn=limit)
+    assert done.returncode == 75, done.stderr
+    assert "File too large" in done.stderr and "run the same command again" in done.stderr
+    assert "Traceback" not in done.stderr and "defect" not in done.stderr
+    run = run_folder(tmp_path / "out")
+    assert not (run / FOLDERS[stage] / "_SUCCESS").exists()
+    assert not list(run.rglob("*.tmp"))
+    assert (tmp_path / "out" / "latest.json").read_bytes() == before
+
+
+Damage = Callable[[Path], object]
+HALF: dict[str, Damage] = {
+    "a part is missing": lambda run: next((run / "recommendations").glob("part-*")).unlink(),
+    "the marker is missing": lambda run: (run / "recommendations" / "_SUCCESS").unlink(),
+}
+
+
+@pytest.mark.parametrize("name", HALF)
+def test_half_an_output_is_not_published(undisturbed: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(undisturbed, tmp_path / "out")
+    (tmp_path / "out" / "latest.json").unlink()
+    HALF[name](run_folder(tmp_path / "out"))
+    done = recsys("publish", "--redo", "--output", "out", home=tmp_path)
+    assert done.returncode in (2, 78), done.stderr
+    assert "recommend" in done.stderr
+    assert not (tmp_path / "out" / "latest.json").exists()
