@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 from typing import Any
 
-from recsys import run, storage
+from recsys import run, settings, storage
 from recsys.config import Config, Training
 from recsys.errors import MissingComponentError, RecsysError
-from recsys.features import java, memory
+from recsys.features import java, memory, process
 from recsys.sources import movielens
 
 GIB = 1 << 30
@@ -69,17 +68,10 @@ def _spark(config: Config) -> dict[str, Any]:
 
 
 def _tensorflow(training: Training) -> dict[str, Any]:
-    """Asked in a process of its own: TensorFlow keeps what it takes."""
-    code = (
-        "import dataclasses, json; from recsys.config import Training; from recsys.training.hardware import choose; "
-        f"print(json.dumps(dataclasses.asdict(choose(Training(device={training.device!r}, precision={training.precision!r})))))"
-    )
-    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    if asked.returncode:
-        return {"ok": False, "problem": asked.stderr.strip().rsplit("\n", 1)[-1]}
-    import json
-
-    chosen = json.loads(asked.stdout.strip().rsplit("\n", 1)[-1])
+    try:
+        chosen = process.call("recsys.training.hardware:probe", settings.to_dict(training), lambda line: None).result
+    except RecsysError as error:
+        return {"ok": False, "problem": str(error)}
     return {
         "ok": True,
         "device": f"{chosen['device']}: {', '.join(chosen['names'])}",

@@ -59,6 +59,8 @@ def execute(job: Job, stages: tuple[str, ...], redo: bool = False) -> None:
         RecsysError: whatever the stage could not do; the run's folder then holds what was finished before.
     """
     with storage.lock(job.run.folder):
+        if job.config.training.device == "gpu" and {"features", "train"} <= set(stages):
+            _find_gpu(job)
         for stage in stages:
             if redo:
                 _forget_from(job.run, stage)
@@ -102,6 +104,13 @@ class Stop:
         self._asked = True
         if not self._soft:
             raise TerminatedError(TERMINATED)
+
+
+def _find_gpu(job: Job) -> None:
+    """A GPU that was demanded and is not there ends the job now, not when the features are made."""
+    from recsys.features import process
+
+    process.call("recsys.training.hardware:probe", settings.to_dict(job.config.training), job.progress)
 
 
 def _features(job: Job) -> dict[str, Any]:

@@ -169,7 +169,7 @@ OPTIONS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "output is a file": (("run", "--output", "file"), 75, ("file", "--output")),
     "output cannot be made": (("run", "--output", "/proc/nothing"), 75, ("/proc/nothing", "cannot be made", "--output")),
     "unknown storage": (("run", "--output", "ftp://host/folder"), 75, ("ftp://host/folder", "cannot be used")),
-    "a GPU that is not there": (("doctor", "--device", "gpu"), 69, ("--device gpu: TensorFlow finds no GPU", "--device auto")),
+    "a GPU that is not there": (("run", "--device", "gpu"), 69, ("--device gpu: TensorFlow finds no GPU", "--device auto")),
 }
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from recsys import settings
 from recsys.config import Training
 from recsys.errors import MissingComponentError
 
@@ -61,6 +63,16 @@ def choose(training: Training) -> Hardware:
         names=names,
         reason=reason,
     )
+
+
+def probe(training: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
+    """`choose` for recsys.features.process.call: TensorFlow keeps the memory that it takes, so ask in another process.
+
+    Args:
+        training: the section of the configuration, as settings.to_dict gives it.
+        progress: not used.
+    """
+    return dataclasses.asdict(choose(settings.from_dict(Training, training)))
 
 
 def import_tensorflow() -> Any:
