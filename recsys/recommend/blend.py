@@ -36,7 +36,9 @@ TUNING_BYTES = 1 << 30
 HALF_LIVES = (3.0, 7.0, 14.0, 30.0, 90.0, 365.0)
 """Days."""
 TRANSITIONS_GRID = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-RECENT_GRID = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0)
+RECENT_GRID = (0.0, 0.1, 0.25, 0.5, 1.0)
+"""Small on purpose: what is popular in validation is less so in the test, and for users with events the network knows better."""
+COLD_RECENT_GRID = (*RECENT_GRID, 2.0, 4.0, 8.0, 16.0, 64.0)
 DAY = 86_400.0
 
 
@@ -156,7 +158,7 @@ def tune(network: Scorer, counts: Counts, histories: Histories, n_items: int, se
         now = [dataclasses.replace(best, recent=b, half_life=h) for b in RECENT_GRID for h in HALF_LIVES]
         best = _best(now, scored, counts, targets, ~cold)
     if cold.any():
-        now = [dataclasses.replace(best, cold_recent=c, cold_half_life=k) for c in RECENT_GRID for k in HALF_LIVES]
+        now = [dataclasses.replace(best, cold_recent=c, cold_half_life=k) for c in COLD_RECENT_GRID for k in HALF_LIVES]
         best = _best(now, scored, counts, targets, cold)
     return best
 
