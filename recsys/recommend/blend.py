@@ -37,7 +37,7 @@ HALF_LIVES = (3.0, 7.0, 14.0, 30.0, 90.0, 365.0)
 """Days."""
 TRANSITIONS_GRID = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 RECENT_GRID = (0.0, 0.1, 0.25, 0.5, 1.0)
-"""Small on purpose: what is popular in validation is less so in the test, and for users with events the network knows better."""
+"""Small on purpose: popularity is over sooner than the validation part makes believe."""
 COLD_RECENT_GRID = (*RECENT_GRID, 2.0, 4.0, 8.0, 16.0, 64.0)
 DAY = 86_400.0
 
