@@ -113,7 +113,7 @@ def open_or_create(asked: Config, run_id: str | None) -> Run:
     """The unfinished run to go on with, or a new one.
 
     With a run id: that run, whatever its state, as long as it was made with the same configuration. Without: the newest run,
-    if it is unfinished and has the same configuration; else a new one.
+    if it is unfinished and has the same configuration and, for the user's own events, the same files; else a new one.
 
     Raises:
         ConfigError: a run of that name was made with another configuration.
@@ -130,7 +130,7 @@ def open_or_create(asked: Config, run_id: str | None) -> Run:
     if names:
         run = find(asked.output, None)
         manifest = run.manifest()
-        if manifest["status"] == "running" and manifest["config"] == wanted:
+        if manifest["status"] == "running" and manifest["config"] == wanted and _same_inputs(asked, manifest):
             return run
     return create(asked)
 
@@ -149,6 +149,15 @@ def versions() -> dict[str, str]:
 def now() -> str:
     """The time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _same_inputs(asked: Config, manifest: Mapping[str, Any]) -> bool:
+    """Whether the user's own files are still those that the run has read; a run that has read none yet is as good as new."""
+    if asked.source.dataset != "tabular" or "inputs" not in manifest:
+        return True
+    from recsys.sources import open_source
+
+    return bool(manifest["inputs"] == [dict(entry) for entry in open_source(asked, "", lambda line: None).inputs])
 
 
 def _has_manifest(output: str, name: str) -> bool:

@@ -1,0 +1,49 @@
+"""Which run a command goes on with."""
+
+import pytest
+
+from recsys import run
+from recsys.config import Config, Source, Table
+from recsys.errors import ConfigError
+from recsys.sources import open_source
+
+
+@pytest.fixture
+def asked(tmp_path):
+    (tmp_path / "events.csv").write_text("u,i,t\n1,2,3\n")
+    table = Table(str(tmp_path / "events.csv"), user_id="u", item_id="i", timestamp="t")
+    return Config(output=str(tmp_path / "out"), source=Source("tabular", interactions=table))
+
+
+def read_inputs(made, asked):
+    made.update({"inputs": [dict(entry) for entry in open_source(asked, "", lambda line: None).inputs]})
+
+
+def test_an_unfinished_run_goes_on_while_settings_and_files_are_the_same(asked, tmp_path):
+    made = run.open_or_create(asked, None)
+    read_inputs(made, asked)
+    assert run.open_or_create(asked, None) == made
+    (tmp_path / "events.csv").write_text("u,i,t\n1,2,3\n4,5,6\n")
+    assert run.open_or_create(asked, None) != made
+
+
+def test_other_settings_or_a_finished_run_begin_a_new_one(asked):
+    made = run.open_or_create(asked, None)
+    assert run.open_or_create(Config(output=asked.output), None) != made
+    again = run.create(asked)
+    again.update({"status": "published"})
+    again.update({"created_at": "2999-01-01T00:00:00+00:00"})
+    assert run.open_or_create(asked, None) not in (made, again)
+
+
+def test_a_named_run_belongs_to_its_settings(asked):
+    made = run.open_or_create(asked, "nightly")
+    assert run.open_or_create(asked, "nightly") == made
+    with pytest.raises(ConfigError, match="another configuration"):
+        run.open_or_create(Config(output=asked.output, seed=1), "nightly")
+    with pytest.raises(ConfigError, match="no such run"):
+        run.find(asked.output, "weekly")
+
+
+def test_the_configuration_comes_back_as_it_was(asked):
+    assert run.create(asked).config() == asked
