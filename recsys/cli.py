@@ -29,6 +29,7 @@ Exit codes:
   70  a defect of recsys
   75  try again (storage, a lock, pre-emption with a checkpoint saved)
   78  the quality gate refused to publish
+ 130  interrupted from the keyboard
  143  ended by SIGTERM
 """
 
@@ -50,6 +51,14 @@ _RUN_OPTIONS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("--spark-master", "spark.master"), {"help": "Spark master URL. [default: local[*]]"}),
 ]
 
+_SET = click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="SECTION.FIELD=VALUE",
+    help="Any setting of recsys/config.py, such as training.epochs=5; may be repeated.",
+)
+
 
 def _options(command: Command) -> Command:
     """Options of the commands that begin a run."""
@@ -66,13 +75,7 @@ def _place(command: Command) -> Command:
     """Options that say which run."""
     for decorate in (
         click.option("--quiet", is_flag=True, help="No progress."),
-        click.option(
-            "--set",
-            "changes",
-            multiple=True,
-            metavar="SECTION.FIELD=VALUE",
-            help="Any setting of recsys/config.py, such as training.epochs=5; may be repeated.",
-        ),
+        _SET,
         click.option("--run-id", help="Name of the run; the newest, or a new one, when left out."),
         click.option("--output", help="Folder or URI of the output. [default: out]"),
     ):
@@ -99,7 +102,7 @@ class Group(click.Group):
             sys.exit(errors.EXIT_USAGE)
         except (click.Abort, KeyboardInterrupt):
             click.echo("recsys: interrupted; what was finished is kept", err=True)
-            sys.exit(130)
+            sys.exit(errors.EXIT_INTERRUPTED)
         except BrokenPipeError:
             sys.exit(errors.EXIT_DONE)
         except RecsysError as error:
@@ -176,7 +179,6 @@ def _stage(name: str, sections: tuple[str, ...], text: str) -> None:
 
         found = runs.find(output or Config().output, run_id)
         asked = settings.change(found.config(), _pairs(changes, "--set"), sections)
-        found.update({"config": settings.to_dict(asked)})
         _work(Job(asked, found, Progress(quiet=quiet), Stop()), (name,), redo)
 
     main.command(name, help=text)(command)
@@ -232,13 +234,7 @@ def list_datasets() -> None:
 
 @dataset.command()
 @click.argument("name")
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="SECTION.FIELD=VALUE",
-    help="Any setting of recsys/config.py, such as training.epochs=5; may be repeated.",
-)
+@_SET
 def fetch(name: str, changes: tuple[str, ...]) -> None:
     """Downloads a MovieLens data set into the cache, checks it, and prints where it lies."""
     from recsys.sources import catalogue

@@ -18,14 +18,20 @@ from recsys.progress import Progress
 from recsys.run import Run
 
 STAGES = ("features", "train", "evaluate", "recommend", "publish")
+NEEDS: dict[str, tuple[str, ...]] = {
+    "features": (),
+    "train": ("features",),
+    "evaluate": ("train",),
+    "recommend": ("train",),
+    "publish": ("recommend",),
+}
+"""The stage whose results each stage reads. Publishing also reads the evaluation, where there is one."""
 FOLDERS = {
     "features": schema.FEATURES_DIR,
     "train": schema.MODEL_DIR,
     "evaluate": schema.EVALUATION_DIR,
     "recommend": schema.RECOMMENDATIONS_DIR,
 }
-
-
 TERMINATED = "ended by SIGTERM; what was finished is kept, and the same command goes on from there"
 
 
@@ -55,19 +61,25 @@ def execute(job: Job, stages: tuple[str, ...], redo: bool = False) -> None:
         redo: does finished stages again, and forgets those that follow from them.
 
     Raises:
-        ConfigError: an earlier stage has not finished.
+        ConfigError: an earlier stage has not finished, a finished one was asked for with other settings but not to be redone,
+            or the published run was to be changed.
         RecsysError: whatever the stage could not do; the run's folder then holds what was finished before.
     """
     with storage.lock(job.run.folder):
         if job.config.training.device == "gpu" and {"features", "train"} <= set(stages):
             _find_gpu(job)
         for stage in stages:
-            if redo:
-                _forget_from(job.run, stage)
             _check_ready(job.run, stage)
+            if redo:
+                _forget(job.run, stage)
+            same = job.run.config() == job.config
             if _is_done(job.run, stage):
+                if not same:
+                    raise ConfigError(f"run {job.run.run_id}: '{stage}' is done with other settings; add --redo to do it again")
                 job.progress(f"{stage}: done before")
                 continue
+            if not same:
+                job.run.update({"config": settings.to_dict(job.config)})
             job.progress(f"{stage}:")
             started = time.monotonic()
             facts = _RUNNERS[stage](job)
@@ -196,25 +208,26 @@ def _is_done(run: Run, stage: str) -> bool:
 
 
 def _check_ready(run: Run, stage: str) -> None:
-    needed = {
-        "features": (),
-        "train": ("features",),
-        "evaluate": ("train",),
-        "recommend": ("train",),
-        "publish": ("recommend",),
-    }
-    for before in needed[stage]:
+    for before in NEEDS[stage]:
         if not _is_done(run, before):
             raise ConfigError(f"run {run.run_id}: '{stage}' needs '{before}' first: recsys {before} --output {run.output}")
 
 
-def _forget_from(run: Run, stage: str) -> None:
-    later = STAGES[STAGES.index(stage) :]
-    for name in later:
+def _forget(run: Run, stage: str) -> None:
+    """Forgets a stage and those that follow from it, but never what readers of the output are reading."""
+    from recsys.publish import published_run
+
+    forgotten = [stage, "publish"]
+    for name in STAGES:
+        if set(NEEDS[name]) & set(forgotten):
+            forgotten.append(name)
+    if "recommend" in forgotten and published_run(run.output) == run.run_id:
+        raise ConfigError(f"run {run.run_id} is published, and readers follow it: begin a new run instead of changing this one")
+    stages = {name: facts for name, facts in run.manifest()["stages"].items() if name not in forgotten}
+    run.update({"stages": stages, "status": "running"})
+    for name in forgotten:
         if name in FOLDERS:
             storage.delete_folder(run.path(FOLDERS[name]))
-    stages = {name: facts for name, facts in run.manifest()["stages"].items() if name not in later}
-    run.update({"stages": stages, "status": "running"})
 
 
 def _peak_bytes() -> int:

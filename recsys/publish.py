@@ -15,11 +15,23 @@ GATE_METRIC = "ndcg@10"
 
 
 def publish(gate: Publish, run: Run) -> dict[str, Any]:
-    """Moves latest.json to the run, if it passes.
+    """Moves latest.json to the run, if it passes. One process at a time: what it is compared with is what it replaces.
 
     Raises:
         RefusedError: the run is not good enough; latest.json stays as it is.
+        RetryError: another process is publishing into the same output.
     """
+    with storage.lock(run.output):
+        return _publish(gate, run)
+
+
+def published_run(output: str) -> str | None:
+    """Id of the run that latest.json names; None before the first."""
+    latest = storage.join(output, schema.LATEST_FILE)
+    return str(storage.read_json(latest)["run_id"]) if storage.exists(latest) else None
+
+
+def _publish(gate: Publish, run: Run) -> dict[str, Any]:
     reasons = refusals(gate, run)
     if reasons:
         run.update({"status": "refused"})
@@ -33,9 +45,8 @@ def publish(gate: Publish, run: Run) -> dict[str, Any]:
         "split": metrics.get("split"),
         GATE_METRIC: metrics.get("score"),
     }
+    storage.write_json(storage.join(run.output, schema.LATEST_FILE), latest)
     run.update({"status": "published"})
-    with storage.lock(run.output):
-        storage.write_json(storage.join(run.output, schema.LATEST_FILE), latest)
     return latest
 
 

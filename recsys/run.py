@@ -53,7 +53,7 @@ class Run:
         storage.write_json(self.path(schema.RUN_FILE), {**self.manifest(), **changes})
 
     def record_stage(self, stage: str, facts: Mapping[str, Any]) -> None:
-        """Adds what a stage took and found; the stages after it, if any, are no longer valid and leave the manifest."""
+        """Adds what a stage took and found."""
         stages = self.manifest()["stages"]
         self.update({"stages": {**stages, stage: {**facts, "finished_at": now()}}})
 

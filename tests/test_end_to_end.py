@@ -88,12 +88,39 @@ def test_finished_stages_are_skipped(by_stages: Path) -> None:
 
 def test_redo_makes_a_stage_again_and_forgets_what_follows(by_stages: Path, tmp_path: Path) -> None:
     shutil.copytree(by_stages / "out", tmp_path / "out")
+    (tmp_path / "out" / "latest.json").unlink()
     succeed("recommend", "--redo", "--set", "recommend.k=3", "--output", "out", home=tmp_path)
     facts = manifest(tmp_path / "out")
     assert list(facts["stages"]) == ["features", "train", "evaluate", "recommend"]
     assert facts["stages"]["train"] == manifest(by_stages / "out")["stages"]["train"]
     succeed("publish", "--output", "out", home=tmp_path)
     contract.check_output(tmp_path / "out", histories(run_folder(tmp_path / "out")), USERS, ITEMS, 3)
+
+
+@pytest.mark.parametrize("stage", ["train", "recommend"])
+def test_what_is_published_is_never_made_again(by_stages: Path, stage: str) -> None:
+    before = recommendations(by_stages / "out")
+    done = recsys(stage, "--redo", "--output", "out", home=by_stages)
+    assert done.returncode == 2
+    assert "is published, and readers follow it" in done.stderr
+    assert recommendations(by_stages / "out").equals(before)
+    contract.check_output(by_stages / "out", histories(run_folder(by_stages / "out")), USERS, ITEMS, 10)
+
+
+def test_a_finished_stage_with_other_settings_is_told_and_not_skipped(by_stages: Path) -> None:
+    before = manifest(by_stages / "out")
+    done = recsys("recommend", "--set", "recommend.k=3", "--output", "out", home=by_stages)
+    assert done.returncode == 2
+    assert "'recommend' is done with other settings; add --redo" in done.stderr
+    assert manifest(by_stages / "out") == before
+
+
+def test_measuring_again_leaves_the_recommendations_alone(by_stages: Path, tmp_path: Path) -> None:
+    shutil.copytree(by_stages / "out", tmp_path / "out")
+    succeed("evaluate", "--redo", "--set", "evaluation.baselines=popularity,transitions", "--output", "out", home=tmp_path)
+    assert "transitions" in manifest(tmp_path / "out")["metrics"]
+    assert recommendations(tmp_path / "out").equals(recommendations(by_stages / "out"))
+    assert list(manifest(tmp_path / "out")["stages"]) == ["features", "train", "recommend", "evaluate"]
 
 
 def test_a_later_stage_cannot_change_what_an_earlier_one_used(by_stages: Path) -> None:
@@ -267,8 +294,10 @@ def test_own_parquet_with_large_ids_and_another_seed(tmp_path: Path) -> None:
     facts = json.loads(path.read_text())
     facts["config"]["seed"] = 1  # the same features with another seed, without the time that Spark takes
     path.write_text(json.dumps(facts))
+    (tmp_path / "out" / "latest.json").unlink()  # what is published is not made again
     succeed("train", "--redo", "--output", "out", home=tmp_path)
     succeed("recommend", "--output", "out", home=tmp_path)
+    succeed("publish", "--output", "out", home=tmp_path)
     assert not recommendations(tmp_path / "out").equals(with_seed_0)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from recsys import run, schema, storage
 from recsys.config import Config, Publish
-from recsys.errors import RefusedError
+from recsys.errors import RefusedError, RetryError
 from recsys.publish import publish
 
 
@@ -68,3 +68,23 @@ def test_a_run_that_held_nothing_out_needs_only_to_be_complete(tmp_path):
     storage.delete_folder(incomplete.path(schema.RECOMMENDATIONS_DIR))
     with pytest.raises(RefusedError, match="not complete"):
         publish(Publish(), incomplete)
+
+
+def test_two_processes_do_not_publish_at_once(tmp_path):
+    good = finished(tmp_path, "a")
+    with storage.lock(str(tmp_path)), pytest.raises(RetryError, match="another process"):
+        publish(Publish(), good)
+    assert not storage.exists(storage.join(str(tmp_path), schema.LATEST_FILE))
+    assert good.manifest()["status"] == "running"
+
+
+def test_a_run_is_called_published_only_when_readers_can_follow_it(tmp_path, monkeypatch):
+    made = finished(tmp_path, "a")
+
+    def full(uri, value):
+        raise RetryError("no space left")
+
+    monkeypatch.setattr("recsys.publish.storage.write_json", full)
+    with pytest.raises(RetryError, match="no space"):
+        publish(Publish(), made)
+    assert made.manifest()["status"] == "running"

@@ -217,6 +217,7 @@ def test_the_end_is_the_same_as_without_interruptions(story: Story, undisturbed:
 @pytest.mark.parametrize("stage", ["train", "evaluate", "recommend"])
 def test_a_disk_that_fills_up(undisturbed: Path, tmp_path: Path, stage: str) -> None:
     shutil.copytree(undisturbed, tmp_path / "out")
+    (tmp_path / "out" / "latest.json").write_text('{"run_id": "the one before"}')
     before = (tmp_path / "out" / "latest.json").read_bytes()
     room = (run_folder(tmp_path / "out") / "run.json").stat().st_size + 2000
 

@@ -59,14 +59,15 @@ def resolve(config: ModelConfig, train_events: int, sizes: dict[str, int], seed:
     The stated rule: width 64 below 200,000 training events, 128 below 5 million, 256 beyond; dropout .2 below 5 million, .1
     beyond; dilations 1, 2, 4, 8, 1, 2.
     """
-    tier = int(np.searchsorted([200_000, 5_000_000], train_events, side="right"))
+    width = 64 if train_events < 200_000 else 128 if train_events < 5_000_000 else 256
+    dropout = 0.2 if train_events < 5_000_000 else 0.1
     return Spec(
         **sizes,
-        width=config.width or (64, 128, 256)[tier],
+        width=config.width or width,
         kernel_size=config.kernel_size,
         dilations=config.dilations or (1, 2, 4, 8, 1, 2),
         feed_forward=config.feed_forward,
-        dropout=(0.2, 0.2, 0.1)[tier] if config.dropout is None else config.dropout,
+        dropout=dropout if config.dropout is None else config.dropout,
         use_ratings=config.use_ratings,
         use_time_gaps=config.use_time_gaps,
         use_user_features=config.use_user_features,

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys import histories, run, schema, storage
+from recsys import histories, run, schema
 from recsys.errors import ConfigError
+from recsys.publish import published_run
 from recsys.recommend import writer
 from recsys.run import Run
 
@@ -48,10 +49,10 @@ def describe_user(output: str, run_id: str | None, user: str, latest: int) -> st
 def _run(output: str, run_id: str | None) -> Run:
     if run_id is not None:
         return run.find(output, run_id)
-    latest = storage.join(output, schema.LATEST_FILE)
-    if not storage.exists(latest):
+    published = published_run(output)
+    if published is None:
         raise ConfigError(f"nothing is published in {output}; run `recsys run --output {output}`, or name a run with --run-id")
-    return Run(output, storage.read_json(latest)["run_id"])
+    return Run(output, published)
 
 
 def _events(features: str, index: int, items: pa.Table, latest: int) -> list[str]:

@@ -73,7 +73,6 @@ def test_a_later_event_changes_no_training_batch(tmp_path):
 
 def test_ratings_gaps_and_user_features_stand_beside_their_event(features):
     found = batches(features)
-    block = histories.read(features)
     encoder = encoding.make_encoder(features, histories.read_info(features))
     item, rating, gap = flat(found, "item"), flat(found, "rating"), flat(found, "gap")
     there = item > 0
@@ -84,7 +83,6 @@ def test_ratings_gaps_and_user_features_stand_beside_their_event(features):
     np.testing.assert_array_equal(gap[there], expected)
     codes = {tuple(row) for row in flat(found, "user_codes")}
     assert codes <= {tuple(row) for row in encoder.users.codes}
-    assert len(block)
 
 
 def test_scoring_rows_hold_the_last_events_and_their_places(features):
