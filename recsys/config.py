@@ -140,6 +140,9 @@ class Training:
     row_length: int = 512
     """Positions a row: histories are packed into rows of this length."""
     learning_rate: float = 2e-3
+    cold_starts: float | None = None
+    """Share of additional positions where a history begins anew: one event of a user, drawn at random, is predicted from the
+    user's features alone, as users without events are scored."""
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     patience: int | None = None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
-from typing import Final, Literal, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ Part = Literal["valid", "test"]
 
 
 class Scorer(Protocol):
-    """A method of recommendation, fitted on the training part."""
+    """A method of recommendation, fitted on events before those it is measured on."""
 
     @property
     def name(self) -> str:
@@ -86,6 +86,7 @@ def evaluate(
     max_users: int = 50_000,
     seed: int = 0,
     block: int | None = None,
+    since: int | None = None,
 ) -> Result:
     """Measures a method on the validation or the test events.
 
@@ -94,7 +95,7 @@ def evaluate(
     are all items of the catalogue but those in the context; equal scores go by the lower item index.
 
     Args:
-        scorer: fitted on the training part.
+        scorer: fitted on events before the part.
         histories: all events, with the split positions.
         part: "valid" or "test".
         n_items: size of the catalogue.
@@ -102,12 +103,13 @@ def evaluate(
         max_users: at most so many users, drawn without replacement.
         seed: of that draw.
         block: users scored at once; by default as many as give 256 MB of scores.
+        since: see find_targets.
 
     Raises:
         RecsysError: the scores have the wrong shape, or one is not finite.
     """
     started = time.perf_counter()
-    targets = find_targets(histories, part, max_users, seed)
+    targets = find_targets(histories, part, max_users, seed, since)
     top = np.zeros((len(targets.rows), max(ks)), np.int32)
     for rows, context in contexts(histories, targets, block or ranking.block_rows(n_items)):
         scores = scorer.score(context)
@@ -126,14 +128,22 @@ def evaluate(
     )
 
 
-def find_targets(histories: Histories, part: Part, max_users: int, seed: int) -> Targets:
-    """The users with an event in the part that is not in their context, at most `max_users` of them, drawn with the seed."""
+def find_targets(histories: Histories, part: Part, max_users: int, seed: int, since: int | None = None) -> Targets:
+    """The users with an event in the part that is not in their context, at most `max_users` of them, drawn with the seed.
+
+    Events of the part before the moment `since`, in seconds, are no targets, unless there are no others.
+    """
     starts, ends = _bounds(histories, part)
-    rows = np.flatnonzero(ends > starts)
+    first = starts
+    if since is not None:
+        early = np.concatenate(([0], np.cumsum(histories.timestamps < since)))
+        later = np.clip(early[histories.offsets[1:]] - early[histories.offsets[:-1]], starts, ends)
+        first = later if np.any(ends > later) else starts
+    rows = np.flatnonzero(ends > first)
     if len(rows) > max_users:
         rows = np.sort(np.random.default_rng(seed).choice(rows, max_users, replace=False))
-    chosen, starts, lengths = histories.rows(rows), starts[rows], (ends - starts)[rows]
-    items = chosen.items[ranges(chosen.offsets[:-1] + starts, lengths)]
+    chosen, starts, lengths = histories.rows(rows), starts[rows], (ends - first)[rows]
+    items = chosen.items[ranges(chosen.offsets[:-1] + first[rows], lengths)]
     owners = np.repeat(np.arange(len(chosen)), lengths)
     keep = ~_already_had(chosen, starts, owners, items)
     counts = np.bincount(owners[keep], minlength=len(chosen))
@@ -145,6 +155,24 @@ def find_targets(histories: Histories, part: Part, max_users: int, seed: int) ->
         offsets=np.concatenate(([0], np.cumsum(counts[kept]))),
         items=items[keep],
     )
+
+
+def decisive_from(info: Mapping[str, Any]) -> int | None:
+    """The moment from which validation events decide, seconds: with global-time the end of their span's first quarter.
+
+    What is in fashion at the cut decides the days after it, and little later on. Test events are further from their cut than
+    validation events are from theirs, for their span is longer: without the earliest, the distances come closer.
+
+    Args:
+        info: features.json.
+
+    Returns:
+        None with other splits.
+    """
+    split = info["split"]
+    if split["method"] != "global-time":
+        return None
+    return int(split["valid_from"] + (split["test_from"] - split["valid_from"]) / 4)
 
 
 def contexts(histories: Histories, targets: Targets, block: int) -> Iterator[tuple[slice, Histories]]:

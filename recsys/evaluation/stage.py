@@ -27,7 +27,7 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Measures the given methods and the baselines of `evaluation.baselines` on the test events.
 
-    Every baseline is fitted on the training part and tuned on validation. Users with fewer events than
+    Every baseline is tuned on validation and fitted on training and validation events. Users with fewer events than
     `features.min_user_events` neither train a baseline nor are evaluated. Writes into the evaluation folder, which is
     emptied first: metrics.json, per_user.parquet, report.html and, last, `_SUCCESS`.
 
@@ -75,7 +75,7 @@ def _measure(
     n_items = int(info["items"])
     results: list[Result] = []
     facts: dict[str, dict[str, Any]] = {}
-    for scorer, fact in _methods(config, histories, n_items, scorers, progress):
+    for scorer, fact in _methods(config, histories, info, scorers, progress):
         result = protocol.evaluate(scorer, histories, "test", n_items, max_users=config.evaluation.max_users, seed=config.seed)
         fact["seconds"]["evaluate"] = round(result.seconds, 3)
         progress(f"  {result.name}: NDCG@10 {result.per_user['ndcg@10'].mean():.4f} in {sum(fact['seconds'].values()):.1f} s")
@@ -88,13 +88,13 @@ def _measure(
 
 
 def _methods(
-    config: Config, histories: Histories, n_items: int, scorers: Sequence[Scorer], progress: Progress
+    config: Config, histories: Histories, info: Mapping[str, Any], scorers: Sequence[Scorer], progress: Progress
 ) -> Iterator[tuple[Scorer, dict[str, Any]]]:
     """The given methods, then the baselines, one at a time so that only one is in memory; each with its facts."""
     for scorer in scorers:
         yield scorer, {"seconds": {}}
     for name in config.evaluation.baselines:
-        tuned = tuning.tune(name, histories, n_items, config, progress)
+        tuned = tuning.tune(name, histories, int(info["items"]), config, progress, protocol.decisive_from(info))
         seconds = {"fit": round(tuned.seconds, 3)}
         yield tuned.scorer, {"parameters": dict(tuned.parameters), "trials": tuned.trials, "seconds": seconds}
 

@@ -69,7 +69,8 @@ def _protocol(config: Config, info: Mapping[str, Any], targets: Targets) -> dict
         "items": info["items"],
         "ks": list(KS),
         "candidates": "all items but those of the user's events before the cut; equal scores by the lower item index",
-        "fitted_on": "the training part; parameters chosen by NDCG@10 on the validation part",
+        "fitted_on": "counting methods: all events before the test; the network: the training part; parameters and early "
+        "stopping by NDCG@10 on the validation part, with global-time without its first quarter",
         "means": "over users; F1 is the mean of each user's F1; MAP is normalised by min(K, relevant items)",
         "max_users": config.evaluation.max_users,
         "seed": config.seed,

@@ -56,11 +56,11 @@ class Spec:
 def resolve(config: ModelConfig, train_events: int, sizes: dict[str, int], seed: int) -> Spec:
     """Sizes that follow from the data where the configuration leaves them out.
 
-    The stated rule: width 64 below 200,000 training events, 128 below 5 million, 256 beyond; dropout .2 below 5 million, .1
-    beyond; dilations 1, 2, 4, 8, 1, 2.
+    The stated rule: width 64 below 200,000 training events, 128 below 5 million, 256 beyond; dropout .3, .2 and .1;
+    dilations 1, 2, 4, 8, 1, 2.
     """
     width = 64 if train_events < 200_000 else 128 if train_events < 5_000_000 else 256
-    dropout = 0.2 if train_events < 5_000_000 else 0.1
+    dropout = 0.3 if train_events < 200_000 else 0.2 if train_events < 5_000_000 else 0.1
     return Spec(
         **sizes,
         width=config.width or width,

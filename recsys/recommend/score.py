@@ -55,11 +55,14 @@ class NetworkScorer:
 
 
 def evaluated_scorers(config: Config, features: str, model_folder: str) -> list[Scorer]:
-    """The method as it learned from the training part: the blend first, then the network alone."""
+    """The method as it was before the test events: the blend first, then the network alone.
+
+    The network learned from the training part; the counts go on to the validation events, as those of the baselines do.
+    """
     info = histories.read_info(features)
     everything = histories.learnable(histories.read(features), info)
     network = _network(config, features, info, storage.join(model_folder, files.EVALUATED))
-    counts = blend.count(everything.head(everything.train_length), info["items"], config.seed)
+    counts = blend.count(everything.head(everything.valid_length), info["items"], config.seed)
     return [blend.Blend(network, counts, _weights(model_folder)), network]
 
 

@@ -7,6 +7,7 @@ on. The positions of all users, in an order drawn anew each epoch, form one long
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -51,7 +52,14 @@ def inputs(block: Histories, encoder: Encoder) -> Arrays:
 
 
 def training_batches(
-    features: str, encoder: Encoder, part: Callable[[Histories], Histories], rows: int, row_length: int, seed: int, epoch: int
+    features: str,
+    encoder: Encoder,
+    part: Callable[[Histories], Histories],
+    rows: int,
+    row_length: int,
+    seed: int,
+    epoch: int,
+    cold_starts: float = 0.0,
 ) -> Iterator[Arrays]:
     """Batches of one epoch.
 
@@ -61,6 +69,7 @@ def training_batches(
         part: the events to learn from, out of a block of histories, such as those of the training part.
         rows, row_length: shape of a batch.
         seed, epoch: fix the order.
+        cold_starts: see config.Training.
 
     Yields:
         The network's inputs and `target` int32, all [rows, row_length, …]; `weight` float32 is 1, and 0 only in the padding of
@@ -70,6 +79,7 @@ def training_batches(
     for chunk, users in enumerate(histories.stream(features, CHUNK_USERS)):
         random = np.random.default_rng([seed, epoch, chunk])
         learned = part(users)
+        learned = _with_cold_starts(learned, cold_starts, random)
         stream = _examples(learned.rows(random.permutation(np.flatnonzero(learned.lengths))), encoder)
         if left is not None:
             stream = {name: np.concatenate([left[name], value]) for name, value in stream.items()}
@@ -80,6 +90,22 @@ def training_batches(
     if left is not None and len(left["item"]):
         padding = size - len(left["item"])
         yield _shaped({name: np.pad(value, (0, padding)) for name, value in left.items()}, encoder, rows, row_length)
+
+
+def _with_cold_starts(block: Histories, share: float, random: np.random.Generator) -> Histories:
+    """The block, and histories of a single event, as many as `share` of its events, drawn at random."""
+    if not share or not len(block.items):
+        return block
+    events = np.sort(random.choice(len(block.items), round(share * len(block.items)), replace=False))
+    drawn = block.rows(np.searchsorted(block.offsets, events, side="right") - 1)
+    single = dataclasses.replace(
+        drawn,
+        offsets=np.arange(len(events) + 1),
+        items=block.items[events],
+        ratings=block.ratings[events],
+        timestamps=block.timestamps[events],
+    )
+    return histories.concatenate([block, single])
 
 
 def _with_users(arrays: Arrays, encoder: Encoder) -> Arrays:

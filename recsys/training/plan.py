@@ -40,32 +40,45 @@ def batch_shape(training: Training, events: int) -> tuple[int, int]:
     return max(1, tokens // length), length
 
 
-def fit_plan(training: Training, events: int, shape: tuple[int, int], xla: bool) -> Plan:
+def cold_start_share(training: Training, events: int, split: str) -> float:
+    """config.Training.cold_starts where it is set.
+
+    The rule: 10,000 positions an epoch, but at least .02 and at most .2 of the events, with the splits global-time and none,
+    which meet users without events; nothing with the others.
+    """
+    if training.cold_starts is not None:
+        return training.cold_starts
+    return float(np.clip(10_000 / max(1, events), 0.02, 0.2)) if split in ("global-time", "none") else 0.0
+
+
+def fit_plan(training: Training, events: int, shape: tuple[int, int], xla: bool, cold_starts: float = 0.0) -> Plan:
     """The plan of a training from the beginning.
 
-    The rule: 16 epochs at a million events, more for fewer and fewer for more (the fourth root), between 4 and 24.
+    The rule: 16 epochs up to a million events, fewer for more (the fourth root), at least 4.
     """
-    epochs = training.epochs or int(np.clip(round(16 * (1e6 / max(1, events)) ** 0.25), 4, 24))
-    return _plan(training, "fit", epochs, events, shape, training.learning_rate, xla)
+    epochs = training.epochs or int(np.clip(round(16 * (1e6 / max(1, events)) ** 0.25), 4, 16))
+    return _plan(training, "fit", epochs, round(events * (1 + cold_starts)), shape, training.learning_rate, xla)
 
 
-def refit_plan(training: Training, events: int, shape: tuple[int, int], xla: bool, rows: list[dict[str, Any]]) -> Plan:
+def refit_plan(
+    training: Training, events: int, shape: tuple[int, int], xla: bool, rows: list[dict[str, Any]], cold_starts: float = 0.0
+) -> Plan:
     """The plan of going on with all events: a quarter of the epochs that were best, at half the learning rate.
 
     Args:
-        training, events, shape, xla: as above.
+        training, events, shape, xla, cold_starts: as above.
         rows: history.csv of the training before.
     """
     best = int(np.argmax([row["ndcg@10"] for row in rows])) + 1
     epochs = training.refit_epochs if training.refit_epochs is not None else max(1, round(best / 4))
-    return _plan(training, "refit", epochs, events, shape, training.learning_rate / 2, xla)
+    return _plan(training, "refit", epochs, round(events * (1 + cold_starts)), shape, training.learning_rate / 2, xla)
 
 
-def _plan(training: Training, phase: str, epochs: int, events: int, shape: tuple[int, int], rate: float, xla: bool) -> Plan:
+def _plan(training: Training, phase: str, epochs: int, positions: int, shape: tuple[int, int], rate: float, xla: bool) -> Plan:
     return Plan(
         phase=phase,
         epochs=epochs,
-        steps=max(1, -(-events // (shape[0] * shape[1]))),
+        steps=max(1, -(-positions // (shape[0] * shape[1]))),
         learning_rate=rate,
         label_smoothing=training.label_smoothing,
         weight_decay=training.weight_decay,

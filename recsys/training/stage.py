@@ -25,7 +25,7 @@ from recsys.training import checkpoint, encoding, export, files, pipeline
 from recsys.training.encoding import Encoder
 from recsys.training.fit import Session, fit
 from recsys.training.hardware import Hardware, choose
-from recsys.training.plan import batch_shape, fit_plan, refit_plan
+from recsys.training.plan import batch_shape, cold_start_share, fit_plan, refit_plan
 
 Rows = list[dict[str, Any]]
 
@@ -114,6 +114,7 @@ def _fit_on_training_part(
     inputs: Inputs, model: CausalCNN, folder: str, progress: Progress, stopped: Callable[[], bool]
 ) -> Rows:
     """Trains with early stopping, then chooses the blend's weights; both from the validation part."""
+    from recsys.evaluation import protocol
     from recsys.recommend import blend
     from recsys.recommend.score import NetworkScorer
 
@@ -131,10 +132,10 @@ def _fit_on_training_part(
         stopped=stopped,
         progress=progress,
     )
-    plan = fit_plan(config.training, info["train_events"], shape, inputs.hardware.xla)
+    plan = fit_plan(config.training, info["train_events"], shape, inputs.hardware.xla, _cold_starts(inputs))
     rows = fit(model, plan, session, []).rows
     counts = blend.count(everything.head(everything.train_length), info["items"], config.seed)
-    weights = blend.tune(scorer, counts, everything, info["items"], config.seed)
+    weights = blend.tune(scorer, counts, everything, info["items"], config.seed, protocol.decisive_from(info))
     progress("  blend: " + ", ".join(f"{name} {value:g}" for name, value in dataclasses.asdict(weights).items()))
     export.save(model, storage.join(folder, files.EVALUATED))
     _write_rows(folder, rows)
@@ -153,9 +154,9 @@ def _fit_on_everything(
     model.item_known.assign(encoding.item_known(inputs.features, inputs.info, whole=True))
     shape = batch_shape(config.training, events)
     if rows:
-        plan = refit_plan(config.training, events, shape, inputs.hardware.xla, rows)
+        plan = refit_plan(config.training, events, shape, inputs.hardware.xla, rows, _cold_starts(inputs))
     else:
-        plan = fit_plan(config.training, events, shape, inputs.hardware.xla)
+        plan = fit_plan(config.training, events, shape, inputs.hardware.xla, _cold_starts(inputs))
         storage.write_json(storage.join(folder, files.BLEND), dataclasses.asdict(blend.Weights()))
     session = Session(
         epoch_data=_epochs(inputs, shape, lambda block: block.lengths, config.seed + 1),
@@ -177,18 +178,26 @@ def _epochs(
         return block.head(part(block))
 
     def batches(epoch: int, first: int) -> Iterator[pipeline.Arrays]:
-        whole = pipeline.training_batches(inputs.features, inputs.encoder, learned, *shape, seed, epoch)
+        share = _cold_starts(inputs)
+        whole = pipeline.training_batches(inputs.features, inputs.encoder, learned, *shape, seed, epoch, share)
         return itertools.islice(whole, first, None)
 
     return lambda epoch, first: pipeline.dataset(lambda: batches(epoch, first), *shape, inputs.encoder.users)
 
 
+def _cold_starts(inputs: Inputs) -> float:
+    return cold_start_share(inputs.config.training, inputs.info["train_events"], inputs.info["split"]["method"])
+
+
 def _validator(inputs: Inputs, scorer: Any, everything: Histories) -> Callable[[], dict[str, float]]:
-    from recsys.evaluation.protocol import evaluate
+    from recsys.evaluation.protocol import decisive_from, evaluate
+
+    since = decisive_from(inputs.info)
 
     def validate() -> dict[str, float]:
         limit, seed = inputs.config.evaluation.max_users, inputs.config.seed
-        result = evaluate(scorer, everything, "valid", inputs.info["items"], ks=(10,), max_users=limit, seed=seed)
+        items = inputs.info["items"]
+        result = evaluate(scorer, everything, "valid", items, ks=(10,), max_users=limit, seed=seed, since=since)
         names = ("ndcg@10", "hit_rate@10")
         return {name: float(result.per_user[name].mean()) if len(result.per_user[name]) else 0.0 for name in names}
 

@@ -79,6 +79,23 @@ def test_an_oracle_reaches_the_top_and_the_hidden_future_changes_no_list() -> No
     np.testing.assert_array_equal(one.top, two.top)
 
 
+def test_targets_before_a_moment_are_left_out_unless_there_are_no_others() -> None:
+    data = histories([[1, 2, 3], [4, 5, 6]], train=[1, 1], valid=[3, 3])
+    moved = dataclasses.replace(data, timestamps=np.array([0, 10, 20, 0, 5, 9], np.int64))
+    found = protocol.find_targets(moved, "valid", 10, 0, since=10)
+    assert found.user_index.tolist() == [1]
+    assert found.items.tolist() == [2, 3]
+    assert found.context_lengths.tolist() == [1]
+    assert protocol.find_targets(moved, "valid", 10, 0, since=20).items.tolist() == [3]
+    assert protocol.find_targets(moved, "valid", 10, 0, since=99).items.tolist() == [2, 3, 5, 6]
+
+
+def test_the_first_quarter_of_the_validation_span_does_not_decide() -> None:
+    split = {"method": "global-time", "valid_from": 100, "test_from": 200}
+    assert protocol.decisive_from({"split": split}) == 125
+    assert protocol.decisive_from({"split": {**split, "method": "leave-one-out"}}) is None
+
+
 def test_users_are_drawn_once_with_the_seed() -> None:
     data = random_histories(50, 10, 1)
     first, again = (protocol.find_targets(data, "test", 20, seed=4) for _ in range(2))

@@ -36,6 +36,26 @@ def test_every_training_event_is_a_target_once_after_the_event_before_it(feature
     assert sorted(pairs) == sorted(expected)
 
 
+def test_cold_starts_are_more_events_of_the_user_without_what_came_before(features):
+    encoder = encoding.make_encoder(features, histories.read_info(features))
+    block = histories.read(features)
+    events = int(block.train_length.sum())
+
+    def found(share):
+        made = pipeline.training_batches(features, encoder, lambda b: b.head(b.train_length), ROWS, LENGTH, 0, 0, share)
+        return list(made)
+
+    plain, more = found(0.0), found(0.25)
+    weight = flat(more, "weight") > 0
+    assert weight.sum() == events + round(0.25 * events)
+    starts = (flat(more, "position")[weight] == 0).sum() - (flat(plain, "position")[flat(plain, "weight") > 0] == 0).sum()
+    assert starts == round(0.25 * events)
+    assert not flat(more, "item")[flat(more, "position") == 0].any()
+    extra = np.bincount(flat(more, "target")[weight]) - np.bincount(flat(plain, "target")[flat(plain, "weight") > 0])
+    assert (extra >= 0).all()
+    assert len(set(flat(more, "target")[weight & (flat(more, "position") == 0)])) > len({*block.items[block.offsets[:-1]]}) / 2
+
+
 def test_shapes_are_static_and_only_the_end_of_the_last_batch_is_padding(features):
     found = batches(features)
     assert {batch[name].shape[:2] for batch in found for name in batch} == {(ROWS, LENGTH)}

@@ -1,6 +1,7 @@
 """The traditional methods that the model is measured beside, each a module of its own.
 
-Every module has `candidates(train, n_items, config, progress)`, which fits the method once for each point of its small grid.
+Every module has a small grid, `GRID`, and `candidates(train, n_items, config, progress, grid)`, which fits the method once for
+each point.
 """
 
 from __future__ import annotations
@@ -32,19 +33,24 @@ def check(name: str) -> None:
         raise ConfigError(f"unknown baseline '{name}' in 'evaluation.baselines'; known here: {', '.join(MODULES)}")
 
 
-def candidates(name: str, train: Histories, n_items: int, config: Config, progress: Progress) -> Iterator[Candidate]:
-    """The baseline fitted on the training part with each point of its grid; the first point is the usual choice.
+def candidates(
+    name: str, train: Histories, n_items: int, config: Config, progress: Progress, only: int | None = None
+) -> Iterator[Candidate]:
+    """The baseline fitted with each point of its grid; the first point is the usual choice.
 
     Args:
         name: one of `MODULES`.
-        train: the training part alone, `histories.head(histories.train_length)`.
+        train: the events to learn from, such as the training part, `histories.head(histories.train_length)`.
         n_items: size of the catalogue.
         config: seed, and the Spark section for methods that use Spark.
         progress: takes lines for a person to read.
+        only: fits just the point of this place in the grid.
 
     Raises:
         ConfigError: unknown name.
     """
     check(name)
-    found: Iterator[Candidate] = importlib.import_module(MODULES[name]).candidates(train, n_items, config, progress)
+    module = importlib.import_module(MODULES[name])
+    grid = module.GRID if only is None else module.GRID[only : only + 1]
+    found: Iterator[Candidate] = module.candidates(train, n_items, config, progress, grid)
     return found

@@ -113,9 +113,15 @@ def fit(
     return models
 
 
-def candidates(train: Histories, n_items: int, config: Config, progress: Callable[[str], None]) -> Iterator[common.Candidate]:
-    """One candidate for each point of `GRID`."""
-    for (rank, regularisation, alpha), model in zip(GRID, fit(train, n_items, GRID, config, progress), strict=True):
+def candidates(
+    train: Histories,
+    n_items: int,
+    config: Config,
+    progress: Callable[[str], None],
+    grid: Sequence[tuple[int, float, float]] = GRID,
+) -> Iterator[common.Candidate]:
+    """One candidate for each point of the grid."""
+    for (rank, regularisation, alpha), model in zip(grid, fit(train, n_items, grid, config, progress), strict=True):
         yield common.Candidate({"rank": rank, "regularisation": regularisation, "alpha": alpha}, model)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -66,11 +66,13 @@ def fit(train: Histories, n_items: int, penalty: float = GRID[0], max_columns: i
     return Ease("ease", columns, _solve(gram, penalty), common.popularity(train, n_items))
 
 
-def candidates(train: Histories, n_items: int, config: Config, progress: Callable[[str], None]) -> Iterator[common.Candidate]:
-    """One candidate for each penalty of `GRID`."""
+def candidates(
+    train: Histories, n_items: int, config: Config, progress: Callable[[str], None], grid: Sequence[float] = GRID
+) -> Iterator[common.Candidate]:
+    """One candidate for each penalty of the grid."""
     columns, gram = _gram(train, n_items, MAX_COLUMNS)
     popular = common.popularity(train, n_items)
-    for penalty in GRID:
+    for penalty in grid:
         yield common.Candidate({"penalty": penalty}, Ease("ease", columns, _solve(gram, penalty), popular))
 
 

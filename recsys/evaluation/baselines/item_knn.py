@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -56,13 +56,15 @@ def fit(train: Histories, n_items: int, neighbours: int = GRID[0][0], shrinkage:
     return next(_fit_all(train, n_items, ((neighbours, shrinkage),)))
 
 
-def candidates(train: Histories, n_items: int, config: Config, progress: Callable[[str], None]) -> Iterator[common.Candidate]:
-    """One candidate for each pair of `GRID`; all come from one pass over the Gram matrix."""
-    for (neighbours, shrinkage), model in zip(GRID, _fit_all(train, n_items, GRID), strict=True):
+def candidates(
+    train: Histories, n_items: int, config: Config, progress: Callable[[str], None], grid: Sequence[tuple[int, float]] = GRID
+) -> Iterator[common.Candidate]:
+    """One candidate for each pair of the grid; all come from one pass over the Gram matrix."""
+    for (neighbours, shrinkage), model in zip(grid, _fit_all(train, n_items, grid), strict=True):
         yield common.Candidate({"neighbours": neighbours, "shrinkage": shrinkage}, model)
 
 
-def _fit_all(train: Histories, n_items: int, grid: tuple[tuple[int, float], ...]) -> Iterator[ItemKNN]:
+def _fit_all(train: Histories, n_items: int, grid: Sequence[tuple[int, float]]) -> Iterator[ItemKNN]:
     events = common.interactions(train, n_items, MAX_EVENTS)
     norms = np.sqrt(np.bincount(events.indices, minlength=n_items + 1)).astype(np.float32)
     parts: list[list[sparse.csr_matrix]] = [[] for _ in grid]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from recsys.config import Config
 from recsys.evaluation.baselines import common
 from recsys.histories import Histories
+
+GRID: Final = ((),)
+"""Nothing is to be chosen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +39,9 @@ def fit(train: Histories, n_items: int) -> Popularity:
     return Popularity("popularity", common.popularity(train, n_items))
 
 
-def candidates(train: Histories, n_items: int, config: Config, progress: Callable[[str], None]) -> Iterator[common.Candidate]:
-    """One candidate: nothing is to be chosen."""
-    yield common.Candidate({}, fit(train, n_items))
+def candidates(
+    train: Histories, n_items: int, config: Config, progress: Callable[[str], None], grid: Sequence[tuple[()]] = GRID
+) -> Iterator[common.Candidate]:
+    """One candidate for each point of the grid."""
+    for _ in grid:
+        yield common.Candidate({}, fit(train, n_items))

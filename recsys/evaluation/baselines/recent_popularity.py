@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -33,7 +33,9 @@ def fit(train: Histories, n_items: int, half_life: float = GRID[0]) -> Popularit
     return Popularity("recent-popularity", weights.astype(np.float32))
 
 
-def candidates(train: Histories, n_items: int, config: Config, progress: Callable[[str], None]) -> Iterator[common.Candidate]:
-    """One candidate for each half-life of `GRID`."""
-    for half_life in GRID:
+def candidates(
+    train: Histories, n_items: int, config: Config, progress: Callable[[str], None], grid: Sequence[float] = GRID
+) -> Iterator[common.Candidate]:
+    """One candidate for each half-life of the grid."""
+    for half_life in grid:
         yield common.Candidate({"half_life_days": half_life}, fit(train, n_items, half_life))

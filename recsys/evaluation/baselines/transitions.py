@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -99,8 +99,14 @@ def recent_events(context: Histories, n_items: int, window: int, decay: float) -
     return sparse.csr_matrix((weights, context.items[events], offsets), shape=(len(context), n_items + 1))
 
 
-def candidates(train: Histories, n_items: int, config: Config, progress: Callable[[str], None]) -> Iterator[common.Candidate]:
-    """One candidate for each point of `GRID`."""
-    for window, decay, balance in GRID:
+def candidates(
+    train: Histories,
+    n_items: int,
+    config: Config,
+    progress: Callable[[str], None],
+    grid: Sequence[tuple[int, float, float]] = GRID,
+) -> Iterator[common.Candidate]:
+    """One candidate for each point of the grid."""
+    for window, decay, balance in grid:
         model = fit(train, n_items, window, decay, balance)
         yield common.Candidate({"window": window, "decay": decay, "balance": balance}, model)

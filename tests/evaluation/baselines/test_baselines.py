@@ -167,8 +167,21 @@ def test_tuning_keeps_the_best_point_on_validation() -> None:
     values = [trial["valid ndcg@10"] for trial in tuned.trials]
     assert len(values) == len(transitions.GRID)
     assert tuned.parameters == tuned.trials[int(np.argmax(values))]["parameters"]
-    result = protocol.evaluate(tuned.scorer, data, "valid", N)
+    chosen = transitions.fit(data.head(data.train_length), N, **tuned.parameters)
+    result = protocol.evaluate(chosen, data, "valid", N)
     assert result.per_user["ndcg@10"].mean() == pytest.approx(max(values))
+
+
+def test_a_tuned_method_is_fitted_on_all_events_before_the_test() -> None:
+    data = random_histories(80, N, 7)
+    tuned = tuning.tune("transitions", data, N, Config(), lambda line: None)
+    again = transitions.fit(data.head(data.valid_length), N, **tuned.parameters)
+    context = data.head(data.valid_length)
+    np.testing.assert_array_equal(tuned.scorer.score(context), again.score(context))
+
+
+def test_what_has_nothing_to_choose_has_no_trials() -> None:
+    data = random_histories(80, N, 7)
     assert tuning.tune("popularity", data, N, Config(), lambda line: None).trials == []
 
 
