@@ -77,6 +77,7 @@ def _tensorflow(training: Training) -> dict[str, Any]:
         "device": f"{chosen['device']}: {', '.join(chosen['names'])}",
         "precision": f"{chosen['precision']} ({chosen['reason']})",
         "xla": "on" if chosen["xla"] else "off",
+        **({"warning": chosen["warning"]} if chosen["warning"] else {}),
     }
 
 

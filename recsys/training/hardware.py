@@ -6,11 +6,15 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from recsys import settings
 from recsys.config import Training
 from recsys.errors import MissingComponentError
+
+NO_GPU: Final = (
+    "this TensorFlow is made for GPUs and finds none, so the CPU is used, which is slow; --device gpu would fail here"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Hardware:
         xla: whether steps are compiled by XLA.
         names: devices found, for people.
         reason: why this precision.
+        warning: what a user would not expect of this choice; empty where there is nothing.
     """
 
     device: str
@@ -30,6 +35,7 @@ class Hardware:
     xla: bool
     names: tuple[str, ...]
     reason: str
+    warning: str = ""
 
 
 def choose(training: Training) -> Hardware:
@@ -62,6 +68,7 @@ def choose(training: Training) -> Hardware:
         xla=training.xla != "off",
         names=names,
         reason=reason,
+        warning=NO_GPU if training.device == "auto" and not gpus and tf.test.is_built_with_cuda() else "",
     )
 
 

@@ -58,6 +58,8 @@ def train(config: Config, features: str, folder: str, progress: Progress, stoppe
         RetryError: the process was asked to end; the same command goes on.
     """
     hardware = choose(config.training)
+    if hardware.warning:
+        progress(f"  warning: {hardware.warning}")
     info = histories.read_info(features)
     inputs = Inputs(config, features, info, encoding.make_encoder(features, info), hardware)
     model = build(inputs)

@@ -152,6 +152,17 @@ def test_a_demanded_gpu_that_is_not_there_is_a_missing_component():
         hardware.choose(Training(device="gpu"))
 
 
+@pytest.mark.parametrize(
+    ("device", "made_for_gpus", "warned"), [("auto", True, True), ("auto", False, False), ("cpu", True, False)]
+)
+def test_falling_back_to_the_cpu_is_warned_of_where_a_gpu_was_to_be_expected(monkeypatch, device, made_for_gpus, warned):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
+    monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: made_for_gpus)
+    chosen = hardware.choose(Training(device=device))
+    assert chosen.device == "cpu"
+    assert ("finds none" in chosen.warning) is warned
+
+
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains_with_float32_logits(features, tmp_path, precision):
     train(config(epochs=1, refit_epochs=0, precision=precision), features, str(tmp_path), quiet(), lambda: False)
