@@ -10,7 +10,7 @@ from typing import Any
 from recsys import run, settings, storage
 from recsys.config import Config, Training
 from recsys.errors import MissingComponentError, RecsysError
-from recsys.features import java, memory, process
+from recsys.features import java, memory, process, session
 from recsys.sources import movielens
 
 GIB = 1 << 30
@@ -59,11 +59,13 @@ def _java() -> dict[str, Any]:
 def _spark(config: Config) -> dict[str, Any]:
     version = run.versions().get("pyspark")
     heap = memory.heap(config.spark.memory, memory.limit())
+    problems = session.obstacles(tempfile.gettempdir())
     return {
-        "ok": version is not None,
+        "ok": version is not None and not problems,
         "version": version,
         "master": config.spark.master,
         "driver heap": f"{heap / GIB:.1f} GiB",
+        **({"problem": "; ".join(problems)} if problems else {}),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -44,12 +45,15 @@ def spark_session(config: Config, app: str, input_bytes: int | None = None) -> I
         input_bytes: size of the input where it is known: a short job is compiled less thoroughly and divided less.
 
     Raises:
-        MissingComponentError: there is no Java, or Spark does not start; the message has Spark's own last words.
+        MissingComponentError: there is no Java, `obstacles` finds something, or Spark does not start; the message then has
+            Spark's own last words.
     """
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
     with tempfile.TemporaryDirectory(prefix="recsys-spark-", ignore_cleanup_errors=True) as scratch:
+        if found := obstacles(scratch):
+            raise MissingComponentError("; ".join(found))
         home = java.home_for_spark(java.find(), scratch)
         os.environ.update(_environment(config, home))
         builder = SparkSession.builder.appName(app)
@@ -67,6 +71,30 @@ def spark_session(config: Config, app: str, input_bytes: int | None = None) -> I
             yield session
         finally:
             _end(session)
+
+
+def obstacles(scratch: str) -> list[str]:
+    """What keeps Spark from working here, beside a missing Java, and what to do about each; Spark's own words name none of it.
+
+    Args:
+        scratch: folder for shuffle files, caches and native libraries, or the one it will be made in.
+    """
+    found = []
+    if shutil.which("bash") is None:
+        found.append("Spark's launcher needs bash, and there is none on PATH; install bash")
+    if os.statvfs(scratch).f_flag & os.ST_NOEXEC:
+        found.append(
+            f"{scratch} is mounted noexec, and Spark's native libraries run from there; mount it with exec "
+            "(docker run --tmpfs /tmp:exec), or set TMPDIR to another folder"
+        )
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        found.append(
+            f"user {os.geteuid()} has no name here, and Spark needs one; leave --user out of docker run, "
+            "or add -v /etc/passwd:/etc/passwd:ro to it"
+        )
+    return found
 
 
 def options(config: Config, scratch: str, input_bytes: int | None = None) -> dict[str, str]:
@@ -151,8 +179,6 @@ def _environment(config: Config, java_home: str) -> dict[str, str]:
     }
     if is_local(config.spark.master):
         found["SPARK_LOCAL_IP"] = "127.0.0.1"
-    if shutil.which("bash") is None:
-        raise MissingComponentError("Spark's launcher needs bash, and there is none on PATH; install bash")
     return found
 
 
