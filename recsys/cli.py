@@ -187,7 +187,27 @@ def _stage(name: str, sections: tuple[str, ...], text: str) -> None:
 _stage("train", ("model", "training"), "Trains the network on a run's features; resumes from a checkpoint.")
 _stage("evaluate", ("evaluation",), "Measures the network and the traditional methods on the test events.")
 _stage("recommend", ("recommend",), "Writes the top K items of every user as Parquet.")
-_stage("publish", ("publish",), "Moves latest.json to the run, if it passes the quality gate.")
+_stage(
+    "publish",
+    ("publish",),
+    "Moves latest.json to the run, if it passes the quality gate.\n\n"
+    "To go back to a run that was published before: recsys rollback.",
+)
+
+
+@main.command()
+@click.option("--output", default="out", show_default=True, help="Folder or URI of the output.")
+@click.option("--run-id", help="A run published before; the newest that is older than the present one when left out.")
+def rollback(output: str, run_id: str | None) -> None:
+    """Moves latest.json back to a run that was published before.
+
+    The run has passed the quality gate once and is not asked again, however much it is behind the present one (max_drop). The
+    next run is compared with it. No run is deleted.
+    """
+    from recsys.publish import roll_back
+
+    latest = roll_back(output, run_id)
+    click.echo(f"{latest['run_id']} is published again, instead of {latest['replaced']}")
 
 
 @main.command()

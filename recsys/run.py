@@ -99,14 +99,20 @@ def find(output: str, run_id: str | None) -> Run:
     Raises:
         ConfigError: there is none.
     """
-    names = [name for name in storage.list_folders(storage.join(output, RUNS_DIR)) if _has_manifest(output, name)]
+    names = _names(output)
     if run_id is not None:
         if run_id not in names:
             raise ConfigError(f"--run-id {run_id}: no such run in {output}; there: {', '.join(names[-5:]) or 'none'}")
         return Run(output, run_id)
     if not names:
         raise ConfigError(f"no run in {output}; begin with `recsys features --output {output}` or `recsys run`")
-    return max((Run(output, name) for name in names), key=lambda run: (run.manifest()["created_at"], run.run_id))
+    return newest_first(output)[0][0]
+
+
+def newest_first(output: str) -> list[tuple[Run, dict[str, Any]]]:
+    """All runs of an output with their manifests; times that are equal are told apart by the id, as `find` does."""
+    found = [(run, run.manifest()) for run in (Run(output, name) for name in _names(output))]
+    return sorted(found, key=lambda pair: (pair[1]["created_at"], pair[0].run_id), reverse=True)
 
 
 def open_or_create(asked: Config, run_id: str | None) -> Run:
@@ -119,7 +125,7 @@ def open_or_create(asked: Config, run_id: str | None) -> Run:
         ConfigError: a run of that name was made with another configuration.
     """
     wanted = json.loads(json.dumps(settings.to_dict(asked)))
-    names = [name for name in storage.list_folders(storage.join(asked.output, RUNS_DIR)) if _has_manifest(asked.output, name)]
+    names = _names(asked.output)
     if run_id is not None:
         if run_id not in names:
             return create(asked, run_id)
@@ -160,8 +166,10 @@ def _same_inputs(asked: Config, manifest: Mapping[str, Any]) -> bool:
     return bool(manifest["inputs"] == [dict(entry) for entry in open_source(asked, "", lambda line: None).inputs])
 
 
-def _has_manifest(output: str, name: str) -> bool:
-    return storage.exists(Run(output, name).path(schema.RUN_FILE))
+def _names(output: str) -> list[str]:
+    """Names of the runs of an output; a folder without run.json is none."""
+    folders = storage.list_folders(storage.join(output, RUNS_DIR))
+    return [name for name in folders if storage.exists(Run(output, name).path(schema.RUN_FILE))]
 
 
 def _git_revision() -> str | None:

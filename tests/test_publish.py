@@ -6,8 +6,8 @@ import pytest
 
 from recsys import run, schema, storage
 from recsys.config import Config, Publish
-from recsys.errors import RefusedError, RetryError
-from recsys.publish import publish
+from recsys.errors import ConfigError, RefusedError, RetryError
+from recsys.publish import publish, roll_back
 
 
 def finished(output, run_id, score=0.3, popularity=0.2, split="global-time", rows=3):
@@ -88,3 +88,50 @@ def test_a_run_is_called_published_only_when_readers_can_follow_it(tmp_path, mon
     with pytest.raises(RetryError, match="no space"):
         publish(Publish(), made)
     assert made.manifest()["status"] == "running"
+
+
+def test_latest_says_which_run_it_replaced(tmp_path):
+    publish(Publish(), finished(tmp_path, "a"))
+    assert latest(tmp_path)["replaced"] is None
+    again = finished(tmp_path, "b")
+    publish(Publish(), again)
+    publish(Publish(), again)
+    assert latest(tmp_path)["replaced"] == "a"
+
+
+def test_going_back_asks_only_that_the_run_is_complete(tmp_path):
+    for run_id, score in (("a", 0.3), ("b", 0.35), ("c", 0.9)):
+        publish(Publish(), finished(tmp_path, run_id, score=score))
+    assert roll_back(str(tmp_path), None)["run_id"] == "b", "beyond max_drop, and not refused"
+    assert roll_back(str(tmp_path), None)["run_id"] == "a"
+    assert latest(tmp_path)["ndcg@10"] == 0.3
+    with pytest.raises(ConfigError, match="published before a"):
+        roll_back(str(tmp_path), None)
+    publish(Publish(), finished(tmp_path, "d", score=0.31))
+    assert latest(tmp_path)["run_id"] == "d", "the next run is compared with the one gone back to"
+
+
+def test_a_named_run_is_gone_back_to_and_stays_when_named_again(tmp_path):
+    for run_id in "abc":
+        publish(Publish(), finished(tmp_path, run_id))
+    first = roll_back(str(tmp_path), "a")
+    assert (first["run_id"], first["replaced"]) == ("a", "c")
+    assert roll_back(str(tmp_path), "a") == latest(tmp_path) == first
+    assert roll_back(str(tmp_path), "c")["run_id"] == "c", "and forward again"
+
+
+def test_what_readers_must_not_get_is_not_gone_back_to(tmp_path):
+    damaged = finished(tmp_path, "a")
+    for one in (damaged, finished(tmp_path, "b")):
+        publish(Publish(), one)
+    finished(tmp_path, "c")
+    with pytest.raises(ConfigError, match="never published"):
+        roll_back(str(tmp_path), "c")
+    with pytest.raises(ConfigError, match="no such run"):
+        roll_back(str(tmp_path), "x")
+    with storage.lock(damaged.folder), pytest.raises(RetryError, match="another process"):
+        roll_back(str(tmp_path), "a")
+    storage.delete_folder(damaged.path(schema.RECOMMENDATIONS_DIR))
+    with pytest.raises(RefusedError, match="not complete"):
+        roll_back(str(tmp_path), None)
+    assert latest(tmp_path)["run_id"] == "b"
