@@ -190,7 +190,7 @@ _stage("recommend", ("recommend",), "Writes the top K items of every user as Par
 _stage(
     "publish",
     ("publish",),
-    "Moves latest.json to the run, if it passes the quality gate.\n\n"
+    "Moves latest.json to the run, if it passes the quality gate, and deletes old runs (publish.keep_runs).\n\n"
     "To go back to a run that was published before: recsys rollback.",
 )
 

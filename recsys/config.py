@@ -175,7 +175,7 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Publish:
-    """The quality gate."""
+    """The quality gate, and what is kept of the runs before."""
 
     min_ndcg: float = 0.0
     """Least NDCG@10 on the test events."""
@@ -183,6 +183,9 @@ class Publish:
     """Baselines whose NDCG@10 the model must reach."""
     max_drop: float = 0.1
     """Greatest relative loss of NDCG@10 against the run published before, where both used the same split."""
+    keep_runs: int = 0
+    """Once a run is published, so many published runs stay, and so many of the older ones that were refused or never
+    finished; the rest is deleted. The run published just before stays too, for those who still read it. 0: all stay."""
 
 
 @dataclasses.dataclass(frozen=True)

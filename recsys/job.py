@@ -186,10 +186,12 @@ def _recommend(job: Job) -> dict[str, Any]:
 
 def _publish(job: Job) -> dict[str, Any]:
     from recsys.publish import publish
+    from recsys.retention import delete_old_runs
 
     latest = publish(job.config.publish, job.run)
     job.progress(f"  published: {storage.join(job.run.output, schema.LATEST_FILE)} → {latest['recommendations']}")
-    return {"published_at": latest["published_at"]}
+    deleted = delete_old_runs(job.run.output, job.config.publish.keep_runs, job.progress)
+    return {"published_at": latest["published_at"], "deleted_runs": deleted}
 
 
 _RUNNERS: dict[str, Callable[[Job], dict[str, Any]]] = {

@@ -86,6 +86,12 @@ def delete_folder(uri: str) -> None:
         system.delete_dir(path)
 
 
+def delete_file(uri: str) -> None:
+    """Removes a file that is there."""
+    system, path = resolve(uri)
+    system.delete_file(path)
+
+
 @contextlib.contextmanager
 def atomic_output(uri: str) -> Iterator[Any]:
     """A binary stream whose content appears at `uri` whole when the block ends, or not at all.
