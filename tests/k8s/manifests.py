@@ -1,0 +1,125 @@
+"""What must hold for the rendered resources of an overlay together, beyond what a schema says."""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from collections.abc import Iterator
+
+from recsys import errors
+from tests.k8s.pods import SECRET_WORDS, check_pod
+from tests.k8s.rendered import JOBS, Resource, job_spec, of_kind, pod_spec
+
+NAMESPACE = "recsys"
+HASHED = re.compile(r".+-[a-z0-9]{10}")
+TRY_AGAIN = {errors.EXIT_RETRY, errors.EXIT_TERMINATED}
+"""Codes after which the same command may succeed, or goes on."""
+GIVE_UP = set(errors.BY_EXIT_CODE) - TRY_AGAIN
+CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
+
+
+def check(resources: list[Resource]) -> list[str]:
+    """Everything that is wrong, each as `Kind/name: what`; empty for good manifests."""
+    found = list(_together(resources))
+    for resource in resources:
+        problems: list[str] = []
+        if resource["kind"] in JOBS:
+            problems += _job(job_spec(resource))
+            problems += check_pod(pod_spec(resource), resources)
+            problems += _network(resource, resources)
+        if resource["kind"] == "CronJob":
+            problems += _timetable(resource["spec"])
+        if resource["kind"] == "ConfigMap":
+            problems += _config_map(resource)
+        if resource["kind"] in ("Secret", "Namespace"):
+            problems.append("is made apart from the job, never by its manifests")
+        found += [f"{resource['kind']}/{resource['metadata']['name']}: {problem}" for problem in problems]
+    return found
+
+
+def check_schedule(text: str) -> str | None:
+    """What is wrong with five fields of cron; None where they can be parsed."""
+    fields = text.split()
+    if len(fields) != len(CRON_FIELDS):
+        return f"schedule {text!r} has {len(fields)} fields, not {len(CRON_FIELDS)}"
+    for field, (name, low, high) in zip(fields, CRON_FIELDS, strict=True):
+        for part in field.split(","):
+            found = re.fullmatch(r"(?:\*|(\d+)(?:-(\d+))?)(?:/([1-9]\d*))?", part)
+            first, last = (int(found[1] or low), int(found[2] or found[1] or high)) if found else (1, 0)
+            if not low <= first <= last <= high:
+                return f"schedule {text!r}: {part!r} is no {name}"
+    return None
+
+
+def _together(resources: list[Resource]) -> Iterator[str]:
+    names = [(resource["kind"], resource["metadata"]["name"]) for resource in resources]
+    for kind, name in sorted({one for one in names if names.count(one) > 1}):
+        yield f"{kind}/{name}: is there twice"
+    for resource in resources:
+        if resource["metadata"].get("namespace") != NAMESPACE:
+            yield f"{resource['kind']}/{resource['metadata']['name']}: must be in the namespace {NAMESPACE}"
+    if not of_kind(resources, *JOBS):
+        yield "there is no Job and no CronJob"
+
+
+def _job(job: Resource) -> Iterator[str]:
+    for name in ("backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"):
+        if not isinstance(job.get(name), int):
+            yield f"{name} must be set"
+    if job.get("podReplacementPolicy") != "Failed":
+        yield "podReplacementPolicy must be Failed: never two Pods at once"
+    rules = job.get("podFailurePolicy", {}).get("rules", [])
+    first = rules[0] if rules else {}
+    conditions = {(one["type"], one.get("status", "True")) for one in first.get("onPodConditions", [])}
+    if first.get("action") != "Ignore" or conditions != {("DisruptionTarget", "True")}:
+        yield "podFailurePolicy: the first rule must ignore DisruptionTarget"
+    container = job["template"]["spec"]["containers"][0]["name"]
+    for action, wanted in (("FailJob", GIVE_UP), ("Count", TRY_AGAIN)):
+        exits = [rule["onExitCodes"] for rule in rules if rule["action"] == action and "onExitCodes" in rule]
+        if any(one["operator"] != "In" or one.get("containerName", container) != container for one in exits):
+            yield f"podFailurePolicy: {action} must name codes (In) of the container {container}"
+        codes = {code for one in exits for code in one["values"]}
+        if codes != wanted:
+            yield f"podFailurePolicy: {action} on {sorted(codes)}, by recsys/errors.py it is {sorted(wanted)}"
+
+
+def _timetable(spec: Resource) -> Iterator[str]:
+    wrong = check_schedule(spec["schedule"])
+    if wrong:
+        yield wrong
+    if spec.get("timeZone") not in zoneinfo.available_timezones():
+        yield f"timeZone {spec.get('timeZone')!r} is not known"
+    if spec.get("concurrencyPolicy") != "Forbid":
+        yield "concurrencyPolicy must be Forbid"
+    if spec.get("startingDeadlineSeconds", 0) < 60:
+        yield "startingDeadlineSeconds must be set, to a minute or more"
+    for name in ("successfulJobsHistoryLimit", "failedJobsHistoryLimit"):
+        if name not in spec:
+            yield f"{name} must be set"
+    arguments = pod_spec({"kind": "CronJob", "spec": spec})["containers"][0].get("args", [])
+    if "$(JOB_NAME)" not in arguments:
+        yield "args: every run must have the name of its Job (--run-id $(JOB_NAME)), or it may go on with an old one"
+
+
+def _network(resource: Resource, resources: list[Resource]) -> Iterator[str]:
+    labels = job_spec(resource)["template"].get("metadata", {}).get("labels", {})
+    isolated: set[str] = set()
+    for policy in of_kind(resources, "NetworkPolicy"):
+        if policy["spec"]["podSelector"].get("matchLabels", {}).items() <= labels.items():
+            isolated.update(policy["spec"].get("policyTypes", []))
+            if any(not rule.get("to") or not rule.get("ports") for rule in policy["spec"].get("egress", [])):
+                yield "the NetworkPolicy lets it call anybody: every egress rule must say to whom, and on which ports"
+            if policy["spec"].get("ingress"):
+                yield "the NetworkPolicy lets it be called"
+    if isolated != {"Ingress", "Egress"}:
+        yield "no NetworkPolicy keeps it apart, in both directions"
+
+
+def _config_map(resource: Resource) -> Iterator[str]:
+    if not HASHED.fullmatch(resource["metadata"]["name"]) or resource.get("immutable") is not True:
+        yield "must be generated, with a hash in its name, and immutable"
+    for name, text in resource.get("data", {}).items():
+        for number, line in enumerate(text.splitlines(), start=1):
+            key = line.split("=")[0].lower()
+            if "=" in line and not line.lstrip().startswith("#") and any(word in key for word in SECRET_WORDS):
+                yield f"{name}, line {number} is a credential: take it from a Secret, or use workload identity"
