@@ -8,6 +8,7 @@ from recsys import run, schema, storage
 from recsys.config import Config, Publish
 from recsys.errors import ConfigError, RefusedError, RetryError
 from recsys.publish import publish, roll_back
+from tests.command import recsys
 
 
 def finished(output, run_id, score=0.3, popularity=0.2, split="global-time", rows=3):
@@ -135,3 +136,12 @@ def test_what_readers_must_not_get_is_not_gone_back_to(tmp_path):
     with pytest.raises(RefusedError, match="not complete"):
         roll_back(str(tmp_path), None)
     assert latest(tmp_path)["run_id"] == "b"
+
+
+def test_the_command_goes_back_and_says_what_it_did(tmp_path):
+    for run_id in "ab":
+        publish(Publish(), finished(tmp_path / "out", run_id))
+    done = recsys("rollback", "--output", "out", home=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "a is published again, instead of b\n")
+    done = recsys("rollback", "--output", "out", home=tmp_path)
+    assert done.returncode == 2 and "published before a" in done.stderr

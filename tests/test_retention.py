@@ -1,11 +1,15 @@
 """Old runs: which go once a new one is published, which never go, and what is left when deleting is cut short."""
 
+import dataclasses
+
 import pyarrow.parquet as pq
 import pytest
 
 from recsys import retention, run, schema, storage
 from recsys.config import Config, Publish
 from recsys.errors import ConfigError, RefusedError
+from recsys.job import Job, Stop, execute
+from recsys.progress import Progress
 from recsys.publish import publish, roll_back
 from recsys.retention import delete_old_runs
 from recsys.settings import load
@@ -38,6 +42,26 @@ def test_the_newest_published_runs_stay(tmp_path):
     assert delete(tmp_path, 3) == (["r01", "r02"], ["  old run r01 deleted", "  old run r02 deleted"])
     assert left(tmp_path) == ["r03", "r04", "r05"]
     assert latest(tmp_path)["run_id"] == "r05"
+
+
+def test_publishing_deletes_and_says_so(tmp_path):
+    for day in range(1, 4):
+        made(tmp_path, day)
+    newest = finished(tmp_path, "r04")
+    asked = dataclasses.replace(newest.config(), publish=Publish(keep_runs=2))
+    execute(Job(asked, newest, Progress(quiet=True), Stop()), ("publish",))
+    assert left(tmp_path) == ["r03", "r04"]
+    assert newest.manifest()["stages"]["publish"]["deleted_runs"] == ["r01", "r02"]
+
+
+def test_a_refused_run_deletes_nothing(tmp_path):
+    for day in range(1, 4):
+        made(tmp_path, day)
+    worse = finished(tmp_path, "r04", score=0.1)
+    asked = dataclasses.replace(worse.config(), publish=Publish(keep_runs=1))
+    with pytest.raises(RefusedError):
+        execute(Job(asked, worse, Progress(quiet=True), Stop()), ("publish",))
+    assert left(tmp_path) == ["r01", "r02", "r03", "r04"]
 
 
 def test_nothing_is_deleted_unless_asked_for(tmp_path):

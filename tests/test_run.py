@@ -45,5 +45,14 @@ def test_a_named_run_belongs_to_its_settings(asked):
         run.find(asked.output, "weekly")
 
 
+def test_each_night_begins_its_own_run_and_goes_on_with_no_other(asked, tmp_path):
+    """The CronJob names runs after its Jobs: a new Pod of a Job finds its run, though events have come in since."""
+    first = run.open_or_create(asked, "refresh-1")
+    read_inputs(first, asked)
+    (tmp_path / "events.csv").write_text("u,i,t\n1,2,3\n4,5,6\n")
+    assert run.open_or_create(asked, "refresh-1") == first
+    assert run.open_or_create(asked, "refresh-2") != first
+
+
 def test_the_configuration_comes_back_as_it_was(asked):
     assert run.create(asked).config() == asked
