@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import io
+import itertools
 import json
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -37,13 +38,16 @@ class Standing:
 
 def save(folder: str, standing: Standing, variables: list[Any], best: list[np.ndarray]) -> None:
     """Writes the checkpoint in one step, in place of the one before."""
-    arrays: dict[str, Any] = {f"variable_{i:04d}": np.asarray(v.numpy()) for i, v in enumerate(variables)}
-    arrays |= {f"best_{i:04d}": value for i, value in enumerate(best)}
-    buffer = io.BytesIO()
-    arrays["standing"] = np.frombuffer(json.dumps(dataclasses.asdict(standing)).encode(), np.uint8)
-    np.savez(buffer, allow_pickle=False, **arrays)
-    with storage.atomic_output(storage.join(folder, CHECKPOINT)) as stream:
-        stream.write(buffer.getbuffer())
+    described = np.frombuffer(json.dumps(dataclasses.asdict(standing)).encode(), np.uint8)
+    named = itertools.chain(
+        [("standing", described)],
+        ((f"variable_{i:04d}", np.asarray(v.numpy())) for i, v in enumerate(variables)),
+        ((f"best_{i:04d}", value) for i, value in enumerate(best)),
+    )
+    with storage.atomic_output(storage.join(folder, CHECKPOINT)) as stream, zipfile.ZipFile(stream, "w") as archive:
+        for name, array in named:  # as np.savez does, but with one array in memory at a time
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def load(folder: str, variables: list[Any]) -> tuple[Standing, list[np.ndarray]] | None:
@@ -58,16 +62,19 @@ def load(folder: str, variables: list[Any]) -> tuple[Standing, list[np.ndarray]]
     uri = storage.join(folder, CHECKPOINT)
     if not storage.exists(uri):
         return None
+    other = RetryError(f"{uri} belongs to another network; start a new run or remove the file")
     system, path = storage.resolve(uri)
-    with system.open_input_stream(path) as stream:
-        arrays = np.load(io.BytesIO(stream.read()), allow_pickle=False)
-    found = [arrays[name] for name in sorted(n for n in arrays.files if n.startswith("variable_"))]
-    if [value.shape for value in found] != [tuple(v.shape) for v in variables]:
-        raise RetryError(f"{uri} belongs to another network; start a new run or remove the file")
-    for variable, value in zip(variables, found, strict=True):
-        variable.assign(value)
-    best = [arrays[name] for name in sorted(n for n in arrays.files if n.startswith("best_"))]
-    return Standing(**json.loads(arrays["standing"].tobytes().decode())), best
+    with system.open_input_file(path) as file, np.load(file, allow_pickle=False) as arrays:
+        names = sorted(name for name in arrays.files if name.startswith("variable_"))
+        if len(names) != len(variables):
+            raise other
+        for name, variable in zip(names, variables, strict=True):
+            value = arrays[name]
+            if value.shape != tuple(variable.shape):
+                raise other
+            variable.assign(value)
+        best = [arrays[name] for name in sorted(name for name in arrays.files if name.startswith("best_"))]
+        return Standing(**json.loads(arrays["standing"].tobytes().decode())), best
 
 
 def remove(folder: str) -> None:
