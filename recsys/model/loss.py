@@ -1,58 +1,111 @@
-"""Full softmax cross-entropy over the catalogue, in blocks of positions where the logits would not fit."""
+"""Softmax cross-entropy over the catalogue: over all items, or over a sample of them. Never more logits at once than fit."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from keras import ops
 
-from recsys.model.network import Batch, CausalCNN
+from recsys.model.network import NEVER, Batch, CausalCNN
 
 LOGITS_BYTES = 512 * 1024 * 1024
 """Above this size of the logits of one step, they are made (and in the backward pass made again) a block at a time."""
+
+Losses = Callable[[Any, Any, Any, Any], Any]
 
 
 def next_item_loss(model: CausalCNN, batch: Batch, label_smoothing: float = 0.0) -> Any:
     """Mean cross-entropy of the next item at every position, float32 scalar.
 
+    With `negative` in the batch the softmax is a sampled one, and only the vectors of the items in `rows` are made.
+
     Args:
         model: the network.
-        batch: its inputs, `target` int32 [B, T] and `weight` float32 [B, T].
-        label_smoothing: share of each target that is spread evenly over the catalogue.
+        batch: its inputs, `target` int32 [B, T] and `weight` float32 [B, T]. For a sampled softmax also what
+            recsys.training.negatives adds: `rows` int32 [R], the items that the step needs, `item` and `target` then being
+            places in it; `negative` int32 [S], places too; `log_expected` float32 [S], see `_sampled`.
+        label_smoothing: share of each target that is spread evenly over the items with training events.
     """
-    table = model.item_table()
+    rows = batch.get("rows")
+    table = model.item_table(rows)
     state = ops.reshape(model.encode(batch, table, training=True), (-1, model.spec.width))
     target, weight = ops.reshape(batch["target"], (-1,)), ops.reshape(batch["weight"], (-1,))
-    positions = target.shape[0]
-    blocks = _blocks(positions, model.spec.items)
-    if blocks == 1:
-        total = _summed(model, state, table, target, weight, label_smoothing)
+    losses: Losses
+    if rows is None:
+        losses, columns = partial(_full, model, label_smoothing), model.spec.items + 1
     else:
-        import tensorflow as tf
-
-        @tf.recompute_grad  # type: ignore[untyped-decorator]
-        def summed(state: Any, table: Any, target: Any, weight: Any) -> Any:
-            return _summed(model, state, table, target, weight, label_smoothing)
-
-        size = positions // blocks
-        parts = [slice(start, start + size) for start in range(0, positions, size)]
-        total = sum(summed(state[part], table, target[part], weight[part]) for part in parts)
-    return total / ops.maximum(ops.sum(weight), 1.0)
+        losses, columns = partial(_sampled, model, label_smoothing, batch), batch["negative"].shape[0]
+    biases = model.item_biases(rows, known_only=True)
+    return _summed(losses, state, table, biases, target, weight, columns) / ops.maximum(ops.sum(weight), 1.0)
 
 
-def _summed(model: CausalCNN, state: Any, table: Any, target: Any, weight: Any, label_smoothing: float) -> Any:
-    logits = model.logits(state, table, known_only=True)
+def _full(model: CausalCNN, label_smoothing: float, state: Any, table: Any, biases: Any, target: Any) -> Any:
+    """Loss of each position, float32 [N], for states [N, width]."""
+    logits = model.logits(state, table, biases)
     losses = ops.sparse_categorical_crossentropy(target, logits, from_logits=True)
     if label_smoothing:
         known = model.item_known / ops.sum(model.item_known)
         even = ops.logsumexp(logits, axis=-1) - ops.sum(logits * known, axis=-1)
         losses = (1.0 - label_smoothing) * losses + label_smoothing * even
-    return ops.sum(losses * weight)
+    return losses
 
 
-def _blocks(positions: int, items: int) -> int:
-    """Least number of equal blocks of positions whose logits stay below LOGITS_BYTES."""
-    wanted = max(1, -(-positions * (items + 1) * 4 // LOGITS_BYTES))
+def _sampled(model: CausalCNN, label_smoothing: float, batch: Batch, state: Any, table: Any, biases: Any, target: Any) -> Any:
+    """The same with the softmax's denominator estimated from a sample that all positions share, float32 [N].
+
+    With negatives n drawn from Q, S draws with replacement, and t the target, e(n) = S · Q(n) being how often n is expected:
+
+        loss = -f(t) + log(exp f(t) + Σ_{n ≠ t} exp(f(n) - log e(n)))
+
+    The sum is an unbiased estimate of Σ_{j ≠ t} exp f(j): importance sampling after Bengio and Senécal, "Adaptive importance
+    sampling to accelerate training of a neural probabilistic language model", 2008. The target is there for certain and not
+    by the draw, so it gets no correction (Khrylchenko et al., "Correcting the LogQ correction", RecSys 2025), and where it is
+    drawn as well the hit is masked. As S grows the loss goes to that of the full softmax.
+
+    Args:
+        model: the network.
+        label_smoothing: see above; the mean logit of all items is estimated from the same sample.
+        batch: `negative` int32 [S], rows of the table, and `log_expected` float32 [S], log e(n).
+        state: [N, width]
+        table, biases: [R, width] and float32 [R], of the items that the step needs.
+        target: int32 [N], rows of the table.
+    """
+    negative, log_expected = batch["negative"], batch["log_expected"]
+    logits = model.logits(state, ops.take(table, negative, axis=0), ops.take(biases, negative, axis=0))
+    hit = ops.equal(ops.expand_dims(target, -1), negative)
+    others = ops.logsumexp(ops.where(hit, NEVER, logits - log_expected), axis=-1)
+    product = ops.cast(state, "float32") * ops.cast(ops.take(table, target, axis=0), "float32")
+    wanted = ops.sum(product, axis=-1) + ops.take(biases, target, axis=0)
+    total = ops.logaddexp(wanted, others)
+    if label_smoothing:
+        mean = ops.sum(logits * ops.exp(-log_expected), axis=-1) / ops.sum(model.item_known)
+        wanted = (1.0 - label_smoothing) * wanted + label_smoothing * mean
+    return total - wanted
+
+
+def _summed(losses: Losses, state: Any, table: Any, biases: Any, target: Any, weight: Any, columns: int) -> Any:
+    """Σ weight · loss over the positions, in as many blocks as it takes."""
+
+    def summed(state: Any, table: Any, biases: Any, target: Any, weight: Any) -> Any:
+        return ops.sum(losses(state, table, biases, target) * weight)
+
+    positions = target.shape[0]
+    blocks = _blocks(positions, columns)
+    if blocks == 1:
+        return summed(state, table, biases, target, weight)
+    import tensorflow as tf
+
+    block = tf.recompute_grad(summed)  # its gradients are those of its arguments alone
+    size = positions // blocks
+    parts = [slice(start, start + size) for start in range(0, positions, size)]
+    return sum(block(state[part], table, biases, target[part], weight[part]) for part in parts)
+
+
+def _blocks(positions: int, columns: int) -> int:
+    """Least number of equal blocks of positions whose logits of so many columns stay below LOGITS_BYTES."""
+    wanted = max(1, -(-positions * columns * 4 // LOGITS_BYTES))
     return (
         next(blocks for blocks in range(wanted, positions + 1) if positions % blocks == 0) if wanted < positions else positions
     )

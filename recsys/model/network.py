@@ -15,6 +15,11 @@ from recsys.model.layers import PACKAGE, FeatureBag, FeedForward, GatedCausalCon
 GAP_BUCKETS = 32
 """Codes of time gaps: 0 for "no event before", else 1 + floor(log2(1 + seconds)), at most 31."""
 
+NEVER = -1e9
+"""Logit of an item that must get no probability."""
+TABLE_BLOCK = 16_384
+"""Rows that `whole_table` makes at once."""
+
 Batch = dict[str, Any]
 
 
@@ -150,15 +155,30 @@ class CausalCNN(keras.Model):
         self.norm.build(x)
         self.built = True
 
-    def item_table(self) -> Any:
-        """Vectors of all items, compute dtype [items + 1, width]: an own one where the item was trained, plus its features."""
-        table = self.item_vectors * ops.expand_dims(self.item_known, -1)
+    def item_table(self, rows: Any = None) -> Any:
+        """Vectors of items, compute dtype [rows, width]: an own one where the item was trained, plus its features.
+
+        Args:
+            rows: int32 [rows], indices of the items that are wanted; all of them, [items + 1, width], when left out.
+        """
+        table = self._of(self.item_vectors, rows) * ops.expand_dims(self._of(self.item_known, rows), -1)
         if self.spec.use_item_features:
-            table = table + ops.cast(self.item_features(self.item_codes, self.item_numbers), "float32")
+            features = self.item_features(self._of(self.item_codes, rows), self._of(self.item_numbers, rows))
+            table = table + ops.cast(features, "float32")
         return ops.cast(table, self.compute_dtype)
 
+    def item_biases(self, rows: Any = None, known_only: bool = False) -> Any:
+        """What is added to the items' scores, float32 [rows]: a learned number, 0 without training events.
+
+        With `known_only`, items without training events (and padding) get no probability: training never pushes down an item
+        for the mere reason that it is new.
+        """
+        known = self._of(self.item_known, rows)
+        biases = self._of(self.item_bias, rows) * known
+        return biases + NEVER * (1.0 - known) if known_only else biases
+
     def encode(self, batch: Batch, table: Any, training: bool = False) -> Any:
-        """State after each position, compute dtype [B, T, width]; `table` is item_table()."""
+        """State after each position, compute dtype [B, T, width]; `batch["item"]` holds rows of `table`, 0 being padding."""
         spec = self.spec
         started = ops.cast(ops.expand_dims(batch["item"] > 0, -1), self.compute_dtype)
         x = ops.take(table, batch["item"], axis=0) * started
@@ -177,16 +197,13 @@ class CausalCNN(keras.Model):
             )
         return self.norm(x)
 
-    def logits(self, state: Any, table: Any, known_only: bool = False) -> Any:
-        """Scores of all items, float32 [..., items + 1], for states [..., width].
+    def logits(self, state: Any, table: Any, biases: Any = None) -> Any:
+        """Scores of the items in `table` [rows, width], float32 [..., rows], for states [..., width].
 
-        With `known_only`, items without training events (and padding) get no probability: training never pushes down an item
-        for the mere reason that it is new.
+        `biases` float32 [rows] belong to the same items; item_biases() when left out.
         """
-        bias = self.item_bias * self.item_known
-        if known_only:
-            bias = bias - 1e9 * (1.0 - self.item_known)
-        return ops.cast(ops.matmul(state, ops.transpose(table)), "float32") + bias
+        biases = self.item_biases() if biases is None else biases
+        return ops.cast(ops.matmul(state, ops.transpose(table)), "float32") + biases
 
     def call(self, batch: Batch, training: bool = False) -> Any:
         """Logits at every position."""
@@ -197,8 +214,24 @@ class CausalCNN(keras.Model):
         """Sizes; the feature arrays are weights and come back with them."""
         return {**super().get_config(), "spec": dataclasses.asdict(self.spec)}
 
+    def _of(self, weight: Any, rows: Any) -> Any:
+        return weight if rows is None else ops.take(weight, rows, axis=0)
+
     def _constant(self, value: Any, shape: tuple[int, ...], dtype: str, name: str) -> Any:
         weight = self.add_weight(shape=shape, dtype=dtype, initializer="zeros", trainable=False, autocast=False, name=name)
         if value is not None:
             weight.assign(value)
         return weight
+
+
+def whole_table(model: CausalCNN) -> Any:
+    """item_table() in blocks of rows, for scoring: features of all items at once would take many times the table's memory.
+
+    Returns:
+        A tensor, compute dtype [items + 1, width]. It does not follow the weights when they change.
+    """
+    import tensorflow as tf
+
+    made = tf.function(model.item_table, input_signature=[tf.TensorSpec([None], tf.int32)])
+    starts = range(0, model.spec.items + 1, TABLE_BLOCK)
+    return tf.concat([made(tf.range(start, min(start + TABLE_BLOCK, model.spec.items + 1))) for start in starts], axis=0)
