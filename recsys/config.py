@@ -145,6 +145,8 @@ class Training:
     user's features alone, as users without events are scored."""
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    negatives: int | None = None
+    """Items drawn for each step's sampled softmax; 0: the softmax over all items, which is the rule up to 50,000 items."""
     patience: int | None = None
     """Epochs without a better validation NDCG@10 before training stops."""
     device: Literal["auto", "cpu", "gpu"] = "auto"

@@ -188,5 +188,7 @@ def _check(config: Config) -> None:
             raise ConfigError(f"'{name}' must be greater than 0, not {size}")
     if config.publish.keep_runs < 0:
         raise ConfigError(f"'publish.keep_runs' must be 0 (all runs stay) or more, not {config.publish.keep_runs}")
+    if config.training.negatives is not None and config.training.negatives < 0:
+        raise ConfigError(f"'training.negatives' must be 0 (all items) or greater, not {config.training.negatives}")
     if config.source.dataset == "tabular" and config.source.interactions is None:
         raise ConfigError("a tabular source needs [source.interactions] in a configuration file; see README, 'Your own events'")

@@ -59,12 +59,13 @@ def item_bags(features: str, info: dict[str, Any]) -> Bags:
     return _bags(features, schema.ITEMS_DIR, info["item_features"], info["items"])
 
 
-def item_known(features: str, info: dict[str, Any], whole: bool = False) -> np.ndarray:
-    """1 for items with events in the training part (or, `whole`, in all), 0 for others and for padding: float32 [items + 1]."""
-    known = np.zeros(info["items"] + 1, np.float32)
+def item_counts(features: str, info: dict[str, Any], whole: bool = False) -> np.ndarray:
+    """Events of each item in the training part (or, `whole`, in all), int64 [items + 1]; 0 for padding."""
+    counts = np.zeros(info["items"] + 1, np.int64)
     for block in histories.stream(features, batch_users=65_536):
-        known[block.items if whole else block.head(block.train_length).items] = 1.0
-    return known
+        items = block.items if whole else block.head(block.train_length).items
+        counts += np.bincount(items, minlength=len(counts))
+    return counts
 
 
 def gap_codes(timestamps: np.ndarray, position: np.ndarray) -> np.ndarray:

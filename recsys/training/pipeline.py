@@ -130,8 +130,13 @@ def _shaped(flat: Arrays, encoder: Encoder, rows: int, row_length: int) -> Array
     return {name: np.ascontiguousarray(value.reshape(rows, row_length, *value.shape[1:])) for name, value in arrays.items()}
 
 
-def dataset(batches: Callable[[], Iterator[Arrays]], rows: int, row_length: int, users: Bags) -> Any:
-    """The batches as a tf.data.Dataset with static shapes, prepared ahead of the step that needs them."""
+def dataset(
+    batches: Callable[[], Iterator[Arrays]], rows: int, row_length: int, users: Bags, more: dict[str, Any] | None = None
+) -> Any:
+    """The batches as a tf.data.Dataset with static shapes, prepared ahead of the step that needs them.
+
+    `more` describes arrays beside those of training_batches: see negatives.signature.
+    """
     import tensorflow as tf
 
     shape = (rows, row_length)
@@ -140,6 +145,7 @@ def dataset(batches: Callable[[], Iterator[Arrays]], rows: int, row_length: int,
         **{name: tf.TensorSpec(shape, tf.float32) for name in ("rating", "weight")},
         "user_codes": tf.TensorSpec((*shape, users.codes.shape[1]), tf.int32),
         "user_numbers": tf.TensorSpec((*shape, users.numbers.shape[1]), tf.float32),
+        **(more or {}),
     }
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
 

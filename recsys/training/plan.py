@@ -9,6 +9,11 @@ import numpy as np
 
 from recsys.config import Training
 
+FULL_SOFTMAX_ITEMS = 50_000
+"""Up to so many items every step ranks its targets against all of them."""
+NEGATIVES = 4_096
+"""Beyond, against so many that are drawn for the step."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -19,6 +24,7 @@ class Plan:
         epochs, steps: epochs, and steps in each of them.
         learning_rate: the highest one, reached at the end of the first epoch; a half cosine then takes it to zero.
         label_smoothing, weight_decay: see config.Training.
+        negatives: items drawn for each step's sampled softmax; 0: the full one.
         patience: epochs without a better validation score before the phase ends early.
         xla: whether the step is compiled by XLA.
     """
@@ -29,6 +35,7 @@ class Plan:
     learning_rate: float
     label_smoothing: float
     weight_decay: float
+    negatives: int
     patience: int
     xla: bool
 
@@ -51,30 +58,50 @@ def cold_start_share(training: Training, events: int, split: str) -> float:
     return float(np.clip(10_000 / max(1, events), 0.02, 0.2)) if split in ("global-time", "none") else 0.0
 
 
-def fit_plan(training: Training, events: int, shape: tuple[int, int], xla: bool, cold_starts: float = 0.0) -> Plan:
+def sample_size(training: Training, items: int) -> int:
+    """Items drawn for each step's softmax; 0: all items take part.
+
+    The rule: all of them up to FULL_SOFTMAX_ITEMS, where the softmax costs about ten times what the network before it costs
+    (width 128, six blocks); beyond, NEGATIVES, so that the cost of a step no longer grows with the catalogue.
+    """
+    if training.negatives is not None:
+        return training.negatives
+    return 0 if items <= FULL_SOFTMAX_ITEMS else NEGATIVES
+
+
+def fit_plan(training: Training, positions: int, items: int, shape: tuple[int, int], xla: bool) -> Plan:
     """The plan of a training from the beginning.
 
-    The rule: 16 epochs up to a million events, fewer for more (the fourth root), at least 4.
+    The rule: 16 epochs up to a million positions, fewer for more (the fourth root), at least 4.
+
+    Args:
+        training: the configuration.
+        positions: targets of one epoch: the events and the cold starts.
+        items: size of the catalogue.
+        shape: see batch_shape.
+        xla: see Plan.
     """
-    epochs = training.epochs or int(np.clip(round(16 * (1e6 / max(1, events)) ** 0.25), 4, 16))
-    return _plan(training, "fit", epochs, round(events * (1 + cold_starts)), shape, training.learning_rate, xla)
+    epochs = training.epochs or int(np.clip(round(16 * (1e6 / max(1, positions)) ** 0.25), 4, 16))
+    return _plan(training, "fit", epochs, positions, items, shape, training.learning_rate, xla)
 
 
 def refit_plan(
-    training: Training, events: int, shape: tuple[int, int], xla: bool, rows: list[dict[str, Any]], cold_starts: float = 0.0
+    training: Training, positions: int, items: int, shape: tuple[int, int], xla: bool, rows: list[dict[str, Any]]
 ) -> Plan:
     """The plan of going on with all events: a quarter of the epochs that were best, at half the learning rate.
 
     Args:
-        training, events, shape, xla, cold_starts: as above.
+        training, positions, items, shape, xla: as above.
         rows: history.csv of the training before.
     """
     best = int(np.argmax([row["ndcg@10"] for row in rows])) + 1
     epochs = training.refit_epochs if training.refit_epochs is not None else max(1, round(best / 4))
-    return _plan(training, "refit", epochs, round(events * (1 + cold_starts)), shape, training.learning_rate / 2, xla)
+    return _plan(training, "refit", epochs, positions, items, shape, training.learning_rate / 2, xla)
 
 
-def _plan(training: Training, phase: str, epochs: int, positions: int, shape: tuple[int, int], rate: float, xla: bool) -> Plan:
+def _plan(
+    training: Training, phase: str, epochs: int, positions: int, items: int, shape: tuple[int, int], rate: float, xla: bool
+) -> Plan:
     return Plan(
         phase=phase,
         epochs=epochs,
@@ -82,6 +109,7 @@ def _plan(training: Training, phase: str, epochs: int, positions: int, shape: tu
         learning_rate=rate,
         label_smoothing=training.label_smoothing,
         weight_decay=training.weight_decay,
+        negatives=sample_size(training, items),
         patience=training.patience or max(8, epochs // 3),
         xla=xla,
     )

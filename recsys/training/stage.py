@@ -21,11 +21,11 @@ from recsys.histories import Histories
 from recsys.model import network
 from recsys.model.network import CausalCNN
 from recsys.progress import Progress
-from recsys.training import checkpoint, encoding, export, files, pipeline
+from recsys.training import checkpoint, encoding, export, files, negatives, pipeline
 from recsys.training.encoding import Encoder
 from recsys.training.fit import Session, fit
 from recsys.training.hardware import Hardware, choose
-from recsys.training.plan import batch_shape, cold_start_share, fit_plan, refit_plan
+from recsys.training.plan import Plan, batch_shape, cold_start_share, fit_plan, refit_plan, sample_size
 
 Rows = list[dict[str, Any]]
 
@@ -67,6 +67,8 @@ def train(config: Config, features: str, folder: str, progress: Progress, stoppe
     progress(
         f"  {model.count_params():,} parameters, width {model.spec.width}, receptive field {model.spec.receptive_field} events"
     )
+    sampled = sample_size(config.training, info["items"])
+    progress(f"  softmax over {f'{sampled:,} drawn' if sampled else 'all'} of {info['items']:,} items")
     storage.create_folder(folder)
     held_out = info["split"]["method"] != "none"
     rows: Rows = []
@@ -82,6 +84,7 @@ def train(config: Config, features: str, folder: str, progress: Progress, stoppe
         "hardware": dataclasses.asdict(hardware),
         "network": dataclasses.asdict(model.spec),
         "parameters": int(model.count_params()),
+        "negatives": sampled,
         "epochs": len(rows),
         "best_valid_ndcg@10": max((row["ndcg@10"] for row in rows if "ndcg@10" in row), default=None),
         "blend": storage.read_json(storage.join(folder, files.BLEND)),
@@ -106,8 +109,7 @@ def build(inputs: Inputs) -> CausalCNN:
         "user_numbers": users.numbers.shape[1],
     }
     spec = network.resolve(inputs.config.model, info["train_events"], sizes, inputs.config.seed)
-    known = encoding.item_known(inputs.features, info)
-    model = CausalCNN(spec, items.codes, items.numbers, known, dtype=inputs.hardware.precision)
+    model = CausalCNN(spec, items.codes, items.numbers, dtype=inputs.hardware.precision)
     model.build()
     return model
 
@@ -125,19 +127,21 @@ def _fit_on_training_part(
     if storage.exists(weights_file):  # written last
         return _read_rows(folder)
     everything = histories.learnable(histories.read(inputs.features), info)
+    counts = encoding.item_counts(inputs.features, info)
+    model.item_known.assign((counts > 0).astype(np.float32))
     scorer = NetworkScorer(model, inputs.encoder)
     shape = batch_shape(config.training, info["train_events"])
+    plan = fit_plan(config.training, _positions(inputs, info["train_events"]), info["items"], shape, inputs.hardware.xla)
     session = Session(
-        epoch_data=_epochs(inputs, shape, lambda block: block.train_length, config.seed),
+        epoch_data=epoch_data(inputs, shape, lambda block: block.train_length, config.seed, plan, counts),
         validate=_validator(inputs, scorer, everything),
         checkpoints=folder,
         stopped=stopped,
         progress=progress,
     )
-    plan = fit_plan(config.training, info["train_events"], shape, inputs.hardware.xla, _cold_starts(inputs))
     rows = fit(model, plan, session, []).rows
-    counts = blend.count(everything.head(everything.train_length), info["items"], config.seed)
-    weights = blend.tune(scorer, counts, everything, info["items"], config.seed, protocol.decisive_from(info))
+    counted = blend.count(everything.head(everything.train_length), info["items"], config.seed)
+    weights = blend.tune(scorer, counted, everything, info["items"], config.seed, protocol.decisive_from(info))
     progress("  blend: " + ", ".join(f"{name} {value:g}" for name, value in dataclasses.asdict(weights).items()))
     export.save(model, storage.join(folder, files.EVALUATED))
     _write_rows(folder, rows)
@@ -152,16 +156,18 @@ def _fit_on_everything(
     """A few epochs more on all events; or, where the split holds nothing out, all epochs."""
     from recsys.recommend import blend
 
-    config, events = inputs.config, inputs.info["events"]
-    model.item_known.assign(encoding.item_known(inputs.features, inputs.info, whole=True))
+    config, events, items = inputs.config, inputs.info["events"], inputs.info["items"]
+    positions = _positions(inputs, events)
+    counts = encoding.item_counts(inputs.features, inputs.info, whole=True)
+    model.item_known.assign((counts > 0).astype(np.float32))
     shape = batch_shape(config.training, events)
     if rows:
-        plan = refit_plan(config.training, events, shape, inputs.hardware.xla, rows, _cold_starts(inputs))
+        plan = refit_plan(config.training, positions, items, shape, inputs.hardware.xla, rows)
     else:
-        plan = fit_plan(config.training, events, shape, inputs.hardware.xla, _cold_starts(inputs))
+        plan = fit_plan(config.training, positions, items, shape, inputs.hardware.xla)
         storage.write_json(storage.join(folder, files.BLEND), dataclasses.asdict(blend.Weights()))
     session = Session(
-        epoch_data=_epochs(inputs, shape, lambda block: block.lengths, config.seed + 1),
+        epoch_data=epoch_data(inputs, shape, lambda block: block.lengths, config.seed + 1, plan, counts),
         validate=None,
         checkpoints=folder,
         stopped=stopped,
@@ -170,10 +176,25 @@ def _fit_on_everything(
     return fit(model, plan, session, rows).rows
 
 
-def _epochs(
-    inputs: Inputs, shape: tuple[int, int], part: Callable[[Histories], np.ndarray], seed: int
+def epoch_data(
+    inputs: Inputs,
+    shape: tuple[int, int],
+    part: Callable[[Histories], np.ndarray],
+    seed: int,
+    plan: Plan,
+    counts: np.ndarray,
 ) -> Callable[[int, int], Any]:
-    """The batches of an epoch from a step on, of the given part of each history."""
+    """The batches of an epoch from a step on, of the given part of each history, with negatives where the plan has any.
+
+    Args:
+        inputs: features and encoder.
+        shape: rows and length of a batch.
+        part: length of the part of each history that is learned.
+        seed: of the order and of the negatives.
+        plan: says how many negatives.
+        counts: int64 [items + 1], events of each item in that part.
+    """
+    drawn_from, count = negatives.proposal(counts), plan.negatives
 
     def learned(users: Histories) -> Histories:
         block = histories.learnable(users, inputs.info)
@@ -182,9 +203,15 @@ def _epochs(
     def batches(epoch: int, first: int) -> Iterator[pipeline.Arrays]:
         share = _cold_starts(inputs)
         whole = pipeline.training_batches(inputs.features, inputs.encoder, learned, *shape, seed, epoch, share)
-        return itertools.islice(whole, first, None)
+        for step, batch in enumerate(itertools.islice(whole, first, None), first):
+            yield negatives.with_negatives(batch, drawn_from, count, seed, epoch, step) if count else batch
 
-    return lambda epoch, first: pipeline.dataset(lambda: batches(epoch, first), *shape, inputs.encoder.users)
+    more = negatives.signature(shape[0] * shape[1], count) if count else None
+    return lambda epoch, first: pipeline.dataset(lambda: batches(epoch, first), *shape, inputs.encoder.users, more)
+
+
+def _positions(inputs: Inputs, events: int) -> int:
+    return round(events * (1 + _cold_starts(inputs)))
 
 
 def _cold_starts(inputs: Inputs) -> float:

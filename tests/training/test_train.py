@@ -13,7 +13,7 @@ from recsys.evaluation.protocol import evaluate
 from recsys.progress import Progress
 from recsys.recommend.score import NetworkScorer, evaluated_scorers, published_scorer
 from recsys.training import checkpoint, encoding, export, files, hardware, pipeline
-from recsys.training.plan import batch_shape, fit_plan, refit_plan
+from recsys.training.plan import batch_shape, fit_plan, refit_plan, sample_size
 from recsys.training.stage import train
 from tests.support import chains, write_features
 
@@ -86,6 +86,29 @@ def test_asked_to_end_in_either_phase_it_saves_a_checkpoint_and_goes_on_to_the_s
         np.testing.assert_array_equal(one, other)
 
 
+def ndcg(features, folder):
+    alone = evaluated_scorers(config(), features, folder)[1]
+    return evaluate(alone, histories.read(features), "test", ITEMS).per_user["ndcg@10"].mean()
+
+
+def test_with_drawn_negatives_it_learns_about_as_much(features, tmp_path):
+    for name, count in (("full", 0), ("drawn", 20)):
+        train(config(epochs=12, refit_epochs=0, negatives=count), features, str(tmp_path / name), quiet(), lambda: False)
+    assert ndcg(features, str(tmp_path / "drawn")) > ndcg(features, str(tmp_path / "full")) - 0.08
+    assert storage.read_json(storage.join(str(tmp_path / "drawn"), files.MODEL))["negatives"] == 20
+
+
+def test_with_drawn_negatives_it_goes_on_to_the_same_weights(features, tmp_path):
+    settings = config(epochs=2, refit_epochs=0, negatives=16, xla="on")
+    train(settings, features, str(tmp_path / "whole"), quiet(), lambda: False)
+    asked = iter(range(10_000))
+    with pytest.raises(RetryError, match="checkpoint saved"):
+        train(settings, features, str(tmp_path / "broken"), quiet(), lambda: next(asked) >= 7)
+    train(settings, features, str(tmp_path / "broken"), quiet(), lambda: False)
+    for one, other in zip(weights(tmp_path / "whole"), weights(tmp_path / "broken"), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     standing = checkpoint.Standing()
     checkpoint.save(str(tmp_path), standing, [tf.Variable([1.0, 2.0])], [])
@@ -138,11 +161,18 @@ def test_the_published_model_has_learned_from_the_last_events_too(features, trai
 
 
 def test_the_plan_follows_from_the_size_of_the_data():
-    small, large = fit_plan(Training(), 40_000, (2, 256), True), fit_plan(Training(), 32_000_000, (64, 256), True)
+    small, large = fit_plan(Training(), 40_000, 500, (2, 256), True), fit_plan(Training(), 32_000_000, 80_000, (64, 256), True)
     assert small.epochs == 16 > large.epochs >= 4
     assert batch_shape(Training(), 40_000) == (1, 512)
     assert batch_shape(Training(), 1_000_000) == (8, 512)
-    assert refit_plan(Training(), 40_000, (2, 256), True, [{"ndcg@10": 0.1}] * 7 + [{"ndcg@10": 0.2}]).epochs == 2
+    assert refit_plan(Training(), 40_000, 500, (2, 256), True, [{"ndcg@10": 0.1}] * 7 + [{"ndcg@10": 0.2}]).epochs == 2
+
+
+def test_large_catalogues_are_sampled_unless_told_otherwise():
+    assert sample_size(Training(), 50_000) == 0
+    assert sample_size(Training(), 50_001) == 4096
+    assert sample_size(Training(negatives=0), 1_000_000) == 0
+    assert sample_size(Training(negatives=64), 100) == 64
 
 
 def test_a_demanded_gpu_that_is_not_there_is_a_missing_component():
