@@ -23,7 +23,7 @@ from recsys.evaluation import metrics, protocol
 from recsys.evaluation.baselines import common, ease, transitions
 from recsys.evaluation.protocol import Scorer
 from recsys.histories import Histories
-from recsys.ranking import top_k
+from recsys.ranking import block_rows, top_k
 
 WINDOW, DECAY = 10, 0.7
 PENALTY = 300.0
@@ -184,7 +184,8 @@ def tune(network: Scorer, counts: Counts, histories: Histories, n_items: int, se
     """
     users = int(np.clip(TUNING_BYTES // (12 * (n_items + 1)), 256, TUNING_USERS))
     targets = protocol.find_targets(histories, "valid", users, seed, since)
-    scored = [(context, parts(network, counts, context)) for _, context in protocol.contexts(histories, targets, 512)]
+    block = block_rows(n_items, 512)
+    scored = [(context, parts(network, counts, context)) for _, context in protocol.contexts(histories, targets, block)]
     cold = targets.context_lengths == 0
     best = Weights(transitions=0.0)
     if not len(cold):

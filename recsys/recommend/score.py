@@ -10,7 +10,8 @@ from recsys import histories, storage
 from recsys.config import Config
 from recsys.evaluation.protocol import Scorer
 from recsys.histories import Histories
-from recsys.model.network import CausalCNN
+from recsys.model.network import CausalCNN, whole_table
+from recsys.ranking import block_rows
 from recsys.recommend import blend
 from recsys.training import export, files
 from recsys.training.encoding import Encoder, make_encoder
@@ -18,10 +19,11 @@ from recsys.training.hardware import choose
 from recsys.training.pipeline import scoring_rows
 
 BATCH = 256
+"""Users that the network takes at once, an upper bound: fewer where the catalogue is large."""
 
 
 class NetworkScorer:
-    """Scores all items for what comes after each history.
+    """Scores all items for what comes after each history, with the weights of the last `refresh`.
 
     Args:
         model: the network.
@@ -33,24 +35,29 @@ class NetworkScorer:
     def __init__(self, model: CausalCNN, encoder: Encoder) -> None:
         import tensorflow as tf
 
-        self._encoder = encoder
-        self._length = model.spec.receptive_field
+        self._model, self._encoder = model, encoder
         self._items = model.spec.items
+        self._batch = block_rows(self._items, BATCH)
 
         @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-        def last_logits(batch: Any) -> Any:
-            table = model.item_table()
+        def last_logits(batch: Any, table: Any) -> Any:
             return model.logits(model.encode(batch, table)[:, -1], table)
 
         self._last_logits = last_logits
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Makes the items' vectors anew; to be called when the weights have changed."""
+        self._table = whole_table(self._model)
 
     def score(self, context: Histories) -> np.ndarray:
         """Logits float32 [users, items + 1] for histories that may be empty; column 0 is padding."""
         scores = np.empty((len(context), self._items + 1), np.float32)
-        for start in range(0, len(context), BATCH):
-            rows = np.arange(start, min(start + BATCH, len(context)))
-            inputs = scoring_rows(context.rows(np.resize(rows, BATCH)), self._encoder, self._length)
-            scores[rows] = self._last_logits(inputs).numpy()[: len(rows)]
+        for start in range(0, len(context), self._batch):
+            rows = np.arange(start, min(start + self._batch, len(context)))
+            block = context.rows(np.resize(rows, self._batch))
+            inputs = scoring_rows(block, self._encoder, self._model.spec.receptive_field)
+            scores[rows] = self._last_logits(inputs, self._table).numpy()[: len(rows)]
         return scores
 
 

@@ -16,11 +16,8 @@ from recsys.errors import RecsysError
 from recsys.evaluation.protocol import Scorer
 from recsys.histories import Histories, ranges
 from recsys.progress import Progress
-from recsys.ranking import top_k
+from recsys.ranking import block_rows, top_k
 from recsys.recommend.writer import Writer
-
-SCORE_BYTES = 256 * 1024 * 1024
-"""Upper bound of the score matrix of one block of users."""
 
 
 def recommend(config: Config, features: str, folder: str, run_id: str, scorer: Scorer, progress: Progress) -> dict[str, Any]:
@@ -41,7 +38,7 @@ def recommend(config: Config, features: str, folder: str, run_id: str, scorer: S
     storage.create_folder(folder)
     info = histories.read_info(features)
     item_ids = histories.read_table(features, schema.ITEMS_DIR, [schema.ITEM_ID]).column(0).combine_chunks()
-    block_users = int(max(1, min(config.recommend.block_users, SCORE_BYTES // (4 * (info["items"] + 1)))))
+    block_users = block_rows(info["items"], config.recommend.block_users)
     generated_at = datetime.now(UTC).isoformat(timespec="seconds")
     done = without_events = 0
     user_id_type = histories.read_schema(features, schema.USERS_DIR).field(schema.USER_ID).type

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys import storage
-from recsys.model.network import GAP_BUCKETS, CausalCNN
+from recsys.model.network import GAP_BUCKETS, CausalCNN, whole_table
 from recsys.training.encoding import Encoder
 
 SERVED_ITEMS = 100
@@ -47,6 +47,8 @@ def save_for_serving(model: CausalCNN, uri: str, encoder: Encoder) -> None:
     """
     import tensorflow as tf
 
+    serving = tf.Module()
+    serving.network, serving.table = model, tf.Variable(whole_table(model), trainable=False)
     best = min(SERVED_ITEMS, model.spec.items)
     mean, deviation = encoder.rating_mean, encoder.rating_std
 
@@ -84,7 +86,7 @@ def save_for_serving(model: CausalCNN, uri: str, encoder: Encoder) -> None:
             "user_codes": tf.repeat(user_codes[:, None, :], length, axis=1),
             "user_numbers": tf.repeat(user_numbers[:, None, :], length, axis=1),
         }
-        table = model.item_table()
+        table = tf.convert_to_tensor(serving.table)
         scores = model.logits(model.encode(batch, table)[:, -1], table)
         rows = tf.repeat(tf.range(users)[:, None], tf.shape(items)[1], axis=1)
         seen = tf.stack([tf.reshape(rows, [-1]), tf.reshape(items, [-1])], axis=1)
@@ -94,7 +96,7 @@ def save_for_serving(model: CausalCNN, uri: str, encoder: Encoder) -> None:
         return {"item_index": indices, "score": values}
 
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(model, folder, signatures={"serving_default": serve})
+        tf.saved_model.save(serving, folder, signatures={"serving_default": serve})
         storage.delete_folder(uri)
         storage.create_folder(uri)
         storage.upload_folder(Path(folder), uri)

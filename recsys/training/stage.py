@@ -140,6 +140,7 @@ def _fit_on_training_part(
         progress=progress,
     )
     rows = fit(model, plan, session, []).rows
+    scorer.refresh()
     counted = blend.count(everything.head(everything.train_length), info["items"], config.seed)
     weights = blend.tune(scorer, counted, everything, info["items"], config.seed, protocol.decisive_from(info))
     progress("  blend: " + ", ".join(f"{name} {value:g}" for name, value in dataclasses.asdict(weights).items()))
@@ -224,6 +225,7 @@ def _validator(inputs: Inputs, scorer: Any, everything: Histories) -> Callable[[
     since = decisive_from(inputs.info)
 
     def validate() -> dict[str, float]:
+        scorer.refresh()
         limit, seed = inputs.config.evaluation.max_users, inputs.config.seed
         items = inputs.info["items"]
         result = evaluate(scorer, everything, "valid", items, ks=(10,), max_users=limit, seed=seed, since=since)
