@@ -1,0 +1,180 @@
+"""Memory and time of training and scoring with a large catalogue: python benchmarks/large_catalogue.py [--help]"""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+
+import click
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys import histories, schema, storage
+from recsys.config import Config, Model, Training
+from recsys.evaluation import protocol
+from recsys.recommend import blend
+from recsys.recommend.score import NetworkScorer
+from recsys.training import encoding
+from recsys.training.fit import make_optimizer, make_step
+from recsys.training.hardware import choose
+from recsys.training.plan import batch_shape, fit_plan
+from recsys.training.stage import Inputs, build, epoch_data
+
+FOLLOWS = 0.5
+"""Chance that an event's item is the successor of the one before; else it is drawn by popularity."""
+CATEGORIES = 1000
+START = 1_700_000_000
+
+
+@click.command()
+@click.option("--items", default=1_000_000, show_default=True, help="Items in the catalogue.")
+@click.option("--users", default=200_000, show_default=True, help="Users, each with 10 to 20 events.")
+@click.option("--steps", default=200, show_default=True, help="Training steps.")
+@click.option("--width", type=int, help="Width of the network. [default: as the job chooses]")
+@click.option("--batch-tokens", type=int, help="Positions a step. [default: as the job chooses]")
+@click.option("--negatives", type=int, help="Items drawn for each step; 0: full softmax. [default: as the job chooses]")
+@click.option("--scored", default=1000, show_default=True, help="Users whose top 20 are made.")
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "gpu"]))
+def main(
+    items: int,
+    users: int,
+    steps: int,
+    width: int | None,
+    batch_tokens: int | None,
+    negatives: int | None,
+    scored: int,
+    device: str,
+) -> None:
+    """Makes a synthetic event log, trains some steps on it, scores some users, and prints what that took.
+
+    Items are drawn by Zipf's law or follow one another. Seconds are of the wall clock; CPU seconds are those of all cores
+    together, and hardly depend on what else the machine does.
+    """
+    training = Training(batch_tokens=batch_tokens, negatives=negatives, device=device)  # type: ignore[arg-type]
+    config = Config(model=Model(width=width), training=training)
+    with tempfile.TemporaryDirectory() as features:
+        write_features(features, users, items)
+        info = histories.read_info(features)
+        hardware = choose(config.training)
+        say(f"{', '.join(hardware.names)}; {platform.platform()}; {datetime.now(UTC):%Y-%m-%d}; {hardware.precision}")
+        say(f"{info['events']:,} events, {users:,} users, {items:,} items; peak so far {peak()}")
+        inputs = Inputs(config, features, info, encoding.make_encoder(features, info), hardware)
+        model = build(inputs)
+        counts = encoding.item_counts(features, info)
+        model.item_known.assign((counts > 0).astype(np.float32))
+        say(f"{model.count_params():,} parameters, width {model.spec.width}; {np.count_nonzero(counts):,} items with events")
+
+        shape = batch_shape(config.training, info["train_events"])
+        plan = fit_plan(config.training, info["train_events"], items, shape, hardware.xla)
+        optimizer = make_optimizer(plan, model.dtype_policy.name)
+        optimizer.build(model.trainable_variables)
+        step = make_step(model, optimizer, plan)
+        data = epoch_data(inputs, shape, lambda block: block.train_length, config.seed, plan, counts)
+        losses, started = [], clocks()
+        for number, batch in enumerate(data(0, 0)):
+            if number == 1:
+                say(f"first step, with compiling: {since(started)}; peak so far {peak()}")
+                started = clocks()
+            if number == steps:
+                break
+            losses.append(float(step(batch)))
+        positions, taken = shape[0] * shape[1], max(1, len(losses) - 1)
+        drawn = f"{plan.negatives or 'all'} negatives"
+        say(f"{len(losses)} steps of {positions:,} positions, {drawn}: {since(started, taken)} a step")
+        say(f"loss {np.mean(losses[:10]):.3f} in the first ten steps, {np.mean(losses[-10:]):.3f} in the last")
+        say(f"peak of training {peak()}; the logits of a full softmax alone: {gibibytes(4 * positions * (items + 1))} a step")
+
+        everything, started = histories.read(features), clocks()
+        scorer = NetworkScorer(model, inputs.encoder)
+        counted = blend.count(everything.head(everything.train_length), items, config.seed)
+        say(f"items' vectors and counts: {since(started)}; peak so far {peak()}")
+        started = clocks()
+        method = blend.Blend(scorer, counted, blend.Weights())
+        result = protocol.evaluate(method, everything, "valid", items, max_users=scored)
+        say(f"top 20 of {len(result.top):,} users: {since(started)}; NDCG@10 {result.per_user['ndcg@10'].mean():.4f}")
+        say(f"peak of all {peak()}")
+
+
+def write_features(folder: str, users: int, items: int, seed: int = 0) -> None:
+    """features/ as the contract says, leave-one-out: users of 10 to 20 events, items by falling popularity."""
+    random = np.random.default_rng(seed)
+    lengths = random.integers(10, 21, users)
+    share = np.cumsum(1 / np.arange(1, items + 1))
+    events = np.searchsorted(share / share[-1], random.random((users, 20)))
+    for place in range(1, 20):
+        follows = random.random(users) < FOLLOWS
+        events[follows, place] = (events[follows, place - 1] * 7 + 1) % items
+    kept = np.arange(20) < lengths[:, None]
+    order = np.argsort(-np.bincount(events[kept], minlength=items), kind="stable")
+    index = np.empty(items, np.int32)
+    index[order] = np.arange(1, items + 1)
+    flat, offsets = index[events[kept]], np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+    times = START + 3600 * np.arange(20)[None] + random.integers(0, 10**6, (users, 1))
+    values = [flat, np.ones(len(flat), np.float32), times[kept]]
+    columns = [pa.array(np.arange(1, users + 1), pa.int32()), *(pa.ListArray.from_arrays(offsets, v) for v in values)]
+    columns += [pa.array(lengths - 2, pa.int32()), pa.array(lengths - 1, pa.int32())]
+    write(folder, schema.HISTORIES_DIR, pa.table(columns, schema=schema.HISTORIES))
+    numbers = {schema.USERS_DIR: users, schema.ITEMS_DIR: items}
+    for name, key, identity in (
+        (schema.USERS_DIR, schema.USER_INDEX, schema.USER_ID),
+        (schema.ITEMS_DIR, schema.ITEM_INDEX, schema.ITEM_ID),
+    ):
+        ids = np.arange(1, numbers[name] + 1)
+        code = random.integers(0, CATEGORIES, numbers[name])
+        write(folder, name, pa.table({key: ids.astype(np.int32), identity: ids, "category": code.astype(np.int32)}))
+    feature = {"name": "category", "kind": "categorical", "size": CATEGORIES, "max_values": 1}
+    info = {
+        "users": users,
+        "items": items,
+        "events": len(flat),
+        "train_events": int((lengths - 2).sum()),
+        "rating_mean": 1.0,
+        "rating_std": 1.0,
+        "min_user_events": 1,
+        "split": {"method": "leave-one-out"},
+        "user_features": [feature],
+        "item_features": [feature],
+    }
+    storage.write_json(storage.join(folder, schema.FEATURES_FILE), info)
+
+
+def write(folder: str, name: str, table: pa.Table) -> None:
+    """One folder of features/."""
+    storage.create_folder(storage.join(folder, name))
+    pq.write_table(table, storage.join(folder, name, "part-00000.parquet"))
+
+
+def clocks() -> tuple[float, float]:
+    """Wall clock and CPU time, seconds."""
+    return time.monotonic(), time.process_time()
+
+
+def since(started: tuple[float, float], times: int = 1) -> str:
+    """Wall and CPU seconds since then, divided by `times`."""
+    wall, cpu = (now - then for now, then in zip(clocks(), started, strict=True))
+    return f"{wall / times:.2f} s ({cpu / times:.2f} CPU s)"
+
+
+def peak() -> str:
+    """Greatest resident memory of this process so far."""
+    return gibibytes(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def gibibytes(size: int) -> str:
+    """A size for people."""
+    return f"{size / 2**30:.2f} GiB"
+
+
+def say(line: str) -> None:
+    """One line of the answer, at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
