@@ -5,10 +5,12 @@ Keras settles on its backend when it is first imported, and TensorFlow on how mu
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+warnings.filterwarnings("ignore", message="Converting sparse IndexedSlices")  # Adam moves every item at each step anyway
 
 
 @contextlib.contextmanager
