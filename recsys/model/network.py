@@ -232,6 +232,6 @@ def whole_table(model: CausalCNN) -> Any:
     """
     import tensorflow as tf
 
-    made = tf.function(model.item_table, input_signature=[tf.TensorSpec([None], tf.int32)])
     starts = range(0, model.spec.items + 1, TABLE_BLOCK)
-    return tf.concat([made(tf.range(start, min(start + TABLE_BLOCK, model.spec.items + 1))) for start in starts], axis=0)
+    rows = (tf.range(start, min(start + TABLE_BLOCK, model.spec.items + 1)) for start in starts)
+    return tf.concat([model.item_table(block) for block in rows], axis=0)

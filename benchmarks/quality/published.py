@@ -1,6 +1,6 @@
 """MovieLens 1M in the preparation that SASRec and its successors publish on: leave-one-out, all items ranked, seen left out.
 
-    python benchmarks/published.py --data ../shared/data --output out/published
+    python -m benchmarks.quality.published --data ../shared/data --output out/published
 
 Writes the published events, in their published order, as a folder in MovieLens 1M's own layout, with the ratings, times, users
 and movies of the original, and runs the whole job on it once for each seed. Prints the mean and standard deviation.
@@ -9,16 +9,15 @@ and movies of the original, and runs the whole job on it once for each seed. Pri
 from __future__ import annotations
 
 import io
-import json
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import pandas as pd
+
+from benchmarks.quality import job
+from benchmarks.quality.job import Run
 
 PUBLISHED = "published/ml-1m-sasrec"
 ITEMS_ALONE = ("use_ratings", "use_time_gaps", "use_user_features", "use_item_features")
@@ -36,11 +35,9 @@ def main(data: Path, output: Path, seeds: str, items_alone: bool, settings: tupl
     folder = output / "data"
     if not folder.exists():
         prepare(data, folder)
-    changes = [*settings, "training.refit_epochs=0"]  # what would be published is not measured
-    if items_alone:
-        changes += [f"model.{name}=false" for name in ITEMS_ALONE]
-    runs = [run(folder, output / f"seed-{seed}", int(seed), changes) for seed in seeds.split(",")]
-    click.echo(table(runs))
+    changes = [*settings, *(f"model.{name}=false" for name in ITEMS_ALONE if items_alone)]
+    source = ["--dataset", "ml-1m", "--dataset-path", folder, "--split", "leave-one-out"]
+    click.echo(table([job.run(output / f"seed-{seed}", source, changes, int(seed)) for seed in seeds.split(",")]))
 
 
 def prepare(data: Path, folder: Path) -> None:
@@ -71,37 +68,23 @@ def prepare(data: Path, folder: Path) -> None:
     (folder / "movies.dat").write_text("\n".join(movies) + "\n", encoding="iso-8859-1")
 
 
-def run(folder: Path, output: Path, seed: int, changes: list[str]) -> dict[str, Any]:
-    """The job with one seed, unless it is done: its metrics.json, and run.json as "manifest"."""
-    if not (output / "latest.json").exists():
-        command = ["run", "--dataset", "ml-1m", "--dataset-path", folder, "--split", "leave-one-out"]
-        command += ["--seed", seed, "--output", output, *(part for change in changes for part in ("--set", change))]
-        subprocess.run([sys.executable, "-m", "recsys.cli", *map(str, command)], check=True)
-    path = output / json.loads((output / "latest.json").read_text())["run"]
-    metrics: dict[str, Any] = json.loads((path.parent / "evaluation" / "metrics.json").read_text())
-    return {**metrics, "manifest": json.loads(path.read_text())}
-
-
-def table(runs: list[dict[str, Any]]) -> str:
+def table(runs: list[Run]) -> str:
     """One row for each of the runs, then mean ± standard deviation over them."""
-    stages = [run["manifest"]["stages"] for run in runs]
-    protocol, hardware = runs[0]["protocol"], stages[0]["train"]["hardware"]["names"][0]
+    protocol = runs[0].metrics["protocol"]
     lines = [
-        f"{protocol['users']:,} users, {protocol['items']:,} items; {hardware}, {runs[0]['manifest']['created_at'][:10]}.",
+        f"{protocol['users']:,} users, {protocol['items']:,} items; {runs[0].measured}.",
         "",
         "| seed | minutes | " + " | ".join(f"{name}: HR@10 | NDCG@10" for name in REPORTED) + " |",
         "|---" * (2 + 2 * len(REPORTED)) + "|",
     ]
-    values = np.array(
-        [[run["methods"][name]["metrics"][key] for name in REPORTED for key in ("hit_rate@10", "ndcg@10")] for run in runs]
-    )
-    minutes = [sum(stage["seconds"] for stage in stage.values()) / 60 for stage in stages]
-    for run, took, row in zip(runs, minutes, values, strict=True):
-        lines.append(f"| {run['manifest']['config']['seed']} | {took:.1f} | " + " | ".join(f"{v:.4f}" for v in row) + " |")
+    values = np.array([[run.value(name, key) for name in REPORTED for key in ("hit_rate@10", "ndcg@10")] for run in runs])
+    for run, row in zip(runs, values, strict=True):
+        cells = " | ".join(f"{value:.4f}" for value in row)
+        lines.append(f"| {run.manifest['config']['seed']} | {run.minutes:.1f} | {cells} |")
     if len(runs) > 1:
         spread = values.std(axis=0, ddof=1)
-        cells = [f"**{mean:.4f}** ± {deviation:.4f}" for mean, deviation in zip(values.mean(axis=0), spread, strict=True)]
-        lines.append(f"| mean | {np.mean(minutes):.1f} | " + " | ".join(cells) + " |")
+        cells = " | ".join(f"**{mean:.4f}** ± {sd:.4f}" for mean, sd in zip(values.mean(axis=0), spread, strict=True))
+        lines.append(f"| mean | {np.mean([run.minutes for run in runs]):.1f} | {cells} |")
     return "\n".join(lines)
 
 
