@@ -1,0 +1,120 @@
+"""What each part of the method brings: one thing changed at a time, everything else at its default.
+
+    python -m benchmarks.quality.ablations --data ../shared/data --output out/ablations
+
+Three tables: the network's parts and the schedule's, the summands of the blend, and the groups of features by kind of user.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Final
+
+import click
+
+from benchmarks.quality import job
+from benchmarks.quality.job import Run
+from benchmarks.quality.temporal import source
+from recsys import histories, settings
+from recsys.config import Config
+from recsys.evaluation import protocol
+from recsys.recommend import blend, score
+
+DATA, SPLIT = "ml-100k", "per-user-ratio"
+NETWORK: Final = {
+    "kernel size 2": ["model.kernel_size=2"],
+    "kernel size 5": ["model.kernel_size=5"],
+    "dilations 1, 2": ["model.dilations=1,2"],
+    "dilations 1, 2, 4, 8, 16, 32": ["model.dilations=1,2,4,8,16,32"],
+    "feed-forward blocks, twice as wide": ["model.feed_forward=2"],
+    "half the width": ["model.width=32"],
+    "twice the width": ["model.width=128"],
+    "dropout .1": ["model.dropout=0.1"],
+    "dropout .5": ["model.dropout=0.5"],
+    "label smoothing .1": ["training.label_smoothing=0.1"],
+    "weight decay 1e-4": ["training.weight_decay=0.0001"],
+    "learning rate 1e-3": ["training.learning_rate=0.001"],
+    "learning rate 4e-3": ["training.learning_rate=0.004"],
+    "sampled softmax, 512 negatives": ["training.negatives=512"],
+}
+FEATURES: Final = {
+    "ratings": ["model.use_ratings=false"],
+    "time gaps": ["model.use_time_gaps=false"],
+    "user features": ["model.use_user_features=false"],
+    "item features": ["model.use_item_features=false"],
+    "all four": [f"model.use_{name}=false" for name in ("ratings", "time_gaps", "user_features", "item_features")],
+}
+TERMS: Final = {"transitions": {"transitions": 0.0}, "taste": {"taste": 0.0}, "recent and share": {"recent": 0.0, "share": 0.0}}
+SLICED: Final = [("ml-100k", "global-time"), ("ml-100k", "per-user-ratio"), ("amazon", "global-time")]
+
+
+@click.command()
+@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="Holds ml-100k.zip and amazon/.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("out/ablations"), show_default=True)
+@click.option("--seed", default=0, show_default=True)
+def main(data: Path, output: Path, seed: int) -> None:
+    """Measures every variant; popularity is the only baseline, for its time."""
+    output.mkdir(parents=True, exist_ok=True)
+
+    def measured(name: str, split: str, variant: str, changes: list[str]) -> Run:
+        folder = output / f"{name}-{split}-{variant.replace(' ', '-').replace(',', '')}"
+        arguments = [*source(name, data, output), "--split", split]
+        return job.run(folder, arguments, ["evaluation.baselines=popularity", *changes], seed)
+
+    whole = {case: measured(*case, "as built", []) for case in SLICED}
+    reference = whole[DATA, SPLIT]
+    variants = {name: measured(DATA, SPLIT, name, changes) for name, changes in [*NETWORK.items(), *FEATURES.items()]}
+    click.echo(network_table(reference, variants) + "\n")
+    click.echo(blend_table(reference) + "\n")
+    for case in SLICED:
+        less = {name: measured(*case, name, changes) for name, changes in FEATURES.items()}
+        click.echo(slice_table(f"{case[0]}, {case[1]}", whole[case], less) + "\n")
+
+
+def network_table(reference: Run, variants: dict[str, Run]) -> str:
+    """Test NDCG@10 of the blend and of the network alone, and the minutes of training."""
+    lines = [f"{DATA}, {SPLIT}; {reference.measured}.", ""]
+    lines += ["| changed | `cnn` | `cnn-alone` | minutes of training |", "|---|---|---|---|"]
+    for name, run in {"as built": reference, **variants}.items():
+        minutes = run.manifest["stages"]["train"]["seconds"] / 60
+        lines.append(
+            f"| {name} | {run.value('cnn', 'ndcg@10'):.4f} | {run.value('cnn-alone', 'ndcg@10'):.4f} | {minutes:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def blend_table(run: Run) -> str:
+    """Test NDCG@10 with one summand of the blend left out, the other weights unchanged."""
+    config = settings.from_dict(Config, run.manifest["config"])
+    features, model = str(run.folder / "features"), run.folder / "model"
+    info = histories.read_info(features)
+    events = histories.learnable(histories.read(features), info)
+    network = score.evaluated_scorers(config, features, str(model))[1]
+    counts = blend.count(events.head(events.valid_length), info["items"], config.seed)
+    weights = blend.Weights(**json.loads((model / "blend.json").read_text()))
+    lines = ["| without | NDCG@10 |", "|---|---|"]
+    for name, zeros in {"nothing": {}, **TERMS}.items():
+        method = blend.Blend(network, counts, dataclasses.replace(weights, **zeros))
+        found = protocol.evaluate(method, events, "test", info["items"], ks=(10,), seed=config.seed)
+        lines.append(f"| {name} | {found.per_user['ndcg@10'].mean():.4f} |")
+    return "\n".join(lines)
+
+
+def slice_table(title: str, whole: Run, less: dict[str, Run]) -> str:
+    """Test NDCG@10 of the network alone by users' events before the cut, and its recall of new items."""
+    slices = whole.metrics["methods"]["cnn-alone"]["slices"]
+    names = [f"{name} ({found['users']})" for name, found in slices.items()]
+    lines = [title + ", `cnn-alone`", "", "| without | " + " | ".join(names) + " | new items, R@10 |"]
+    lines.append("|---" * (2 + len(names)) + "|")
+    for label, run in {"nothing": whole, **less}.items():
+        method = run.metrics["methods"]["cnn-alone"]
+        new = f"{method['new_items']['recall@10']:.4f}" if method["new_items"] else ""
+        cells = " | ".join(f"{method['slices'][name]['ndcg@10']:.4f}" for name in slices)
+        lines.append(f"| {label} | {cells} | {new} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
