@@ -1,0 +1,74 @@
+"""The whole method knows nothing of what comes after: whatever that is, scores and weights are the same."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys import histories
+from recsys.config import Config
+from recsys.recommend import blend
+from recsys.recommend.score import NetworkScorer
+from recsys.training import encoding, hardware, stage
+from tests.support import chains, write_features
+
+ITEMS = 40
+futures = st.integers(0, 2**32 - 1).map(np.random.default_rng)
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    return histories.read(write_features(tmp_path_factory.mktemp("all"), chains(), ITEMS, test=3))
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A network with weights of every part, none of them zero."""
+    features = write_features(tmp_path_factory.mktemp("features"), chains(), ITEMS, test=3)
+    config, info = Config(), histories.read_info(features)
+    encoder = encoding.make_encoder(features, info)
+    model = stage.build(stage.Inputs(config, features, info, encoder, hardware.choose(config.training)))
+    model.item_known.assign(np.ones(ITEMS + 1, np.float32))
+    random = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        variable.assign(random.normal(size=variable.shape) * 0.2)
+    return NetworkScorer(model, encoder)
+
+
+def with_other_events(data, first, random):
+    """The same histories with other items, ratings and times from `first` on in each."""
+    later = np.arange(len(data.items)) - np.repeat(data.offsets[:-1], data.lengths) >= np.repeat(first, data.lengths)
+    items, ratings, times = data.items.copy(), data.ratings.copy(), data.timestamps.copy()
+    items[later] = random.integers(1, ITEMS + 1, later.sum())
+    ratings[later] = random.normal(size=later.sum())
+    times[later] += random.integers(0, 10**8, later.sum())
+    return dataclasses.replace(data, items=items, ratings=ratings, timestamps=times)
+
+
+@settings(max_examples=15, deadline=None)
+@given(random=futures)
+def test_the_future_of_a_history_moves_no_score_of_its_past(everything, network, random):
+    cut = np.minimum(random.integers(0, 12, len(everything)), everything.lengths)
+    scores = []
+    for data in (everything, with_other_events(everything, cut, random)):
+        past = data.head(cut)
+        method = blend.Blend(network, blend.count(past, ITEMS, seed=0), blend.Weights(taste=0.5, recent=0.5, share=0.5))
+        scores.append(method.score(past))
+    np.testing.assert_array_equal(*scores)
+
+
+@settings(max_examples=5, deadline=None)
+@given(random=futures)
+def test_test_events_move_no_weight_of_the_blend(everything, network, random):
+    weights = []
+    for data in (everything, with_other_events(everything, everything.valid_length, random)):
+        counts = blend.count(data.head(data.train_length), ITEMS, seed=0)
+        weights.append(blend.tune(network, counts, data, ITEMS, seed=0))
+    assert weights[0] == weights[1]
+
+
+def test_the_past_does_move_the_scores(everything, network):
+    changed = with_other_events(everything, np.zeros(len(everything)), np.random.default_rng(1))
+    assert not np.array_equal(network.score(everything), network.score(changed))
