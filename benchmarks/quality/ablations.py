@@ -24,18 +24,13 @@ from recsys.recommend import blend, score
 
 DATA, SPLIT = "ml-100k", "per-user-ratio"
 NETWORK: Final = {
-    "kernel size 2": ["model.kernel_size=2"],
     "kernel size 5": ["model.kernel_size=5"],
     "dilations 1, 2": ["model.dilations=1,2"],
     "dilations 1, 2, 4, 8, 16, 32": ["model.dilations=1,2,4,8,16,32"],
     "feed-forward blocks, twice as wide": ["model.feed_forward=2"],
-    "half the width": ["model.width=32"],
     "twice the width": ["model.width=128"],
     "dropout .1": ["model.dropout=0.1"],
-    "dropout .5": ["model.dropout=0.5"],
     "label smoothing .1": ["training.label_smoothing=0.1"],
-    "weight decay 1e-4": ["training.weight_decay=0.0001"],
-    "learning rate 1e-3": ["training.learning_rate=0.001"],
     "learning rate 4e-3": ["training.learning_rate=0.004"],
     "sampled softmax, 512 negatives": ["training.negatives=512"],
 }
@@ -47,7 +42,7 @@ FEATURES: Final = {
     "all four": [f"model.use_{name}=false" for name in ("ratings", "time_gaps", "user_features", "item_features")],
 }
 TERMS: Final = {"transitions": {"transitions": 0.0}, "taste": {"taste": 0.0}, "recent and share": {"recent": 0.0, "share": 0.0}}
-SLICED: Final = [("ml-100k", "global-time"), ("ml-100k", "per-user-ratio"), ("amazon", "global-time")]
+SLICED: Final = [("ml-100k", "global-time"), ("amazon", "global-time")]
 
 
 @click.command()
@@ -63,14 +58,13 @@ def main(data: Path, output: Path, seed: int) -> None:
         arguments = [*source(name, data, output), "--split", split]
         return job.run(folder, arguments, ["evaluation.baselines=popularity", *changes], seed)
 
-    whole = {case: measured(*case, "as built", []) for case in SLICED}
-    reference = whole[DATA, SPLIT]
+    reference = measured(DATA, SPLIT, "as built", [])
     variants = {name: measured(DATA, SPLIT, name, changes) for name, changes in [*NETWORK.items(), *FEATURES.items()]}
     click.echo(network_table(reference, variants) + "\n")
     click.echo(blend_table(reference) + "\n")
     for case in SLICED:
         less = {name: measured(*case, name, changes) for name, changes in FEATURES.items()}
-        click.echo(slice_table(f"{case[0]}, {case[1]}", whole[case], less) + "\n")
+        click.echo(slice_table(f"{case[0]}, {case[1]}", measured(*case, "as built", []), less) + "\n")
 
 
 def network_table(reference: Run, variants: dict[str, Run]) -> str:

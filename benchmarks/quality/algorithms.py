@@ -1,0 +1,94 @@
+"""What each family of algorithms costs beside how good it is, on a run that is done.
+
+    python -m benchmarks.quality.algorithms out/published/seed-0
+
+Prints for every method its test metrics, the seconds of fitting it once with the parameters chosen, and the milliseconds that
+it takes to rank all items for one user whose history is at hand (the median of 200 users, one after the other).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.quality import job
+from benchmarks.quality.job import Run
+from recsys import histories, settings
+from recsys.config import Config
+from recsys.evaluation import baselines
+from recsys.histories import Histories
+from recsys.training import encoding
+
+USERS = 200
+
+
+@click.command()
+@click.argument("output", type=click.Path(exists=True, path_type=Path))
+def main(output: Path) -> None:
+    """Measures the methods of the run that OUTPUT has published."""
+    run = job.read(output)
+    config, features = settings.from_dict(Config, run.manifest["config"]), str(run.folder / "features")
+    info = histories.read_info(features)
+    events = histories.learnable(histories.read(features), info)
+    known = events.head(events.valid_length)
+    rows = np.random.default_rng(config.seed).permutation(len(known))[:USERS]
+    trained = run.manifest["stages"]["train"]["seconds"]
+    lines = [run.measured + ".", "", "| method | HR@10 | NDCG@10 | fitting, s | one user, ms |", "|---|---|---|---|---|"]
+    lines.append(_row(run, "cnn-alone", trained, _median_ms(_served(run, features, info, known), rows)))
+    for name in config.evaluation.baselines:
+        seconds, score = _fitted(run, name, known, int(info["items"]), config)
+        lines.append(_row(run, name, seconds, _median_ms(score, rows)))
+    click.echo("\n".join(lines))
+
+
+def _row(run: Run, name: str, seconds: float, milliseconds: float) -> str:
+    values = f"{run.value(name, 'hit_rate@10'):.4f} | {run.value(name, 'ndcg@10'):.4f}"
+    return f"| {name} | {values} | {seconds:.1f} | {milliseconds:.1f} |"
+
+
+def _served(run: Run, features: str, info: dict[str, Any], known: Histories) -> Callable[[int], Any]:
+    """The SavedModel's signature, asked for the user of a row."""
+    serve = tf.saved_model.load(str(run.folder / "model" / "saved_model")).signatures["serving_default"]
+    bags = encoding.user_bags(features, info)
+
+    def score(row: int) -> Any:
+        one, user = known.rows(np.array([row])), known.user_index[row : row + 1]
+        return serve(
+            items=one.items[None],
+            ratings=one.ratings[None],
+            timestamps=one.timestamps[None],
+            user_codes=bags.codes[user],
+            user_numbers=bags.numbers[user],
+        )
+
+    return score
+
+
+def _fitted(run: Run, name: str, known: Histories, items: int, config: Config) -> tuple[float, Callable[[int], Any]]:
+    """Seconds of one fit with the chosen parameters, and the scoring of the user of a row."""
+    facts = run.metrics["methods"][name]
+    chosen = [trial["parameters"] for trial in facts["trials"]].index(facts["parameters"]) if facts["trials"] else 0
+    started = time.perf_counter()
+    (candidate,) = baselines.candidates(name, known, items, config, lambda line: None, only=chosen)
+    seconds = time.perf_counter() - started
+    return seconds, lambda row: np.argpartition(candidate.scorer.score(known.rows(np.array([row])))[0], -100)
+
+
+def _median_ms(score: Callable[[int], Any], rows: np.ndarray) -> float:
+    score(int(rows[0]))
+    times = []
+    for row in rows:
+        started = time.perf_counter()
+        score(int(row))
+        times.append(time.perf_counter() - started)
+    return 1000 * float(np.median(times))
+
+
+if __name__ == "__main__":
+    main()
