@@ -21,13 +21,16 @@ def chains(users=60, items=40, length=12, seed=0):
     return found
 
 
-def write_features(folder, histories, items, min_user_events=1, cold_users=1, test=1, valid=1):
-    """features/ as the contract says: the last `test` events of each user are test, the `valid` before them validation."""
+def write_features(folder, histories, items, min_user_events=1, cold_users=1, test=1, valid=1, least_train=1):
+    """features/ as the contract says: the last `test` events of each user are test, the `valid` before them validation.
+
+    At least `least_train` of them are training events all the same.
+    """
     folder = str(folder)
     users = len(histories) + cold_users
     lengths = np.array([len(h) for h in histories])
     valid_length = np.maximum(lengths - test, 1)
-    train_length = np.maximum(valid_length - valid, 1)
+    train_length = np.maximum(valid_length - valid, least_train)
     start = 1_000_000_000
     columns = {
         schema.USER_INDEX: pa.array(np.arange(1, len(histories) + 1), pa.int32()),

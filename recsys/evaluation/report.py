@@ -50,6 +50,7 @@ $comparison
 coloured where the interval leaves out zero.</p>
 <h2>NDCG@10 by the number of events before the cut</h2>
 $slices
+$new_users
 $new_items
 <h2>How each method was chosen</h2>
 $parameters
@@ -80,6 +81,7 @@ def render(metrics: Mapping[str, Any]) -> str:
         level=f"{100 * comparison['level']:g}",
         resamples=f"{comparison['resamples']:,}",
         slices=_slices(methods),
+        new_users=_new_users(methods),
         new_items=_new_items(methods),
         parameters=_parameters(methods),
     )
@@ -127,6 +129,18 @@ def _slices(methods: Mapping[str, Any]) -> str:
         head,
         ([html.escape(name), *(f"{method['slices'][part][SLICED]:.4f}" for part in first)] for name, method in methods.items()),
     )
+
+
+def _new_users(methods: Mapping[str, Any]) -> str:
+    first = next(iter(methods.values()))["new_users"]
+    if first is None:
+        return '<p class="note">Every user has training events.</p>'
+    title = f"<h2>The {first['users']:,} users without training events</h2>"
+    metrics = [metric for metric in METRICS if metric in first]
+    rows = (
+        [html.escape(name), *(f"{method['new_users'][metric]:.4f}" for metric in metrics)] for name, method in methods.items()
+    )
+    return title + _table(["method", *metrics], rows)
 
 
 def _new_items(methods: Mapping[str, Any]) -> str:

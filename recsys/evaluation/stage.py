@@ -84,7 +84,7 @@ def _measure(
     user_ids = features.read_table(features_uri, schema.USERS_DIR, [schema.USER_INDEX, schema.USER_ID])
     _write_per_user(storage.join(evaluation_uri, PER_USER_FILE), results, user_ids)
     counts, _ = protocol.training_counts(histories, n_items)
-    return summary.summarise(config, info, results, facts, counts)
+    return summary.summarise(config, info, results, facts, counts, histories.train_length[results[0].targets.rows])
 
 
 def _methods(

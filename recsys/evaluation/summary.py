@@ -23,6 +23,7 @@ def summarise(
     results: Sequence[Result],
     facts: Mapping[str, Mapping[str, Any]],
     train_counts: NDArray[np.int64],
+    train_lengths: NDArray[np.int32],
 ) -> dict[str, Any]:
     """The content of metrics.json.
 
@@ -32,11 +33,13 @@ def summarise(
         results: of all methods on the same users, the model first.
         facts: by method, what else is to be told of it: parameters, trials, seconds.
         train_counts: int64 [items + 1], training users of each item.
+        train_lengths: int32 [users], training events of each user that was tested.
 
     Returns:
         - "protocol": split, part, users, items, ks, and in words what the figures mean
         - "methods": by name, "metrics" (means over users, and those of all lists), "std_errors", "slices" by number of
-          events before the cut, "new_items" (recall of targets that no training user had, None without any), and the facts
+          events before the cut, "new_users" (without training events) and "new_items" (recall of targets that no training user
+          had), each None without any, and the facts
         - "comparison": of the first method with each other one, the mean difference of `COMPARED` and its interval
     """
     targets = results[0].targets
@@ -46,6 +49,7 @@ def summarise(
             "metrics": {**_means(result.per_user), **result.lists},
             "std_errors": _std_errors(result.per_user),
             "slices": _slices(result),
+            "new_users": _means_of(result, train_lengths == 0),
             "new_items": _new_items(result, train_counts),
             **facts[result.name],
         }
@@ -89,14 +93,21 @@ def _std_errors(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
 
 
 def _slices(result: Result) -> dict[str, dict[str, Any]]:
-    """Number of users and means at K = 10 of every slice that has users."""
+    """_means_of every slice that has users."""
     found: dict[str, dict[str, Any]] = {}
     for name, (low, high) in SLICES.items():
         inside = (result.targets.context_lengths >= low) & (result.targets.context_lengths <= high)
-        if inside.any():
-            at_10 = {metric: values[inside] for metric, values in result.per_user.items() if metric.endswith("@10")}
-            found[name] = {"users": int(inside.sum()), **_means(at_10)}
+        if means := _means_of(result, inside):
+            found[name] = means
     return found
+
+
+def _means_of(result: Result, chosen: NDArray[np.bool_]) -> dict[str, Any] | None:
+    """Number of the chosen users and their means at K = 10; None without any."""
+    if not chosen.any():
+        return None
+    at_10 = {metric: values[chosen] for metric, values in result.per_user.items() if metric.endswith("@10")}
+    return {"users": int(chosen.sum()), **_means(at_10)}
 
 
 def _new_items(result: Result, train_counts: NDArray[np.int64]) -> dict[str, Any] | None:

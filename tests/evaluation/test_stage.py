@@ -89,11 +89,15 @@ def test_a_second_run_gives_the_same_figures(run: tuple[str, str]) -> None:
 
 def test_new_items_and_cold_users_have_figures_of_their_own(tmp_path: Path) -> None:
     data = [*chains(items=ITEMS - 1), [1, ITEMS], [2, 3, ITEMS]]  # the last item has test events alone
-    features = write_features(tmp_path / "features", data, ITEMS)
+    features = write_features(tmp_path / "features", data, ITEMS, least_train=0)
     metrics = evaluate_run(CONFIG, features, str(tmp_path / "evaluation"), [NextItem()], lambda line: None)
     assert metrics["methods"]["popularity"]["new_items"] == {"users": 2, "targets": 2, "recall@10": 0.0}
     assert set(metrics["methods"]["ease"]["slices"]) == {"1-4", "5-19"}
-    assert "new items" in Path(tmp_path, "evaluation", "report.html").read_text(encoding="utf-8")
+    new = metrics["methods"]["cnn <b>"]["new_users"]
+    assert (new["users"], new["recall@10"]) == (1, 0.0)  # of [1, ITEMS], whose next item would be 2
+    page = Path(tmp_path, "evaluation", "report.html").read_text(encoding="utf-8")
+    assert "new items" in page
+    assert "The 1 users without training events" in page
 
 
 def test_users_with_too_few_events_neither_train_nor_are_evaluated(tmp_path: Path) -> None:
