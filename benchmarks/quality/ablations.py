@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,7 @@ from recsys.evaluation import protocol
 from recsys.recommend import blend, score
 
 DATA, SPLIT = "ml-100k", "per-user-ratio"
+RUN = "ablation"
 NETWORK: Final = {
     "kernel size 5": ["model.kernel_size=5"],
     "dilations 1, 2": ["model.dilations=1,2"],
@@ -42,7 +44,8 @@ FEATURES: Final = {
     "all four": [f"model.use_{name}=false" for name in ("ratings", "time_gaps", "user_features", "item_features")],
 }
 TERMS: Final = {"transitions": {"transitions": 0.0}, "taste": {"taste": 0.0}, "recent and share": {"recent": 0.0, "share": 0.0}}
-SLICED: Final = [("ml-100k", "global-time"), ("amazon", "global-time")]
+SLICED: Final = {("ml-100k", "global-time"): list(FEATURES), ("amazon", "global-time"): ["item features"]}
+"""Which groups are left out, one at a time, of which data and split."""
 
 
 @click.command()
@@ -54,17 +57,27 @@ def main(data: Path, output: Path, seed: int) -> None:
     output.mkdir(parents=True, exist_ok=True)
 
     def measured(name: str, split: str, variant: str, changes: list[str]) -> Run:
-        folder = output / f"{name}-{split}-{variant.replace(' ', '-').replace(',', '')}"
-        arguments = [*source(name, data, output), "--split", split]
-        return job.run(folder, arguments, ["evaluation.baselines=popularity", *changes], seed)
+        features = output / f"{name}-{split}"
+        if not (features / "runs").exists():
+            job.recsys("features", *source(name, data, output), "--split", split, "--seed", seed, *_run(features))
+        folder = output / f"{features.name}-{variant.replace(' ', '-').replace(',', '')}"
+        if not folder.exists():
+            shutil.copytree(features, folder)
+        job.recsys("train", *_run(folder), changes=["training.refit_epochs=0", *changes])
+        job.recsys("evaluate", *_run(folder), changes=["evaluation.baselines=popularity"])
+        return job.read(folder / "runs" / RUN)
 
     reference = measured(DATA, SPLIT, "as built", [])
-    variants = {name: measured(DATA, SPLIT, name, changes) for name, changes in [*NETWORK.items(), *FEATURES.items()]}
+    variants = {name: measured(DATA, SPLIT, name, changes) for name, changes in NETWORK.items()}
     click.echo(network_table(reference, variants) + "\n")
     click.echo(blend_table(reference) + "\n")
-    for case in SLICED:
-        less = {name: measured(*case, name, changes) for name, changes in FEATURES.items()}
+    for case, groups in SLICED.items():
+        less = {name: measured(*case, name, FEATURES[name]) for name in groups}
         click.echo(slice_table(f"{case[0]}, {case[1]}", measured(*case, "as built", []), less) + "\n")
+
+
+def _run(output: Path) -> list[object]:
+    return ["--output", output, "--run-id", RUN]
 
 
 def network_table(reference: Run, variants: dict[str, Run]) -> str:

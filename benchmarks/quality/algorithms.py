@@ -32,7 +32,7 @@ USERS = 200
 @click.argument("output", type=click.Path(exists=True, path_type=Path))
 def main(output: Path) -> None:
     """Measures the methods of the run that OUTPUT has published."""
-    run = job.read(output)
+    run = job.published(output)
     config, features = settings.from_dict(Config, run.manifest["config"]), str(run.folder / "features")
     info = histories.read_info(features)
     events = histories.learnable(histories.read(features), info)

@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """The published run of an output.
+    """A finished run.
 
     Attributes:
         folder: the run's own folder

@@ -40,4 +40,4 @@ def _heading(run: Run) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n\n".join(table(job.read(Path(folder))) for folder in sys.argv[1:]) + "\n")
+    sys.stdout.write("\n\n".join(table(job.published(Path(folder))) for folder in sys.argv[1:]) + "\n")
