@@ -51,21 +51,22 @@ def run(output: Path, arguments: Sequence[object], changes: Sequence[str] = (), 
     """
     if not (output / "latest.json").exists():
         settings = ["training.refit_epochs=0", "publish.must_beat=", *changes]
-        command = [
-            "run",
-            *arguments,
-            "--seed",
-            seed,
-            "--output",
-            output,
-            *(x for change in settings for x in ("--set", change)),
-        ]
-        subprocess.run([sys.executable, "-m", "recsys.cli", *map(str, command)], check=True)
-    return read(output)
+        recsys("run", *arguments, "--seed", seed, "--output", output, changes=settings)
+    return published(output)
 
 
-def read(output: Path) -> Run:
+def recsys(*arguments: object, changes: Sequence[str] = ()) -> None:
+    """The command with these arguments and a --set for each change."""
+    settings = (part for change in changes for part in ("--set", change))
+    subprocess.run([sys.executable, "-m", "recsys.cli", *map(str, arguments), *settings], check=True)
+
+
+def published(output: Path) -> Run:
     """The published run of `output`."""
-    manifest = output / json.loads((output / "latest.json").read_text())["run"]
-    metrics = manifest.parent / "evaluation" / "metrics.json"
-    return Run(manifest.parent, json.loads(manifest.read_text()), json.loads(metrics.read_text()))
+    return read((output / json.loads((output / "latest.json").read_text())["run"]).parent)
+
+
+def read(folder: Path) -> Run:
+    """The run in `folder`."""
+    manifest, metrics = ((folder / name).read_text() for name in ("run.json", "evaluation/metrics.json"))
+    return Run(folder, json.loads(manifest), json.loads(metrics))
