@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from recsys import __version__, errors, job, settings
+from recsys import __version__, errors, job, settings, storage
 from recsys.config import Config
 from recsys.errors import ConfigError, RecsysError, RetryError
 from recsys.job import Job, Stop
@@ -114,11 +114,10 @@ class Group(click.Group):
             click.echo("recsys: out of memory; give the container more, or make training.batch_tokens smaller", err=True)
             sys.exit(errors.EXIT_RETRY)
         except Exception as error:
-            if _is_full(error):
-                full = RetryError(f"a disk is full: {error}; free space in the output and in {tempfile.gettempdir()} (TMPDIR)")
-                job.leave_last_words(full)
-                click.echo(f"recsys: {full}, and run the same command again", err=True)
-                sys.exit(full.exit_code)
+            if (known := _known(error)) is not None:
+                job.leave_last_words(known)
+                click.echo(f"recsys: {known}", err=True)
+                sys.exit(known.exit_code)
             job.leave_last_words(error)
             if os.environ.get("RECSYS_DEBUG"):
                 traceback.print_exc()
@@ -128,10 +127,15 @@ class Group(click.Group):
             sys.exit(errors.EXIT_DEFECT)
 
 
-def _is_full(error: Exception) -> bool:
-    """Whether a disk or a quota is full; TensorFlow and Spark have errors of their own for it."""
+def _known(error: Exception) -> RecsysError | None:
+    """The user's error for a full disk or an object store that fails, wherever it was met."""
     codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return (isinstance(error, OSError) and error.errno in codes) or os.strerror(errno.ENOSPC) in str(error)
+    if (isinstance(error, OSError) and error.errno in codes) or os.strerror(errno.ENOSPC) in str(error):
+        return RetryError(
+            f"a disk is full: {error}; free space in the output and in {tempfile.gettempdir()} (TMPDIR), "
+            "and run the same command again"
+        )
+    return storage.failure(str(error))
 
 
 @click.group(cls=Group, epilog=EXIT_CODES, context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]})

@@ -30,7 +30,7 @@ class Table:
     """Where one source table lies and how it is read. Ids, times and features are columns named as in the files."""
 
     path: str
-    """File, folder or glob; a relative one is relative to the configuration file. `.gz` is understood."""
+    """File, folder or glob, or the URI of one; a relative one is relative to the configuration file. `.gz` is understood."""
     format: Literal["auto", "csv", "parquet"] = "auto"
     delimiter: str = ","
     header: bool = True

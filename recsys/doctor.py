@@ -105,7 +105,10 @@ def _folders(output: str, config: Config) -> dict[str, Any]:
 
 def _writable(place: str) -> bool:
     if not storage.is_local(place):
-        return storage.exists(place)
+        probe = storage.join(place, f".doctor-{os.getpid()}")
+        storage.write_json(probe, {})
+        storage.delete_file(probe)
+        return True
     folder = os.path.abspath(place)
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)

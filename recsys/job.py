@@ -6,6 +6,7 @@ import dataclasses
 import os
 import resource
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -129,16 +130,15 @@ def _features(job: Job) -> dict[str, Any]:
     from recsys.features import process
     from recsys.sources import open_source
 
-    scratch = job.run.path("source")
-    source = open_source(job.config, scratch, job.progress)
-    job.run.update({"inputs": [dict(entry) for entry in source.inputs]})
-    arguments = {
-        "config": settings.to_dict(job.config),
-        "tables": dataclasses.asdict(source),
-        "features": job.run.path(schema.FEATURES_DIR),
-    }
-    outcome = process.call("recsys.features.stage:run", arguments, job.progress)
-    storage.delete_folder(scratch)
+    with _scratch(job.run.path("source")) as scratch:
+        source = open_source(job.config, scratch, job.progress)
+        job.run.update({"inputs": [dict(entry) for entry in source.inputs]})
+        arguments = {
+            "config": settings.to_dict(job.config),
+            "tables": dataclasses.asdict(source),
+            "features": job.run.path(schema.FEATURES_DIR),
+        }
+        outcome = process.call("recsys.features.stage:run", arguments, job.progress)
     info = outcome.result
     job.run.update({"rejected": info["rejected"]})
     job.progress(
@@ -150,6 +150,17 @@ def _features(job: Job) -> dict[str, Any]:
             job.progress(f"  set aside from {table}: {reason} {count:,} (see {schema.FEATURES_DIR}/{schema.REJECTED_DIR})")
     counts = {name: info[name] for name in ("users", "items", "events", "train_events", "valid_events", "test_events")}
     return {"spark_peak_bytes": outcome.peak_bytes, "spark_bytes_left": outcome.bytes_left, **counts}
+
+
+@contextmanager
+def _scratch(folder: str) -> Iterator[str]:
+    """The folder, on this machine, where it stays when the block fails; or, for an object store, one in TMPDIR."""
+    if storage.is_local(folder):
+        yield folder
+        storage.delete_folder(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="recsys-source-") as temporary:
+        yield temporary
 
 
 def _train(job: Job) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from recsys import schema, storage
 from recsys.errors import RecsysError
@@ -18,9 +17,8 @@ _LAST_MADE_FIRST = (schema.RECOMMENDATIONS_DIR, schema.EVALUATION_DIR, schema.MO
 def delete_old_runs(output: str, keep: int, progress: Callable[[str], None]) -> list[str]:
     """Deletes runs that are older than the published one; the newest `keep` published and `keep` other ones stay.
 
-    Never deleted: the published run, the one that it replaced, a newer one, one whose lock is held. On storage without locks
-    an unfinished run may be at work, and stays. Nothing here is worth failing for: what could not be deleted is told, and
-    tried again after the next publishing.
+    Never deleted: the published run, the one that it replaced, a newer one, one whose lock is held. Nothing here is worth
+    failing for: what could not be deleted is told, and tried again after the next publishing.
 
     Args:
         output: folder or URI of the output.
@@ -59,13 +57,9 @@ def _old(output: str, keep: int) -> list[Run]:
         published = manifest["status"] == PUBLISHED
         if manifest["status"] != DELETED and stay[published] > 0:
             stay[published] -= 1
-        elif run.run_id != latest.get("replaced") and not _may_be_at_work(run, manifest):
+        elif run.run_id != latest.get("replaced"):
             old.append(run)
     return old[::-1]
-
-
-def _may_be_at_work(run: Run, manifest: dict[str, Any]) -> bool:
-    return manifest["status"] == "running" and not storage.is_local(run.folder)
 
 
 def _delete(run: Run) -> None:

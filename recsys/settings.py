@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from recsys import storage
 from recsys.config import Config
 from recsys.errors import ConfigError
 
@@ -158,6 +159,9 @@ def _scalar(value: Any, hint: type, where: str) -> Any:
 
 
 def _check(config: Config) -> None:
+    tables = (config.source.interactions, config.source.users, config.source.items)
+    for uri in (config.output, *(table.path for table in tables if table is not None)):
+        storage.check(uri)
     bounds = [
         ("split.test_fraction", config.split.test_fraction, 0, 1),
         ("split.valid_fraction", config.split.valid_fraction, 0, 1),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
+import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,18 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import fs
 
-from recsys.errors import RetryError
+from recsys import lease
+from recsys.errors import ConfigError, RecsysError, RetryError
 from recsys.schema import SUCCESS_FILE
+
+_OPTIONS = re.compile(r"\?\w+=")
+_STORE = re.compile(r"AWS Error|google::cloud::Status|Azure Error|DefaultAzureCredential")
+_REFUSED = re.compile(
+    r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|INVALID_SIGNATURE|SIGNATURE_DOES_NOT_MATCH|"
+    r"MISSING_AUTHENTICATION|EXPIRED_TOKEN|UNRECOGNIZED_CLIENT|PERMISSION_DENIED|UNAUTHENTICATED|bucket does not exist|"
+    r"Authorization|Authentication|ContainerNotFound"
+)
+_LOCK = ".lock"
 
 
 def join(base: str, *parts: str) -> str:
@@ -26,15 +39,54 @@ def resolve(uri: str) -> tuple[fs.FileSystem, str]:
     """The file system of a path or URI (s3://, gs://, abfs://, file://) and the path on it.
 
     Raises:
-        RetryError: the scheme is unknown or its store cannot be reached.
+        ConfigError: the scheme is unknown, or `check` refuses the URI.
     """
     if "://" not in uri:
         return fs.LocalFileSystem(), os.path.abspath(uri)
-    try:
-        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(uri)
-    except (pa.ArrowException, OSError) as error:
-        raise RetryError(f"storage {uri} cannot be used: {error}") from None
-    return found
+    check(uri)
+    if uri.startswith("file://"):
+        return _connect(uri)
+    store, path = _divide(uri)
+    system, root = _store(store)
+    return system, f"{root.rstrip('/')}/{path}".rstrip("/")
+
+
+def check(uri: str) -> None:
+    """Refuses what does not belong into a URI, since it would be seen in run.json and in messages.
+
+    Raises:
+        ConfigError: the URI holds a password, a key or an option; the message does not repeat it.
+    """
+    scheme, _, rest = uri.partition("://")
+    bucket = rest.partition("/")[0]
+    if ":" in bucket.rpartition("@")[0] or (scheme not in ("abfs", "abfss") and re.search("[:@]", bucket)):
+        raise ConfigError(f"a {scheme}:// URI holds a key or password; leave it out, see docs/operations.md, 'Object stores'")
+    if rest and _OPTIONS.search(rest):
+        raise ConfigError(
+            f"a {scheme}:// URI holds options (?name=value), which are not read; set AWS_ENDPOINT_URL or another variable "
+            "instead, see docs/operations.md, 'Object stores'"
+        )
+
+
+def at(uri: str, path: str) -> str:
+    """The path or URI of another path, as `resolve` gives them, on the file system of `uri`."""
+    if is_local(uri):
+        return path
+    store = _divide(uri)[0]
+    return f"{store}/{path[len(_store(store)[1].rstrip('/')) + 1 :]}"
+
+
+def failure(words: str) -> RecsysError | None:
+    """The error for an object store's words; None where they are none of a store's.
+
+    Missing buckets and refused credentials are of the configuration: the same again would end the same way. The rest may pass.
+    """
+    if not _STORE.search(words):
+        return None
+    told = re.sub(r"\s+", " ", words)[-600:]
+    if _REFUSED.search(words):
+        return ConfigError(f"the object store refused: {told}; check bucket, credentials and their rights")
+    return RetryError(f"the object store failed: {told}; nothing was lost, run the same command again")
 
 
 def is_local(uri: str) -> bool:
@@ -64,12 +116,14 @@ def list_folders(uri: str) -> list[str]:
 
 
 def create_folder(uri: str) -> None:
-    """Makes a folder with its parents.
+    """Makes a folder with its parents; in an object store there is nothing to make.
 
     Raises:
         RetryError: the folder cannot be made.
     """
     system, path = resolve(uri)
+    if not isinstance(system, fs.LocalFileSystem):
+        return
     try:
         system.create_dir(path, recursive=True)
     except OSError as error:
@@ -96,14 +150,17 @@ def delete_file(uri: str) -> None:
 def atomic_output(uri: str) -> Iterator[Any]:
     """A binary stream whose content appears at `uri` whole when the block ends, or not at all.
 
-    Locally it is written beside its place, flushed to the disk and renamed; an object store shows an object only when closed.
+    It is written beside its place, flushed to the disk and renamed. For an object store it is written to TMPDIR and uploaded
+    in one call, which shows the object when all of it is there; closing a stream to the store would show half of it, too.
     """
     system, path = resolve(uri)
-    create_folder(uri.rsplit("/", 1)[0] if "/" in uri else ".")
     if not isinstance(system, fs.LocalFileSystem):
-        with system.open_output_stream(path) as stream:
-            yield stream
+        with tempfile.NamedTemporaryFile(prefix="recsys-") as scratch:
+            yield scratch
+            scratch.flush()
+            fs.copy_files(scratch.name, path, fs.LocalFileSystem(), system)
         return
+    create_folder(os.path.dirname(path))
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -136,7 +193,7 @@ def read_json(uri: str) -> dict[str, Any]:
         with system.open_input_stream(path) as stream:
             value: dict[str, Any] = json.loads(stream.read())
     except (OSError, ValueError) as error:
-        raise RetryError(f"{uri} cannot be read: {error}") from None
+        raise failure(str(error)) or RetryError(f"{uri} cannot be read: {error}") from None
     return value
 
 
@@ -161,21 +218,45 @@ def upload_folder(local: Path, uri: str) -> None:
 def lock(folder: str) -> Iterator[None]:
     """Holds a folder for this process: a second run on the same folder is refused. Ends with the process, even at kill -9.
 
-    Object stores have no locks; there every run has a folder of its own by its run id.
+    Locally it is a lock of the system. Object stores have none: see `lease`.
 
     Raises:
         RetryError: another process holds the folder.
     """
-    if not is_local(folder):
-        yield
+    busy = RetryError(f"another process is working on {folder}; wait for it or choose another --run-id")
+    system, path = resolve(folder)
+    if not isinstance(system, fs.LocalFileSystem):
+        with lease.held(system, join(path, _LOCK), busy):
+            yield
         return
     create_folder(folder)
-    with open(os.path.join(resolve(folder)[1], ".lock"), "w", encoding="utf-8") as file:
+    with open(os.path.join(path, _LOCK), "w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise RetryError(f"another process is working on {folder}; wait for it or choose another --run-id") from None
+            raise busy from None
         yield
+
+
+def _divide(uri: str) -> tuple[str, str]:
+    """`s3://bucket` and the path in it, taken literally: names may hold `?`, `%` and spaces."""
+    scheme, _, rest = uri.partition("://")
+    bucket, _, path = rest.partition("/")
+    return f"{scheme}://{bucket}", path
+
+
+@functools.cache
+def _store(uri: str) -> tuple[fs.FileSystem, str]:
+    """One client for each bucket: it keeps its connections, and looks once for the region and credentials."""
+    return _connect(uri)
+
+
+def _connect(uri: str) -> tuple[fs.FileSystem, str]:
+    try:
+        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(uri)
+    except (pa.ArrowException, OSError) as error:
+        raise failure(str(error)) or ConfigError(f"storage {uri} cannot be used: {error}") from None
+    return found
 
 
 def _sync_folder(path: str) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import store as object_store
 
 DATA = os.environ.get("RECSYS_TEST_DATA")
 
@@ -26,3 +29,10 @@ def data_dir() -> Path:
     if not DATA:
         pytest.skip("needs the real data sets: set RECSYS_TEST_DATA")
     return Path(DATA).resolve()
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[object_store.Store]:
+    """An S3 server with a bucket."""
+    with object_store.running() as found:
+        yield found

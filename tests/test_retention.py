@@ -5,7 +5,7 @@ import dataclasses
 import pyarrow.parquet as pq
 import pytest
 
-from recsys import retention, run, schema, storage
+from recsys import run, schema, storage
 from recsys.config import Config, Publish
 from recsys.errors import ConfigError, RefusedError
 from recsys.job import Job, Stop, execute
@@ -164,11 +164,3 @@ def test_while_another_process_publishes_nothing_is_deleted(tmp_path):
         deleted, lines = delete(tmp_path, 1)
     assert deleted == [] and "another process" in lines[0]
     assert left(tmp_path) == ["r01", "r02", "r03"]
-
-
-def test_where_there_are_no_locks_an_unfinished_run_stays(tmp_path, monkeypatch):
-    made(tmp_path, 1, "running")
-    for day, status in ((2, "refused"), (3, "published"), (4, "published")):
-        made(tmp_path, day, status)
-    monkeypatch.setattr(retention.storage, "is_local", lambda uri: False)
-    assert delete(tmp_path, 1)[0] == []

@@ -5,9 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from pyarrow import fs
 
 from recsys import storage
-from recsys.errors import RetryError
+from recsys.errors import ConfigError, RetryError
 
 
 def test_a_write_appears_whole_or_not_at_all(tmp_path):
@@ -54,7 +55,7 @@ def test_a_uri_of_this_machine_is_the_same_place(tmp_path):
 
 
 def test_an_unknown_scheme_and_a_missing_or_broken_file_are_told(tmp_path):
-    with pytest.raises(RetryError, match="cannot be used"):
+    with pytest.raises(ConfigError, match="cannot be used"):
         storage.resolve("nowhere://x")
     with pytest.raises(RetryError, match=r"x\.json cannot be read"):
         storage.read_json(str(tmp_path / "x.json"))
@@ -73,3 +74,33 @@ def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
     holder.wait()
     with storage.lock(str(tmp_path)):
         pass
+
+
+def test_an_object_appears_whole_or_not_at_all(store):
+    uri = f"{store.bucket}/atomic/a b?%20.json"
+    storage.write_json(uri, {"x": 1})
+    with pytest.raises(ValueError, match="stop"), storage.atomic_output(uri) as stream:
+        stream.write(b"half")
+        raise ValueError("stop")
+    assert storage.read_json(uri) == {"x": 1}
+    assert storage.list_files(f"{store.bucket}/atomic", ".json") == [uri]
+    storage.mark_success(f"{store.bucket}/atomic")
+    assert storage.is_whole(f"{store.bucket}/atomic") and storage.list_folders(store.bucket).count("atomic") == 1
+    storage.delete_folder(f"{store.bucket}/atomic")
+    assert not store.names("atomic")
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind", "path"),
+    [
+        ("s3://bucket/a/b c?.csv", fs.S3FileSystem, "bucket/a/b c?.csv"),
+        ("gs://bucket/a/b", fs.GcsFileSystem, "bucket/a/b"),
+        ("abfs://container@account.dfs.core.windows.net/a/b", fs.AzureFileSystem, "container/a/b"),
+    ],
+)
+def test_uris_lead_to_the_file_system_of_their_store(store, uri, kind, path):
+    system, found = storage.resolve(uri)
+    assert isinstance(system, kind) and found == path
+    assert not storage.is_local(uri)
+    assert storage.at(uri, path) == uri
+    assert storage.at(uri, path.replace("/a/", "/x/")) == uri.replace("/a/", "/x/")

@@ -26,6 +26,7 @@ from typing import IO, Any, Final
 
 import psutil
 
+from recsys import storage
 from recsys.errors import BY_EXIT_CODE, EXIT_DEFECT, RecsysError
 
 Progress = Callable[[str], None]
@@ -190,9 +191,11 @@ def main() -> None:
         module, _, name = request["target"].partition(":")
         result = getattr(importlib.import_module(module), name)(request["arguments"], lambda line: send({"progress": line}))
         send({"result": result})
-    except RecsysError as error:
-        send({"error": {"defect": False, "code": error.exit_code, "message": str(error)}})
     except Exception as error:
+        known = error if isinstance(error, RecsysError) else storage.failure(str(error))
+        if known is not None:
+            send({"error": {"defect": False, "code": known.exit_code, "message": str(known)}})
+            return
         words = f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]
         tail = traceback.format_exc()[-LOG_TAIL:]
         send({"error": {"defect": True, "code": EXIT_DEFECT, "message": words, "traceback": tail}})

@@ -94,7 +94,7 @@ def first_rows(table: Table, count: int = 5) -> list[list[str]]:
     paths = files.input_files(table)
     path = _first_with_content(table, paths)
     if files.table_format(table, paths) == "parquet":
-        batches = _parquet(path).iter_batches(batch_size=count)
+        batches = open_parquet(path).iter_batches(batch_size=count)
         batch = next(batches, None)
         rows = [] if batch is None else batch.to_pylist()
         return [["" if value is None else str(value) for value in row.values()] for row in rows]
@@ -121,7 +121,7 @@ def _check_column(table: Table, role: Role, path: str, names: list[str], where: 
 
 def _names(table: Table, path: str, kind: str) -> list[str]:
     if kind == "parquet":
-        return [str(name) for name in _parquet(path).schema_arrow.names]
+        return [str(name) for name in open_parquet(path).schema_arrow.names]
     if table.header and table.names:
         raise ConfigError(f"{table.path}: names are for files without a header; add header = false or leave names out")
     if not table.header and not table.names:
@@ -176,13 +176,20 @@ def _first_with_content(table: Table, paths: list[str]) -> str:
     )
 
 
-def _parquet(path: str) -> Any:
+def open_parquet(path: str) -> Any:
+    """A Parquet file, opened.
+
+    Raises:
+        DataError: it is none, or not whole.
+    """
     system, inner = storage.resolve(path)
     try:
         return pq.ParquetFile(system.open_input_file(inner))
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"{path} is no whole Parquet file: {reason}; it was cut off or is of another format") from None
+        raise storage.failure(str(error)) or DataError(
+            f"{path} is no whole Parquet file: {reason}; it was cut off or is of another format"
+        ) from None
 
 
 def _listed(names: list[str]) -> str:

@@ -40,15 +40,14 @@ def input_files(table: Table) -> list[str]:
         RetryError: the storage cannot be reached.
     """
     system, path = storage.resolve(table.path)
-    prefix = table.path[: table.path.index("://") + 3] if not isinstance(system, fs.LocalFileSystem) else ""
     kind = system.get_file_info(path).type
     if kind == fs.FileType.File:
-        return [prefix + path]
+        return [storage.at(table.path, path)]
     if kind == fs.FileType.Directory:
         found = _below(system, path)
         if not found:
             raise DataError(f"folder {table.path} holds no file; expected CSV or Parquet files")
-        return [prefix + name for name in found]
+        return [storage.at(table.path, name) for name in found]
     if not _GLOB.search(path):
         raise DataError(f"{table.path} is not there; expected a file, a folder or a glob such as events/*.csv.gz")
     parts = path.split("/")
@@ -57,7 +56,7 @@ def input_files(table: Table) -> list[str]:
     found = [name for name in _below(system, base) if _matches(name.split("/"), parts)]
     if not found:
         raise DataError(f"no file matches {table.path}; looked below {base}")
-    return [prefix + name for name in found]
+    return [storage.at(table.path, name) for name in found]
 
 
 def table_format(table: Table, files: list[str]) -> Literal["csv", "parquet"]:
@@ -98,7 +97,7 @@ def open_binary(path: str) -> Iterator[Any]:
     except _COMPRESSED_ERRORS as error:
         raise DataError(f"{path} is no whole gzip file: {error}; it was cut off or damaged, copy it again") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+        raise storage.failure(str(error)) or DataError(f"{path} cannot be read: {error}") from None
 
 
 def decoder(table: Table) -> codecs.IncrementalDecoder:

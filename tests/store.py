@@ -1,0 +1,77 @@
+"""A real S3 server (moto's) on a free port of this machine, with one bucket."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from moto.server import ThreadedMotoServer
+from pyarrow import fs
+
+BUCKET = "recsys-tests"
+SECRET = "not-to-be-seen-anywhere"
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """A running server.
+
+    Attributes:
+        url: where it listens.
+        bucket: URI of its bucket.
+        system: the server as an administrator sees it.
+    """
+
+    url: str
+    bucket: str
+    system: Any
+
+    def put(self, path: str, content: bytes | str) -> str:
+        """Writes an object; returns its URI."""
+        with self.system.open_output_stream(f"{BUCKET}/{path}", compression=None) as stream:
+            stream.write(content if isinstance(content, bytes) else content.encode())
+        return f"{self.bucket}/{path}"
+
+    def get(self, path: str) -> bytes:
+        """The content of an object."""
+        with self.system.open_input_stream(f"{BUCKET}/{path}", compression=None) as stream:
+            content: bytes = stream.read()
+        return content
+
+    def names(self, folder: str) -> set[str]:
+        """Paths of the objects below a folder, seen from there."""
+        infos = self.system.get_file_info(fs.FileSelector(f"{BUCKET}/{folder}", recursive=True, allow_not_found=True))
+        return {info.path.removeprefix(f"{BUCKET}/{folder}/") for info in infos if info.type == fs.FileType.File}
+
+    def download(self, folder: str, target: Path) -> Path:
+        """A copy of a folder on this machine."""
+        for name in self.names(folder):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes(self.get(f"{folder}/{name}"))
+        return target
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Store]:
+    """Starts the server; the environment names it and holds credentials until the block ends."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    environment = {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "tester",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    with mock.patch.dict(os.environ, environment):
+        system = fs.S3FileSystem(endpoint_override=url, allow_bucket_creation=True)
+        system.create_dir(BUCKET)
+        yield Store(url, f"s3://{BUCKET}", system)
+        server.stop()
