@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import unquote
 
+from recsys import errors, storage
 from recsys.errors import DataError, RecsysError, RetryError
 
 _FILE: Final = re.compile(r"(?:[a-z0-9]+:/[^\s'\"]+|/[^\s'\"]+)\.(?:\w+)")
@@ -30,6 +31,8 @@ _DAMAGED: Final = (
     "FAILED_READ_FILE",
     "snappy",
 )
+_RAISED: Final = re.compile(r"^recsys\.errors\.(\w+): (.*)$", re.MULTILINE)
+"""One of recsys' own errors in a worker's traceback."""
 _MISSING: Final = ("FileNotFoundException", "PATH_NOT_FOUND", "FILE_NOT_EXIST", "does not exist")
 
 
@@ -51,7 +54,7 @@ def translated(doing: str) -> Iterator[None]:
         if type(error).__module__.split(".")[0] not in ("pyspark", "py4j") and not isinstance(error, ConnectionError):
             raise
         text = str(error)  # now: without its JVM the error cannot say any more what it is
-        raise explain(text, doing) or RuntimeError(f"{doing}: {type(error).__name__}: {text}") from None
+        raise _of_worker(text) or explain(text, doing) or RuntimeError(f"{doing}: {type(error).__name__}: {text}") from None
 
 
 def explain(text: str, doing: str) -> RecsysError | None:
@@ -71,3 +74,11 @@ def explain(text: str, doing: str) -> RecsysError | None:
     if any(words in text for words in _DAMAGED):
         return DataError(f"{doing}: {file} cannot be read to its end: it was cut off or is damaged; copy it again")
     return None
+
+
+def _of_worker(text: str) -> RecsysError | None:
+    """The error that recsys.features.remote raised in one of Spark's Python workers."""
+    if raised := _RAISED.search(text):
+        own: RecsysError = getattr(errors, raised[1])(raised[2])
+        return own
+    return storage.failure(text)

@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from recsys import storage
 from recsys.config import Table
 from recsys.errors import ConfigError, DataError
 from recsys.sources.columns import column_names
@@ -84,32 +85,23 @@ def read(spark: SparkSession, table: Table, role: str) -> Rows:
     from pyspark.sql import functions as F
 
     files = input_files(table)
-    paths = [_spark_path(file) for file in files]
     names = column_names(table)
     columns = {name: f"c{number}" for number, name in reversed(list(enumerate(names)))}
-    where = [
-        F.regexp_replace(F.col("_metadata.file_path"), _LOCAL, "/").alias(FILE),
-        F.col("_metadata.file_block_start").alias(BLOCK),
-        F.monotonically_increasing_id().alias(ROW),
-    ]
     typed = table_format(table, files) == "parquet"
+    local = storage.is_local(table.path)
+    values = [f"c{number}" for number in range(len(names))]
     if typed:
-        raw = spark.read.parquet(*paths)
-        missing = [name for name in names if name not in raw.columns]
-        if missing:
-            raise DataError(f"{table.path}: the files have different columns; '{missing[0]}' is not in all of them")
-        frame = raw.select(*(_quoted(name).alias(columns[name]) for name in names), *where)
+        frame = _local_parquet(spark, table, files, names) if local else _remote(spark, table, files, tuple(names), False)
         text = F.to_json(F.struct(*(F.col(columns[name]).alias(name) for name in names)))
         frame = frame.withColumn(TEXT, text).withColumn(MALFORMED, F.lit(False))
     else:
-        values = [f"c{number}" for number in range(len(names))]
         schema = ", ".join(f"`{name}` string" for name in [*values, _CORRUPT])
-        raw = spark.read.options(**_csv_options(table, role)).csv(paths, schema=schema)
+        options = _csv_options(table, role)
+        frame = (_local_csv if local else _remote_csv)(spark, table, files, schema, options)
         joined = F.concat_ws(table.delimiter, *(F.coalesce(F.col(name), F.lit("")) for name in values))
-        frame = raw.select(*values, *where, _CORRUPT)
         frame = frame.withColumn(TEXT, F.coalesce(F.col(_CORRUPT), joined))
         frame = frame.withColumn(MALFORMED, F.col(_CORRUPT).isNotNull()).drop(_CORRUPT)
-    return Rows(_number_files(spark, frame, raw.inputFiles()), columns, table, typed)
+    return Rows(frame, columns, table, typed)
 
 
 def encoding_for_java(encoding: str) -> str:
@@ -123,6 +115,46 @@ def encoding_for_java(encoding: str) -> str:
     except LookupError:
         raise ConfigError(f"unknown encoding '{encoding}'; examples: utf-8, latin-1, cp1252") from None
     return {"utf-8-sig": "utf-8", "ascii": "us-ascii"}.get(name, name.replace("iso8859", "iso-8859"))
+
+
+def _local_parquet(spark: SparkSession, table: Table, files: list[str], names: list[str]) -> DataFrame:
+    raw = spark.read.parquet(*map(_spark_path, files))
+    missing = [name for name in names if name not in raw.columns]
+    if missing:
+        raise DataError(f"{table.path}: the files have different columns; '{missing[0]}' is not in all of them")
+    values = [_quoted(name).alias(f"c{names.index(name)}") for name in dict.fromkeys(names)]
+    return _number_files(spark, raw.select(*values, *_where()), raw.inputFiles())
+
+
+def _local_csv(spark: SparkSession, table: Table, files: list[str], schema: str, options: dict[str, str]) -> DataFrame:
+    raw = spark.read.options(**options).csv([_spark_path(file) for file in files], schema=schema)
+    return _number_files(spark, raw.select("*", *_where()), raw.inputFiles())
+
+
+def _remote_csv(spark: SparkSession, table: Table, files: list[str], schema: str, options: dict[str, str]) -> DataFrame:
+    from pyspark.sql import functions as F
+
+    from recsys.features.remote import LINE
+
+    raw = _remote(spark, table, files, None, options["multiLine"] == "true")
+    parsed = F.from_csv(LINE, schema, {**options, "header": "false"})
+    return raw.withColumn("__parsed", parsed).select("__parsed.*", FILE, *ORDER)
+
+
+def _remote(spark: SparkSession, table: Table, files: list[str], names: tuple[str, ...] | None, records: bool) -> DataFrame:
+    from recsys.features import remote
+
+    return remote.read(spark, remote.Files(tuple(files), table, names, (FILE, *ORDER), records))
+
+
+def _where() -> list[Column]:
+    from pyspark.sql import functions as F
+
+    return [
+        F.regexp_replace(F.col("_metadata.file_path"), _LOCAL, "/").alias(FILE),
+        F.col("_metadata.file_block_start").alias(BLOCK),
+        F.monotonically_increasing_id().alias(ROW),
+    ]
 
 
 def _csv_options(table: Table, role: str) -> dict[str, str]:
@@ -155,8 +187,6 @@ def _number_files(spark: SparkSession, frame: DataFrame, uris: list[str]) -> Dat
 
 def _spark_path(path: str) -> str:
     """A path for Spark's readers, which take it for a glob pattern."""
-    if "://" in path:
-        return path
     return "file://" + re.sub(r"([\\*?\[\]{}])", r"\\\1", os.path.abspath(path))
 
 

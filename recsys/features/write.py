@@ -38,9 +38,13 @@ def write_sorted(frame: DataFrame, folder: str, index: str, last: int, files: in
 
 def write(frame: DataFrame, folder: str) -> None:
     """Writes a frame as it is divided."""
-    frame.write.mode("append").parquet(folder)
     if storage.is_local(folder):
+        frame.write.mode("append").parquet(folder)
         _tidy(storage.resolve(folder)[1])
+        return
+    from recsys.features import remote
+
+    remote.write(frame, folder)
 
 
 def write_empty(schema: pa.Schema, folder: str) -> None:

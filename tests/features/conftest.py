@@ -16,6 +16,7 @@ from recsys.features import stage
 from recsys.features.failures import translated
 from recsys.features.session import spark_session
 from recsys.sources import SourceTables
+from tests.store import Store
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +63,8 @@ def load(folder: str, info: dict[str, Any], said: list[str]) -> Built:
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator[Any]:
-    """A local session with two cores."""
+def spark(store: Store) -> Iterator[Any]:
+    """A local session with two cores, whose workers know the object store."""
     options = config.Config(spark=config.Spark(master="local[2]", memory="1g"))
     with spark_session(options, "tests", 0) as session:
         yield session

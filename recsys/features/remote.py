@@ -1,0 +1,265 @@
+"""Spark's way to files in an object store: data sources in Python, which stream Arrow batches through recsys.storage.
+
+Spark's own readers and writers would need a connector of Hadoop's for each store. A text file is brought to Spark line by line
+(or, where line breaks may stand inside quotes, record by record), which Spark's own CSV parser then takes apart; a Parquet file
+comes by row groups. The workers find endpoint and credentials in their environment, as every part of recsys does.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import csv
+import dataclasses
+import io
+import itertools
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark import TaskContext
+from pyspark.errors import PySparkTypeError
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.datasource import DataSource, DataSourceArrowWriter, DataSourceReader, InputPartition, WriterCommitMessage
+from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql.types import StructType
+
+from recsys import settings, storage
+from recsys.config import Table
+from recsys.errors import DataError
+from recsys.sources.columns import open_parquet
+from recsys.sources.files import open_binary, size
+
+LINE: Final = "__line"
+SPLIT_BYTES: Final = 64 << 20
+"""A text file that is not compressed is read in parts of so many bytes."""
+_BLOCK: Final = 4 << 20
+_TYPES: Final = {
+    pa.uint8(): pa.int16(),
+    pa.uint16(): pa.int32(),
+    pa.uint32(): pa.int64(),
+    pa.uint64(): pa.decimal128(20, 0),
+    pa.large_string(): pa.string(),
+    pa.large_binary(): pa.binary(),
+}
+_BREAK: Final = re.compile(r"\r\n|\n|\r")
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """What to read, as the data source's one option carries it.
+
+    Attributes:
+        uris: the files, in order.
+        table: how a text file is written.
+        names: names of a Parquet table's columns, which become c0, c1, …; None for text.
+        where: names of the columns for the file, its number, the block in the file and the row in the block.
+        records: whether a line break may stand inside quotes, or the encoding is one of more than a byte a unit.
+    """
+
+    uris: tuple[str, ...]
+    table: Table
+    names: tuple[str, ...] | None
+    where: tuple[str, ...]
+    records: bool
+
+
+def read(spark: SparkSession, files: Files) -> DataFrame:
+    """The rows of the files: the columns `where`, and c0, c1, … of Parquet files or LINE of text.
+
+    The header of a text file and blank lines are left out.
+    """
+    spark.dataSource.register(_Source)
+    return spark.read.format(_Source.name()).option("files", json.dumps(dataclasses.asdict(files))).load()
+
+
+def write(frame: DataFrame, folder: str) -> None:
+    """Writes a frame as part-00000.parquet, …, one file for each partition that is not empty; each appears whole."""
+    frame.sparkSession.dataSource.register(_Sink)
+    frame.write.format(_Sink.name()).mode("append").option("folder", folder).save()
+
+
+class _Source(DataSource):
+    @classmethod
+    def name(cls) -> str:
+        return "recsys-files"
+
+    def schema(self) -> StructType:
+        return from_arrow_schema(_schema(_files(self.options)), prefer_timestamp_ntz=True)
+
+    def reader(self, schema: StructType) -> DataSourceReader:
+        return _Reader(_files(self.options))
+
+
+class _Reader(DataSourceReader):
+    def __init__(self, files: Files) -> None:
+        self._files, self._schema = files, _schema(files)
+
+    def partitions(self) -> Sequence[InputPartition]:
+        """(number of the file, block, its end): blocks of Parquet are row groups, of text ranges of bytes."""
+        parts = []
+        for number, uri in enumerate(self._files.uris):
+            if self._files.names is not None:
+                blocks = [(group, group + 1) for group in range(open_parquet(uri).num_row_groups)]
+            elif self._files.records or uri.endswith((".gz", ".bz2")):
+                blocks = [(0, sys.maxsize)]
+            else:
+                blocks = [(start, start + SPLIT_BYTES) for start in range(0, size(uri), SPLIT_BYTES)]
+            parts += [InputPartition((number, *block)) for block in blocks]
+        return parts
+
+    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
+        if partition.value is None:  # what Spark makes of no partitions at all
+            return
+        number, block, end = partition.value
+        uri = self._files.uris[number]
+        row = 0
+        for columns in self._columns(uri, block, end):
+            rows = len(columns[0])
+            file = pa.array([quote(uri)]).take(pa.array(np.zeros(rows, np.int64)))
+            place = [np.full(rows, number, np.int32), np.full(rows, block, np.int64), np.arange(row, row + rows)]
+            yield pa.RecordBatch.from_arrays([file, *map(pa.array, place), *columns], schema=self._schema)
+            row += rows
+
+    def _columns(self, uri: str, block: int, end: int) -> Iterator[list[pa.Array]]:
+        if self._files.names is not None:
+            wanted = self._schema.types[len(self._files.where) :]
+            for batch in open_parquet(uri).iter_batches(row_groups=[block]):
+                columns = [_column(batch, name, self._files.table.path) for name in self._files.names]
+                yield [_cast(uri, *found) for found in zip(self._files.names, columns, wanted, strict=True)]
+            return
+        lines = _records(uri, self._files.table) if self._files.records else _lines(uri, self._files.table, block, end)
+        if self._files.table.header and block == 0:
+            next(lines, None)
+        while some := list(itertools.islice(lines, 1 << 16)):
+            yield [pa.array(some, pa.string())]
+
+
+class _Sink(DataSource):
+    @classmethod
+    def name(cls) -> str:
+        return "recsys-parquet"
+
+    def writer(self, schema: StructType, overwrite: bool) -> DataSourceArrowWriter:
+        return _Writer(self.options["folder"])
+
+
+class _Writer(DataSourceArrowWriter):
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def write(self, iterator: Iterator[pa.RecordBatch]) -> WriterCommitMessage:
+        context = TaskContext.get()
+        path = storage.join(self._folder, f"part-{context.partitionId() if context else 0:05d}.parquet")
+        first = next(iterator, None)
+        if first is not None:
+            with storage.atomic_output(path) as stream, pq.ParquetWriter(stream, first.schema) as writer:
+                for batch in itertools.chain([first], iterator):
+                    writer.write_batch(batch)
+        return WriterCommitMessage()
+
+
+def _files(options: Any) -> Files:
+    files: Files = settings.from_dict(Files, json.loads(options["files"]))
+    return files
+
+
+def _schema(files: Files) -> pa.Schema:
+    types = dict(zip(files.where, (pa.string(), pa.int32(), pa.int64(), pa.int64()), strict=True))
+    if files.names is None:
+        return pa.schema({**types, LINE: pa.string()})
+    uri = files.uris[0]
+    found = open_parquet(uri).schema_arrow
+    for number, name in enumerate(files.names):
+        types[f"c{number}"] = kind = _plain(found.field(name).type)
+        try:
+            from_arrow_schema(pa.schema({name: kind}))
+        except PySparkTypeError:
+            raise DataError(
+                f"{uri}: column '{name}' is of type {kind}, which Spark has not; write the file without it"
+            ) from None
+    return pa.schema(types)
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type that a column of a Parquet file has in Spark, which lacks some of Arrow's."""
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("us", kind.tz and "UTC")
+    return _TYPES.get(kind, kind)
+
+
+def _column(batch: pa.RecordBatch, name: str, path: str) -> pa.Array:
+    if name not in batch.schema.names:
+        raise DataError(f"{path}: the files have different columns; '{name}' is not in all of them")
+    return batch.column(name)
+
+
+def _cast(uri: str, name: str, column: pa.Array, wanted: pa.DataType) -> pa.Array:
+    found = _plain(column.type)
+    with contextlib.suppress(pa.ArrowInvalid):
+        if found == wanted or (pa.types.is_integer(found) and pa.types.is_integer(wanted)):
+            return column.cast(wanted, safe=not pa.types.is_timestamp(wanted))
+    raise DataError(f"{uri} has another type in the column '{name}' ({found}) than the other files of its table ({wanted})")
+
+
+def _lines(uri: str, table: Table, start: int, end: int) -> Iterator[str]:
+    """The lines that begin after byte `start` (or at 0) and not after `end`, as Hadoop divides a file; without blank ones."""
+    with _opened(uri) as stream:
+        position = start
+        if start:
+            stream.seek(start)
+            position += len(stream.readline())
+        while position <= end:
+            lines = stream.readlines(min(_BLOCK, end - position)) if position < end else [stream.readline()]
+            block = b"".join(lines)
+            if not block:
+                return
+            if position == 0:
+                block = block.removeprefix(codecs.BOM_UTF8)
+            position += sum(map(len, lines))
+            yield from filter(str.strip, _BREAK.split(block.decode(table.encoding, "replace")))
+
+
+def _records(uri: str, table: Table) -> Iterator[str]:
+    """The lines of a file, joined where a line break stands inside quotes, by the judgement of Python's csv module."""
+    with _opened(uri) as stream:
+        if stream.peek(3).startswith(codecs.BOM_UTF8):
+            stream.read(3)
+        text: Iterable[str] = io.TextIOWrapper(stream, table.encoding, "replace")
+        if not table.quoting:
+            yield from (line.rstrip("\n") for line in text if line.strip())
+            return
+        taken: list[str] = []
+        csv.field_size_limit(sys.maxsize)
+        separator = table.delimiter if len(table.delimiter) == 1 else "\x1f"
+        for _ in csv.reader(_kept(text, table.delimiter, separator, taken), delimiter=separator):
+            record = "".join(taken).rstrip("\n")
+            taken.clear()
+            if record.strip():
+                yield record
+
+
+def _kept(lines: Iterable[str], delimiter: str, separator: str, taken: list[str]) -> Iterator[str]:
+    """The lines with another delimiter; as they stand they are appended to `taken`."""
+    for line in lines:
+        taken.append(line)
+        yield line.replace(delimiter, separator)
+
+
+@contextlib.contextmanager
+def _opened(uri: str) -> Iterator[io.BufferedReader]:
+    if uri.endswith((".gz", ".bz2")):
+        with open_binary(uri) as stream:
+            yield io.BufferedReader(stream, _BLOCK)
+        return
+    system, path = storage.resolve(uri)
+    with system.open_input_file(path) as file:
+        yield io.BufferedReader(file, _BLOCK)
