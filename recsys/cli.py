@@ -173,24 +173,41 @@ def features(file: str | None, output: str | None, run_id: str | None, quiet: bo
     _begin(file, output, run_id, quiet, given, ("features",))
 
 
-def _stage(name: str, sections: tuple[str, ...], text: str) -> None:
+def _stage(name: str, sections: tuple[str, ...], text: str, *options: Callable[[Command], Command]) -> None:
     """Declares the command of one later stage; it may change the settings of its own sections alone."""
 
     @_place
     @click.option("--redo", is_flag=True, help="Do it again though it is done, and forget the stages that follow from it.")
-    def command(output: str | None, run_id: str | None, quiet: bool, changes: tuple[str, ...], redo: bool) -> None:
+    def command(
+        output: str | None, run_id: str | None, quiet: bool, changes: tuple[str, ...], redo: bool, shard: str | None = None
+    ) -> None:
         from recsys import run as runs
 
         found = runs.find(output or Config().output, run_id)
         asked = settings.change(found.config(), _pairs(changes, "--set"), sections)
-        _work(Job(asked, found, Progress(quiet=quiet), Stop()), (name,), redo)
+        work = Job(asked, found, Progress(quiet=quiet), Stop())
+        if shard is None:
+            _work(work, (name,), redo)
+        else:
+            _work_on_shard(work, shard, redo or bool(changes))
 
+    for decorate in options:
+        command = decorate(command)
     main.command(name, help=text)(command)
 
 
 _stage("train", ("model", "training"), "Trains the network on a run's features; resumes from a checkpoint.")
 _stage("evaluate", ("evaluation",), "Measures the network and the traditional methods on the test events.")
-_stage("recommend", ("recommend",), "Writes the top K items of every user as Parquet.")
+_stage(
+    "recommend",
+    ("recommend",),
+    "Writes the top K items of every user as Parquet.",
+    click.option(
+        "--shard",
+        metavar="[INDEX/]COUNT",
+        help="Score one of COUNT parts of the users, from 0 on; the last to finish merges all. [index: JOB_COMPLETION_INDEX]",
+    ),
+)
 _stage(
     "publish",
     ("publish",),
@@ -315,6 +332,15 @@ def _pairs(given: tuple[str, ...], option: str) -> list[tuple[str, Any]]:
 def _work(work: Job, stages: tuple[str, ...], redo: bool) -> None:
     work.stop.install()
     job.execute(work, stages, redo)
+
+
+def _work_on_shard(work: Job, shard: str, changed: bool) -> None:
+    from recsys.recommend import shards
+
+    if changed:
+        raise ConfigError("--shard takes the run as it is: neither --redo nor --set can be given with it")
+    work.stop.install()
+    job.execute_shard(work, shards.parse(shard, os.environ))
 
 
 if __name__ == "__main__":

@@ -10,13 +10,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recsys import histories, schema, settings, storage
 from recsys.config import Config
 from recsys.errors import EXIT_DEFECT, ConfigError, RecsysError, TerminatedError
 from recsys.progress import Progress
 from recsys.run import Run
+
+if TYPE_CHECKING:
+    from recsys.recommend.shards import Shard
 
 STAGES = ("features", "train", "evaluate", "recommend", "publish")
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -33,6 +36,8 @@ FOLDERS = {
     "evaluate": schema.EVALUATION_DIR,
     "recommend": schema.RECOMMENDATIONS_DIR,
 }
+MERGE_SECONDS = 60.0
+"""Longer than another process takes to see that it is not the one that merges the shards."""
 TERMINATED = "ended by SIGTERM; what was finished is kept, and the same command goes on from there"
 
 
@@ -54,7 +59,9 @@ class Job:
 
 
 def execute(job: Job, stages: tuple[str, ...], redo: bool = False) -> None:
-    """Runs the given stages, in their order, holding the run's lock.
+    """Runs the given stages, in their order.
+
+    A single stage shares the run with others that are at work on it, each in a process of its own; all others have it alone.
 
     Args:
         job: the run.
@@ -66,26 +73,63 @@ def execute(job: Job, stages: tuple[str, ...], redo: bool = False) -> None:
             or the published run was to be changed.
         RecsysError: whatever the stage could not do; the run's folder then holds what was finished before.
     """
-    with storage.lock(job.run.folder):
+    with storage.lock(job.run.folder, shared=len(stages) == 1 and not redo):
         if job.config.training.device == "gpu" and {"features", "train"} <= set(stages):
             _find_gpu(job)
         for stage in stages:
-            _check_ready(job.run, stage)
-            if redo:
-                _forget(job.run, stage)
-            same = job.run.config() == job.config
-            if _is_done(job.run, stage):
-                if not same:
-                    raise ConfigError(f"run {job.run.run_id}: '{stage}' is done with other settings; add --redo to do it again")
-                job.progress(f"{stage}: done before")
-                continue
-            if not same:
-                job.run.update({"config": settings.to_dict(job.config)})
-            job.progress(f"{stage}:")
-            started = time.monotonic()
-            facts = _RUNNERS[stage](job)
-            measured = {"seconds": round(time.monotonic() - started, 2), "peak_bytes": _peak_bytes()}
-            job.run.record_stage(stage, {**measured, **facts})
+            with storage.lock(job.run.folder, stage):
+                _execute(job, stage, redo)
+
+
+def _execute(job: Job, stage: str, redo: bool) -> None:
+    _check_ready(job.run, stage)
+    if redo:
+        _forget(job.run, stage)
+    same = job.run.config() == job.config
+    if _is_done(job.run, stage):
+        if not same:
+            raise ConfigError(f"run {job.run.run_id}: '{stage}' is done with other settings; add --redo to do it again")
+        job.progress(f"{stage}: done before")
+        return
+    if not same:
+        job.run.update({"config": settings.to_dict(job.config)})
+    job.progress(f"{stage}:")
+    job.run.record_stage(stage, _measured(lambda: _RUNNERS[stage](job)))
+
+
+def execute_shard(job: Job, shard: Shard) -> None:
+    """Scores one shard of the users; whoever finds all shards whole then merges them, which finishes the stage `recommend`.
+
+    Shards are scored by processes of their own, at once or one after another, and each of them only once.
+
+    Args:
+        job: the run, with the configuration that it was made with.
+        shard: which one.
+
+    Raises:
+        ConfigError: training has not finished.
+        RetryError: another process is scoring this shard, or everybody.
+    """
+    from recsys.recommend import shards
+
+    run = job.run
+    with storage.lock(run.folder, shared=True):
+        _check_ready(run, "recommend")
+        with storage.lock(run.folder, "recommend", shared=True), storage.lock(run.folder, f"recommend-{shard}"):
+            if _is_done(run, "recommend") or shard.is_whole(run):
+                job.progress(f"recommend, shard {shard}: done before")
+            else:
+                job.progress(f"recommend, shard {shard}:")
+                storage.write_json(shard.facts_file(run), _measured(lambda: _recommend(job, shard)))
+        if not _is_done(run, "recommend") and (missing := shards.missing(run, shard.count)):
+            job.progress(f"  not whole yet: {', '.join(map(str, missing))} of {shard.count} shards; the last one merges them")
+            return
+        with storage.lock(run.folder, "recommend", patience=MERGE_SECONDS):
+            if not _is_done(run, "recommend"):
+                users = histories.read_info(run.path(schema.FEATURES_DIR))["users"]
+                run.record_stage("recommend", shards.merge(run, shard.count, users))
+                storage.delete_folder(run.path(schema.SHARDS_DIR))
+                job.progress(f"recommend: {shard.count} shards merged")
 
 
 class Stop:
@@ -185,12 +229,14 @@ def _evaluate(job: Job) -> dict[str, Any]:
     return {}
 
 
-def _recommend(job: Job) -> dict[str, Any]:
+def _recommend(job: Job, shard: Shard | None = None) -> dict[str, Any]:
     from recsys.recommend.score import published_scorer
     from recsys.recommend.stage import recommend
 
     features = job.run.path(schema.FEATURES_DIR)
     scorer = published_scorer(job.config, features, job.run.path(schema.MODEL_DIR))
+    if shard is not None:
+        return recommend(job.config, features, shard.folder(job.run), job.run.run_id, scorer, job.progress, shard)
     folder = job.run.path(schema.RECOMMENDATIONS_DIR)
     return recommend(job.config, features, folder, job.run.run_id, scorer, job.progress)
 
@@ -241,11 +287,16 @@ def _forget(run: Run, stage: str) -> None:
     for name in forgotten:
         if name in FOLDERS:
             storage.delete_folder(run.path(FOLDERS[name]))
+    if "recommend" in forgotten:
+        storage.delete_folder(run.path(schema.SHARDS_DIR))
 
 
-def _peak_bytes() -> int:
-    """Greatest resident memory of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _measured(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What the work found, with its seconds and the greatest resident memory of this process so far, in bytes."""
+    started = time.monotonic()
+    facts = work()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"seconds": round(time.monotonic() - started, 2), "peak_bytes": peak, **facts}
 
 
 def leave_last_words(error: BaseException, path: str = "/dev/termination-log") -> None:

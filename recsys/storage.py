@@ -9,6 +9,7 @@ import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,12 @@ def delete_folder(uri: str) -> None:
         system.delete_dir(path)
 
 
+def move_file(uri: str, target: str) -> None:
+    """Moves a file to another place on the same storage, in place of what is there."""
+    system, path = resolve(uri)
+    system.move(path, resolve(target)[1])
+
+
 def delete_file(uri: str) -> None:
     """Removes a file that is there."""
     system, path = resolve(uri)
@@ -215,26 +222,39 @@ def upload_folder(local: Path, uri: str) -> None:
 
 
 @contextlib.contextmanager
-def lock(folder: str) -> Iterator[None]:
+def lock(folder: str, part: str = "", shared: bool = False, patience: float = 0.0) -> Iterator[None]:
     """Holds a folder for this process: a second run on the same folder is refused. Ends with the process, even at kill -9.
 
-    Locally it is a lock of the system. Object stores have none: see `lease`.
+    Locally it is a lock of the system. Object stores have none: see `lease`; there a folder is held as a whole by one process
+    alone, which need not hold its parts.
+
+    Args:
+        folder: what is held.
+        part: holds this part of it alone, such as a stage; parts are independent of each other and of the whole.
+        shared: others may hold it too, as long as all of them share it.
+        patience: seconds to wait for another process.
 
     Raises:
-        RetryError: another process holds the folder.
+        RetryError: another process holds it.
     """
     busy = RetryError(f"another process is working on {folder}; wait for it or choose another --run-id")
     system, path = resolve(folder)
     if not isinstance(system, fs.LocalFileSystem):
-        with lease.held(system, join(path, _LOCK), busy):
+        with contextlib.nullcontext() if part else lease.held(system, join(path, _LOCK), busy):
             yield
         return
     create_folder(folder)
-    with open(os.path.join(path, _LOCK), "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise busy from None
+    name = f".lock-{part}" if part else _LOCK
+    kind, end = fcntl.LOCK_SH if shared else fcntl.LOCK_EX, time.monotonic() + patience
+    with open(os.path.join(path, name), "a+b") as file:  # NFS wants to read what is shared, and to write the rest
+        while True:
+            try:
+                fcntl.flock(file, kind | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > end:
+                    raise busy from None
+            time.sleep(0.05)
         yield
 
 

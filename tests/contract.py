@@ -111,7 +111,7 @@ def check_manifest(manifest: Mapping[str, Any], run_id: str) -> None:
 
 def check_leftovers(run_folder: Path) -> None:
     """Nothing temporary is left in the folder of a finished run; a lock file may be."""
-    left = [path for path in sorted(run_folder.rglob("*")) if LEFTOVER.match(path.name) and path.name != ".lock"]
+    left = [path for path in sorted(run_folder.rglob("*")) if LEFTOVER.match(path.name) and not path.name.startswith(".lock")]
     assert not left, f"left over: {left[0]}" + (f" and {len(left) - 1} more" if len(left) > 1 else "")
 
 

@@ -1,5 +1,7 @@
 """Which run a command goes on with."""
 
+import multiprocessing
+
 import pytest
 
 from recsys import run
@@ -56,3 +58,18 @@ def test_each_night_begins_its_own_run_and_goes_on_with_no_other(asked, tmp_path
 
 def test_the_configuration_comes_back_as_it_was(asked):
     assert run.create(asked).config() == asked
+
+
+def record(output, stage):
+    for number in range(20):
+        run.Run(output, "r").record_stage(f"{stage}-{number}", {"seconds": number})
+
+
+def test_processes_that_write_run_json_at_once_lose_nothing(asked):
+    made = run.create(asked, "r")
+    writers = [multiprocessing.get_context("spawn").Process(target=record, args=(asked.output, name)) for name in "abc"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(120)
+    assert set(made.manifest()["stages"]) == {f"{name}-{number}" for name in "abc" for number in range(20)}

@@ -104,3 +104,24 @@ def test_uris_lead_to_the_file_system_of_their_store(store, uri, kind, path):
     assert not storage.is_local(uri)
     assert storage.at(uri, path) == uri
     assert storage.at(uri, path.replace("/a/", "/x/")) == uri.replace("/a/", "/x/")
+
+
+def test_what_is_shared_is_not_had_alone_and_parts_are_independent(tmp_path):
+    folder = str(tmp_path)
+    with storage.lock(folder, shared=True), storage.lock(folder, shared=True), storage.lock(folder, "train"):
+        with storage.lock(folder, "evaluate"):
+            pass
+        for part in ("", "train"):
+            with pytest.raises(RetryError, match="another process"), storage.lock(folder, part):
+                pass
+    with storage.lock(folder), pytest.raises(RetryError, match="another process"), storage.lock(folder, shared=True):
+        pass
+
+
+def test_a_lock_is_waited_for_as_long_as_was_said(tmp_path):
+    code = "import time; from recsys import storage\nwith storage.lock({!r}): print('held', flush=True); time.sleep(1)"
+    holder = subprocess.Popen([sys.executable, "-c", code.format(str(tmp_path))], stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"held\n"
+    with storage.lock(str(tmp_path), patience=60):
+        pass
+    holder.wait()

@@ -17,11 +17,22 @@ from recsys.evaluation.protocol import Scorer
 from recsys.histories import Histories, ranges
 from recsys.progress import Progress
 from recsys.ranking import block_rows, top_k
+from recsys.recommend.shards import Shard
 from recsys.recommend.writer import Writer
 
+EVERYBODY = Shard()
 
-def recommend(config: Config, features: str, folder: str, run_id: str, scorer: Scorer, progress: Progress) -> dict[str, Any]:
-    """Writes recommendations/ for all users of features/, in blocks of bounded memory.
+
+def recommend(
+    config: Config,
+    features: str,
+    folder: str,
+    run_id: str,
+    scorer: Scorer,
+    progress: Progress,
+    shard: Shard = EVERYBODY,
+) -> dict[str, Any]:
+    """Writes recommendations for all users of features/, or for those of a shard, in blocks of bounded memory.
 
     Args:
         config: the configuration.
@@ -30,6 +41,7 @@ def recommend(config: Config, features: str, folder: str, run_id: str, scorer: S
         run_id: goes into the files' metadata.
         scorer: scores all items for a block of users.
         progress: for people.
+        shard: whose users are scored.
 
     Returns:
         Counts: users, rows, files, users without events.
@@ -46,13 +58,15 @@ def recommend(config: Config, features: str, folder: str, run_id: str, scorer: S
     table_schema = schema.recommendations(user_id_type, item_ids.type, metadata)
     with Writer(folder, table_schema, config.recommend.rows_per_file) as writer:
         for user_ids, block in aligned(features, block_users):
+            if not shard.owns(int(block.user_index[0]), info["users"]):
+                continue
             rows = np.repeat(np.arange(len(block)), block.lengths)
             items, scores = top_k(scorer.score(block), rows, block.items, config.recommend.k)
             writer.write(_rows(table_schema, user_ids, items, scores, item_ids))
             done += len(block)
             without_events += int((block.lengths == 0).sum())
             progress.update(f"recommended for {done:,} of {info['users']:,} users", done / max(1, info["users"]))
-    if done != info["users"]:
+    if done != info["users"] and shard == EVERYBODY:
         raise RecsysError(f"{done} users were scored, but features.json counts {info['users']}")
     storage.mark_success(folder)
     progress(

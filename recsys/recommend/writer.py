@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys import storage
+from recsys import schema, storage
 
 ROWS_PER_GROUP = 100_000
 
@@ -43,7 +43,7 @@ class Writer:
         if not self._pending_rows:
             return
         if self._file is None:
-            path = storage.join(self._folder, f"part-{self.files:05d}.parquet")
+            path = storage.join(self._folder, schema.part_file(self.files))
             stream = self._stack.enter_context(storage.atomic_output(path))
             self._file = self._stack.enter_context(pq.ParquetWriter(stream, self._schema, compression="zstd"))
             self.files += 1
@@ -74,7 +74,7 @@ class Writer:
     def _finish(self) -> None:
         self._flush()
         if self._file is None and self.files == 0:
-            path = storage.join(self._folder, "part-00000.parquet")
+            path = storage.join(self._folder, schema.part_file(0))
             with storage.atomic_output(path) as stream, pq.ParquetWriter(stream, self._schema):
                 self.files += 1
 

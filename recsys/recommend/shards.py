@@ -1,0 +1,107 @@
+"""Scoring in shards: each process scores a part of the users into a folder of its own; a merge makes one folder of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from recsys import schema, storage
+from recsys.errors import ConfigError, RecsysError
+from recsys.run import Run
+
+INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
+"""Kubernetes sets it in every Pod of an Indexed Job."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One of `count` parts of the users, numbered from 0.
+
+    Attributes:
+        index: which one.
+        count: of how many.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.index}-of-{self.count}"
+
+    def owns(self, user_index: int, users: int) -> bool:
+        """Whether a block of users that begins with `user_index` (from 1) belongs to this shard.
+
+        Blocks stay whole, and are those of a process that scores everybody: the same numbers come out to the last bit.
+        """
+        return (user_index - 1) * self.count // users == self.index
+
+    def folder(self, run: Run) -> str:
+        """Where its recommendations lie until they are merged."""
+        return run.path(schema.SHARDS_DIR, str(self))
+
+    def facts_file(self, run: Run) -> str:
+        """What it counted, as recommend.stage.recommend returns it; written last, so it marks a whole shard."""
+        return run.path(schema.SHARDS_DIR, f"{self}.json")
+
+    def is_whole(self, run: Run) -> bool:
+        """Whether it has been scored to its end."""
+        return storage.exists(self.facts_file(run))
+
+
+def parse(text: str, environment: Mapping[str, str]) -> Shard:
+    """The shard that `--shard` asks for: `0/3`, or `3` with the index from JOB_COMPLETION_INDEX.
+
+    Raises:
+        ConfigError: it is neither, or there is no such shard.
+    """
+    index, _, count = text.rpartition("/")
+    index = index or environment.get(INDEX_VARIABLE, "")
+    if not (re.fullmatch(r"\d+", index) and re.fullmatch(r"\d+", count) and int(index) < int(count)):
+        raise ConfigError(
+            f"--shard {text!r}: expected INDEX/COUNT with an index from 0, such as 0/3; or COUNT alone, where {INDEX_VARIABLE} "
+            f"holds the index (it is {environment.get(INDEX_VARIABLE)!r})"
+        )
+    return Shard(int(index), int(count))
+
+
+def missing(run: Run, count: int) -> list[int]:
+    """The shards that are not whole yet."""
+    return [index for index in range(count) if not Shard(index, count).is_whole(run)]
+
+
+def merge(run: Run, count: int, users: int) -> dict[str, Any]:
+    """Moves the files of all shards into recommendations/, in order of the users; the marker of success comes last.
+
+    May be ended anywhere and called again: what is there has been moved before, what is not is still in its shard.
+
+    Args:
+        run: its shards must all be whole.
+        count: how many there are.
+        users: how many they must have scored together.
+
+    Returns:
+        The sums of what the shards counted, and the most that one of them took.
+
+    Raises:
+        RecsysError: the shards do not make up all users.
+    """
+    folder = run.path(schema.RECOMMENDATIONS_DIR)
+    shards = [Shard(index, count) for index in range(count)]
+    facts = [storage.read_json(shard.facts_file(run)) for shard in shards]
+    summed = {name: sum(one[name] for one in facts) for name in ("users", "users_without_events", "rows")}
+    if summed["users"] != users:
+        raise RecsysError(f"the {count} shards scored {summed['users']} users, but features.json counts {users}")
+    kept = [(shard, one["files"]) for shard, one in zip(shards, facts, strict=True) if one["rows"]] or [(shards[0], 1)]
+    sources = [storage.join(shard.folder(run), schema.part_file(number)) for shard, files in kept for number in range(files)]
+    if all(storage.exists(source) for source in sources):
+        storage.delete_folder(folder)  # what a process that scored everybody left unfinished
+        storage.create_folder(folder)
+    for number, source in enumerate(sources):
+        target = storage.join(folder, schema.part_file(number))
+        if not storage.exists(target):
+            storage.move_file(source, target)
+    storage.mark_success(folder)
+    took = {name: max(one[name] for one in facts) for name in ("seconds", "peak_bytes")}
+    return {**took, **summed, "files": len(sources), "k": facts[0]["k"], "shards": count}
