@@ -178,18 +178,35 @@ def _stage(name: str, sections: tuple[str, ...], text: str, *options: Callable[[
 
     @_place
     @click.option("--redo", is_flag=True, help="Do it again though it is done, and forget the stages that follow from it.")
+    @click.option(
+        "--wait",
+        type=click.FloatRange(0),
+        metavar="SECONDS",
+        help="Wait for what it needs, made by other processes; exit code 75 when that is not there by then. Needs --run-id.",
+    )
     def command(
-        output: str | None, run_id: str | None, quiet: bool, changes: tuple[str, ...], redo: bool, shard: str | None = None
+        output: str | None,
+        run_id: str | None,
+        quiet: bool,
+        changes: tuple[str, ...],
+        redo: bool,
+        wait: float | None,
+        shard: str | None = None,
     ) -> None:
         from recsys import run as runs
 
-        found = runs.find(output or Config().output, run_id)
+        place, progress = output or Config().output, Progress(quiet=quiet)
+        if wait is not None:
+            if run_id is None:
+                raise ConfigError("--wait needs --run-id: the newest run may be one that has finished long ago")
+            job.wait(runs.Run(place, run_id), name, wait, progress)
+        found = runs.find(place, run_id)
         asked = settings.change(found.config(), _pairs(changes, "--set"), sections)
-        work = Job(asked, found, Progress(quiet=quiet), Stop())
+        work = Job(asked, found, progress, Stop())
         if shard is None:
             _work(work, (name,), redo)
         else:
-            _work_on_shard(work, shard, redo or bool(changes))
+            _work_on_shard(work, shard, redo or bool(changes), wait or 0.0)
 
     for decorate in options:
         command = decorate(command)
@@ -334,13 +351,13 @@ def _work(work: Job, stages: tuple[str, ...], redo: bool) -> None:
     job.execute(work, stages, redo)
 
 
-def _work_on_shard(work: Job, shard: str, changed: bool) -> None:
+def _work_on_shard(work: Job, shard: str, changed: bool, patience: float) -> None:
     from recsys.recommend import shards
 
     if changed:
         raise ConfigError("--shard takes the run as it is: neither --redo nor --set can be given with it")
     work.stop.install()
-    job.execute_shard(work, shards.parse(shard, os.environ))
+    job.execute_shard(work, shards.parse(shard, os.environ), patience)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from recsys import histories, schema, settings, storage
+from recsys import histories, schema, settings, storage, waiting
 from recsys.config import Config
 from recsys.errors import EXIT_DEFECT, ConfigError, RecsysError, TerminatedError
 from recsys.progress import Progress
 from recsys.run import Run
+from recsys.training.cluster import VARIABLE, Member, member
 
 if TYPE_CHECKING:
     from recsys.recommend.shards import Shard
@@ -30,6 +31,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "publish": ("recommend",),
 }
 """The stage whose results each stage reads. Publishing also reads the evaluation, where there is one."""
+WAITED_FOR = {**NEEDS, "publish": ("evaluate", "recommend")}
+"""What `wait` waits for: the quality gate must not be passed because the evaluation is slow."""
 FOLDERS = {
     "features": schema.FEATURES_DIR,
     "train": schema.MODEL_DIR,
@@ -70,18 +73,21 @@ def execute(job: Job, stages: tuple[str, ...], redo: bool = False) -> None:
 
     Raises:
         ConfigError: an earlier stage has not finished, a finished one was asked for with other settings but not to be redone,
-            or the published run was to be changed.
+            the published run was to be changed, or several workers were to do something other than to train.
         RecsysError: whatever the stage could not do; the run's folder then holds what was finished before.
     """
+    worker = member(os.environ) if "train" in stages else Member()
+    if worker.count > 1 and (redo or stages != ("train",)):
+        raise ConfigError(f"{VARIABLE} names {worker.count} workers: they take part in `recsys train` alone, without --redo")
     with storage.lock(job.run.folder, shared=len(stages) == 1 and not redo):
         if job.config.training.device == "gpu" and {"features", "train"} <= set(stages):
             _find_gpu(job)
         for stage in stages:
-            with storage.lock(job.run.folder, stage):
-                _execute(job, stage, redo)
+            with storage.lock(job.run.folder, stage if worker.chief else f"{stage}-{worker.index}"):
+                _execute(job, stage, redo, worker)
 
 
-def _execute(job: Job, stage: str, redo: bool) -> None:
+def _execute(job: Job, stage: str, redo: bool, worker: Member) -> None:
     _check_ready(job.run, stage)
     if redo:
         _forget(job.run, stage)
@@ -94,10 +100,27 @@ def _execute(job: Job, stage: str, redo: bool) -> None:
     if not same:
         job.run.update({"config": settings.to_dict(job.config)})
     job.progress(f"{stage}:")
-    job.run.record_stage(stage, _measured(lambda: _RUNNERS[stage](job)))
+    facts = _measured(lambda: _RUNNERS[stage](job))
+    if worker.chief:
+        job.run.record_stage(stage, facts)
 
 
-def execute_shard(job: Job, shard: Shard) -> None:
+def wait(run: Run, stage: str, patience: float, progress: Progress) -> None:
+    """Returns when the run is there and the stages before this one have finished, in whatever process.
+
+    Raises:
+        RetryError: they have not after `patience` seconds.
+    """
+
+    def missing() -> str:
+        if not storage.exists(run.path(schema.RUN_FILE)):
+            return f"run {run.run_id} in {run.output}"
+        return ", ".join(f"'{before}' of run {run.run_id}" for before in WAITED_FOR[stage] if not _is_done(run, before))
+
+    waiting.wait(missing, patience, progress)
+
+
+def execute_shard(job: Job, shard: Shard, patience: float = 0.0) -> None:
     """Scores one shard of the users; whoever finds all shards whole then merges them, which finishes the stage `recommend`.
 
     Shards are scored by processes of their own, at once or one after another, and each of them only once.
@@ -105,14 +128,20 @@ def execute_shard(job: Job, shard: Shard) -> None:
     Args:
         job: the run, with the configuration that it was made with.
         shard: which one.
+        patience: seconds that shard 0 waits for the others, so that its end is the end of the stage; 0: it does not.
 
     Raises:
         ConfigError: training has not finished.
-        RetryError: another process is scoring this shard, or everybody.
+        RetryError: another process is scoring this shard, or everybody; or other shards are not whole after `patience`.
     """
     from recsys.recommend import shards
 
     run = job.run
+
+    def missing() -> str:
+        left = shards.missing(run, shard.count)
+        return "" if _is_done(run, "recommend") else ", ".join(f"shard {index} of {shard.count}" for index in left)
+
     with storage.lock(run.folder, shared=True):
         _check_ready(run, "recommend")
         with storage.lock(run.folder, "recommend", shared=True), storage.lock(run.folder, f"recommend-{shard}"):
@@ -121,8 +150,10 @@ def execute_shard(job: Job, shard: Shard) -> None:
             else:
                 job.progress(f"recommend, shard {shard}:")
                 storage.write_json(shard.facts_file(run), _measured(lambda: _recommend(job, shard)))
-        if not _is_done(run, "recommend") and (missing := shards.missing(run, shard.count)):
-            job.progress(f"  not whole yet: {', '.join(map(str, missing))} of {shard.count} shards; the last one merges them")
+        if patience and shard.index == 0:
+            waiting.wait(missing, patience, job.progress)
+        if left := missing():
+            job.progress(f"  not whole yet: {left}; the last one merges them")
             return
         with storage.lock(run.folder, "recommend", patience=MERGE_SECONDS):
             if not _is_done(run, "recommend"):
@@ -211,7 +242,8 @@ def _train(job: Job) -> dict[str, Any]:
     from recsys.training.stage import train
 
     with job.stop.softly():
-        return train(job.config, job.run.path(schema.FEATURES_DIR), job.run.path(schema.MODEL_DIR), job.progress, job.stop)
+        features, folder = job.run.path(schema.FEATURES_DIR), job.run.path(schema.MODEL_DIR)
+        return train(job.config, features, folder, job.progress, job.stop, member(os.environ))
 
 
 def _evaluate(job: Job) -> dict[str, Any]:

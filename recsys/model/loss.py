@@ -23,7 +23,8 @@ def next_item_loss(model: CausalCNN, batch: Batch, label_smoothing: float = 0.0)
 
     Args:
         model: the network.
-        batch: its inputs, `target` int32 [B, T] and `weight` float32 [B, T]. For a sampled softmax also what
+        batch: its inputs, `target` int32 [B, T] and `weight` float32 [B, T]; where it is a part of a larger batch also `total`
+            float32 [], the weight of that, so that the losses of its parts add up to its mean. For a sampled softmax also what
             recsys.training.negatives adds: `rows` int32 [R], the items that the step needs, `item` and `target` then being
             places in it; `negative` int32 [S], places too; `log_expected` float32 [S], see `_sampled`.
         label_smoothing: share of each target that is spread evenly over the items with training events.
@@ -38,7 +39,8 @@ def next_item_loss(model: CausalCNN, batch: Batch, label_smoothing: float = 0.0)
     else:
         losses, columns = partial(_sampled, model, label_smoothing, batch), batch["negative"].shape[0]
     biases = model.item_biases(rows, known_only=True)
-    return _summed(losses, state, table, biases, target, weight, columns) / ops.maximum(ops.sum(weight), 1.0)
+    total = batch["total"] if "total" in batch else ops.sum(weight)
+    return _summed(losses, state, table, biases, target, weight, columns) / ops.maximum(total, 1.0)
 
 
 def _full(model: CausalCNN, label_smoothing: float, state: Any, table: Any, biases: Any, target: Any) -> Any:

@@ -18,8 +18,11 @@ from recsys.progress import Progress
 from recsys.training import checkpoint
 from recsys.training.checkpoint import Standing
 from recsys.training.plan import Plan
+from recsys.training.workers import ALONE, Workers
 
 CHECKPOINT_SECONDS = 120.0
+VALIDATED = ("ndcg@10", "hit_rate@10")
+"""What is measured on the validation events after each epoch."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Session:
         epoch_data: the batches of an epoch, from a step on: a tf.data.Dataset.
         validate: validation metrics of the network as it is, by name; None where the split holds nothing out.
         checkpoints: folder of the checkpoint.
-        stopped: whether the process has been asked to end.
+        stopped: whether a process has been asked to end.
+        workers: the processes that train together; the chief alone writes checkpoints.
     """
 
     epoch_data: Callable[[int, int], Any]
@@ -38,6 +42,7 @@ class Session:
     checkpoints: str
     stopped: Callable[[], bool]
     progress: Progress
+    workers: Workers = ALONE
 
 
 def fit(model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, Any]]) -> Standing:
@@ -56,9 +61,9 @@ def fit(model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, 
     if loaded is not None:
         standing, best = loaded
         session.progress(f"  going on from the checkpoint: epoch {standing.epoch + 1}, step {standing.step + 1}")
-    step = make_step(model, optimizer, plan)
+    step = make_step(model, optimizer, plan, session.workers)
     while standing.epoch < plan.epochs and not _exhausted(standing, plan, session):
-        save = partial(checkpoint.save, session.checkpoints, standing, variables, best)
+        save = partial(_save, session, standing, variables, best)
         row = _run_epoch(step, plan, session, standing, save)
         score = row.get("ndcg@10")
         if score is None or score > standing.best_score:
@@ -66,7 +71,7 @@ def fit(model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, 
             best = [np.asarray(variable.numpy()) for variable in model.trainable_variables]
         standing.rows.append(row)
         standing.epoch, standing.step, standing.loss_sum = standing.epoch + 1, 0, 0.0
-        checkpoint.save(session.checkpoints, standing, variables, best)
+        _save(session, standing, variables, best)
     for variable, value in zip(model.trainable_variables, best, strict=True):
         variable.assign(value)
     return standing
@@ -93,22 +98,38 @@ def make_optimizer(plan: Plan, precision: str) -> Any:
     return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
 
 
-def make_step(model: CausalCNN, optimizer: Any, plan: Plan) -> Callable[[Any], Any]:
-    """One step of gradient descent as a compiled function: batch → loss."""
+def make_step(model: CausalCNN, optimizer: Any, plan: Plan, workers: Workers = ALONE) -> Callable[[Any], Any]:
+    """One step of gradient descent as a compiled function: this worker's part of a batch → loss of the whole batch."""
     import tensorflow as tf
 
-    @tf.function(jit_compile=plan.xla)  # type: ignore[untyped-decorator]
-    def step(batch: Any) -> Any:
+    def gradients(batch: Any) -> Any:
         with tf.GradientTape() as tape:
             loss = next_item_loss(model, batch, plan.label_smoothing)
             scaled = optimizer.scale_loss(loss)
-        used = [
-            (g, v) for g, v in zip(tape.gradient(scaled, model.trainable_variables), model.trainable_variables, strict=True)
-        ]
-        optimizer.apply_gradients([(g if g is not None else tf.zeros_like(v), v) for g, v in used])
+        found = tape.gradient(scaled, model.trainable_variables)
+        return loss, [g if g is not None else tf.zeros_like(v) for g, v in zip(found, model.trainable_variables, strict=True)]
+
+    def apply(found: Any) -> None:
+        optimizer.apply_gradients(zip(found, model.trainable_variables, strict=True))
+
+    alone = workers.member.count == 1  # otherwise XLA compiles what is before and after the sum, which it does not know
+    parts: tuple[Callable[[Any], Any], ...] = (gradients, apply)
+    learn, move = parts if alone else (tf.function(part, jit_compile=plan.xla) for part in parts)
+
+    @tf.function(jit_compile=plan.xla and alone)  # type: ignore[untyped-decorator]
+    def step(batch: Any) -> Any:
+        loss, found = learn(batch)
+        if not alone:
+            loss, found = workers.summed((loss, [tf.convert_to_tensor(gradient) for gradient in found]))
+        move(found)
         return loss
 
     return step  # type: ignore[no-any-return]
+
+
+def _save(session: Session, standing: Standing, variables: list[Any], best: list[np.ndarray]) -> None:
+    if session.workers.member.chief:
+        checkpoint.save(session.checkpoints, standing, variables, best)
 
 
 def _run_epoch(
@@ -128,14 +149,15 @@ def _run_epoch(
             f"{plan.phase} epoch {standing.epoch + 1}/{plan.epochs}  step {standing.step}/{plan.steps}  loss {mean:.4f}",
             min(1.0, standing.step / plan.steps),
         )
-        if session.stopped():
+        if session.workers.total(session.stopped()):
             save()
+            session.workers.barrier()
             raise RetryError(f"asked to end: checkpoint saved at epoch {standing.epoch + 1}, step {standing.step}; run again")
         if time.monotonic() - saved > CHECKPOINT_SECONDS:
             save()
             saved = time.monotonic()
     seconds = time.monotonic() - started
-    metrics = session.validate() if session.validate is not None else {}
+    metrics = session.workers.from_chief(session.validate, VALIDATED) if session.validate is not None else {}
     row = {
         "phase": plan.phase,
         "epoch": standing.epoch + 1,

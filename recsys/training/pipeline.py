@@ -15,12 +15,15 @@ import numpy as np
 
 from recsys import histories
 from recsys.histories import Histories, ranges
+from recsys.training.cluster import Member
 from recsys.training.encoding import Bags, Encoder, gap_codes
 
 CHUNK_USERS = 65_536
 """Users permuted together in memory; a larger data set is shuffled within chunks of this size."""
 
 Arrays = dict[str, np.ndarray]
+POSITIONS = ("item", "rating", "gap", "position", "user_codes", "user_numbers", "target", "weight")
+"""The arrays of a batch that hold something for each position."""
 
 
 def inputs(block: Histories, encoder: Encoder) -> Arrays:
@@ -128,6 +131,19 @@ def _examples(block: Histories, encoder: Encoder) -> Arrays:
 def _shaped(flat: Arrays, encoder: Encoder, rows: int, row_length: int) -> Arrays:
     arrays = _with_users(flat, encoder)
     return {name: np.ascontiguousarray(value.reshape(rows, row_length, *value.shape[1:])) for name, value in arrays.items()}
+
+
+def part_of(batch: Arrays, member: Member) -> Arrays:
+    """One worker's rows of a batch, with the `total` weight of the whole batch, by which the worker's loss is divided.
+
+    Args:
+        batch: from training_batches or negatives.with_negatives; what is not [rows, …] stays whole.
+        member: which of the workers.
+    """
+    if member.count == 1:
+        return batch
+    rows = member.rows(len(batch["weight"]))
+    return {**batch, **{name: batch[name][rows] for name in POSITIONS}, "total": np.array(batch["weight"].sum(), np.float32)}
 
 
 def dataset(

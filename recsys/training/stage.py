@@ -22,26 +22,31 @@ from recsys.model import network
 from recsys.model.network import CausalCNN
 from recsys.progress import Progress
 from recsys.training import checkpoint, encoding, export, files, negatives, pipeline
+from recsys.training.cluster import Member
 from recsys.training.encoding import Encoder
-from recsys.training.fit import Session, fit
+from recsys.training.fit import VALIDATED, Session, fit
 from recsys.training.hardware import Hardware, choose
 from recsys.training.plan import Plan, batch_shape, cold_start_share, fit_plan, refit_plan, sample_size
+from recsys.training.workers import ALONE, Workers, lost_workers
 
 Rows = list[dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What both phases of training read: the configuration, features.json, the encoder and the hardware."""
+    """What both phases of training read: the configuration, features.json, the encoder, the hardware, and who takes part."""
 
     config: Config
     features: str
     info: dict[str, Any]
     encoder: Encoder
     hardware: Hardware
+    workers: Workers = ALONE
 
 
-def train(config: Config, features: str, folder: str, progress: Progress, stopped: Callable[[], bool]) -> dict[str, Any]:
+def train(
+    config: Config, features: str, folder: str, progress: Progress, stopped: Callable[[], bool], member: Member = ALONE.member
+) -> dict[str, Any]:
     """Runs the stage; goes on from a checkpoint in `folder` if there is one.
 
     Args:
@@ -50,18 +55,33 @@ def train(config: Config, features: str, folder: str, progress: Progress, stoppe
         folder: where the models, history.csv, model.json and _SUCCESS go.
         progress: for people.
         stopped: whether the process has been asked to end.
+        member: which one it is of the processes that train together. All of them see the same features and folder.
 
     Returns:
-        What model.json holds: hardware, sizes, epochs, best validation score.
+        What model.json holds: hardware, sizes, epochs, best validation score. Empty for others than the chief.
 
     Raises:
-        RetryError: the process was asked to end; the same command goes on.
+        ConfigError: there are more processes than rows in a batch.
+        RetryError: one of the processes was asked to end, or is gone; the same command goes on.
     """
     hardware = choose(config.training)
+    with lost_workers(member):
+        return _train(config, features, folder, progress, stopped, hardware, Workers(member))
+
+
+def _train(
+    config: Config,
+    features: str,
+    folder: str,
+    progress: Progress,
+    stopped: Callable[[], bool],
+    hardware: Hardware,
+    workers: Workers,
+) -> dict[str, Any]:
     if hardware.warning:
         progress(f"  warning: {hardware.warning}")
     info = histories.read_info(features)
-    inputs = Inputs(config, features, info, encoding.make_encoder(features, info), hardware)
+    inputs = Inputs(config, features, info, encoding.make_encoder(features, info), hardware, workers)
     model = build(inputs)
     progress(f"  {', '.join(hardware.names)}: {hardware.precision} ({hardware.reason}), XLA {'on' if hardware.xla else 'off'}")
     progress(
@@ -77,14 +97,21 @@ def train(config: Config, features: str, folder: str, progress: Progress, stoppe
         model = export.load(storage.join(folder, files.EVALUATED))  # also without an interruption, so that both end alike
     if not held_out or config.training.refit_epochs != 0:
         rows = _fit_on_everything(inputs, model, folder, rows, progress, stopped)
+    summary = _finish(inputs, model, folder, rows) if workers.member.chief else {}
+    workers.barrier()
+    return summary
+
+
+def _finish(inputs: Inputs, model: CausalCNN, folder: str, rows: Rows) -> dict[str, Any]:
     export.save(model, storage.join(folder, files.PUBLISHED))
     export.save_for_serving(model, storage.join(folder, files.SAVED_MODEL), inputs.encoder)
     _write_rows(folder, rows)
     summary = {
-        "hardware": dataclasses.asdict(hardware),
+        "hardware": dataclasses.asdict(inputs.hardware),
+        "workers": inputs.workers.member.count,
         "network": dataclasses.asdict(model.spec),
         "parameters": int(model.count_params()),
-        "negatives": sampled,
+        "negatives": sample_size(inputs.config.training, inputs.info["items"]),
         "epochs": len(rows),
         "best_valid_ndcg@10": max((row["ndcg@10"] for row in rows if "ndcg@10" in row), default=None),
         "blend": storage.read_json(storage.join(folder, files.BLEND)),
@@ -118,8 +145,6 @@ def _fit_on_training_part(
     inputs: Inputs, model: CausalCNN, folder: str, progress: Progress, stopped: Callable[[], bool]
 ) -> Rows:
     """Trains with early stopping, then chooses the blend's weights; both from the validation part."""
-    from recsys.evaluation import protocol
-    from recsys.recommend import blend
     from recsys.recommend.score import NetworkScorer
 
     config, info = inputs.config, inputs.info
@@ -138,8 +163,22 @@ def _fit_on_training_part(
         checkpoints=folder,
         stopped=stopped,
         progress=progress,
+        workers=inputs.workers,
     )
     rows = fit(model, plan, session, []).rows
+    if inputs.workers.member.chief:
+        _finish_fit(inputs, model, scorer, everything, folder, rows, progress)
+    inputs.workers.barrier()
+    return rows
+
+
+def _finish_fit(
+    inputs: Inputs, model: CausalCNN, scorer: Any, everything: Histories, folder: str, rows: Rows, progress: Progress
+) -> None:
+    from recsys.evaluation import protocol
+    from recsys.recommend import blend
+
+    config, info = inputs.config, inputs.info
     scorer.refresh()
     counted = blend.count(everything.head(everything.train_length), info["items"], config.seed)
     weights = blend.tune(scorer, counted, everything, info["items"], config.seed, protocol.decisive_from(info))
@@ -147,8 +186,7 @@ def _fit_on_training_part(
     export.save(model, storage.join(folder, files.EVALUATED))
     _write_rows(folder, rows)
     checkpoint.remove(folder)
-    storage.write_json(weights_file, dataclasses.asdict(weights))
-    return rows
+    storage.write_json(storage.join(folder, files.BLEND), dataclasses.asdict(weights))
 
 
 def _fit_on_everything(
@@ -166,13 +204,15 @@ def _fit_on_everything(
         plan = refit_plan(config.training, positions, items, shape, inputs.hardware.xla, rows)
     else:
         plan = fit_plan(config.training, positions, items, shape, inputs.hardware.xla)
-        storage.write_json(storage.join(folder, files.BLEND), dataclasses.asdict(blend.Weights()))
+        if inputs.workers.member.chief:
+            storage.write_json(storage.join(folder, files.BLEND), dataclasses.asdict(blend.Weights()))
     session = Session(
         epoch_data=epoch_data(inputs, shape, lambda block: block.lengths, config.seed + 1, plan, counts),
         validate=None,
         checkpoints=folder,
         stopped=stopped,
         progress=progress,
+        workers=inputs.workers,
     )
     return fit(model, plan, session, rows).rows
 
@@ -195,7 +235,9 @@ def epoch_data(
         plan: says how many negatives.
         counts: int64 [items + 1], events of each item in that part.
     """
-    drawn_from, count = negatives.proposal(counts), plan.negatives
+    import tensorflow as tf
+
+    drawn_from, count, member = negatives.proposal(counts), plan.negatives, inputs.workers.member
 
     def learned(users: Histories) -> Histories:
         block = histories.learnable(users, inputs.info)
@@ -205,10 +247,15 @@ def epoch_data(
         share = _cold_starts(inputs)
         whole = pipeline.training_batches(inputs.features, inputs.encoder, learned, *shape, seed, epoch, share)
         for step, batch in enumerate(itertools.islice(whole, first, None), first):
-            yield negatives.with_negatives(batch, drawn_from, count, seed, epoch, step) if count else batch
+            full = negatives.with_negatives(batch, drawn_from, count, seed, epoch, step) if count else batch
+            yield pipeline.part_of(full, member)
 
-    more = negatives.signature(shape[0] * shape[1], count) if count else None
-    return lambda epoch, first: pipeline.dataset(lambda: batches(epoch, first), *shape, inputs.encoder.users, more)
+    more = negatives.signature(shape[0] * shape[1], count) if count else {}
+    if member.count > 1:
+        more["total"] = tf.TensorSpec([], tf.float32)
+    own = member.rows(shape[0])
+    part_shape = (own.stop - own.start, shape[1])
+    return lambda epoch, first: pipeline.dataset(lambda: batches(epoch, first), *part_shape, inputs.encoder.users, more)
 
 
 def _positions(inputs: Inputs, events: int) -> int:
@@ -229,8 +276,7 @@ def _validator(inputs: Inputs, scorer: Any, everything: Histories) -> Callable[[
         limit, seed = inputs.config.evaluation.max_users, inputs.config.seed
         items = inputs.info["items"]
         result = evaluate(scorer, everything, "valid", items, ks=(10,), max_users=limit, seed=seed, since=since)
-        names = ("ndcg@10", "hit_rate@10")
-        return {name: float(result.per_user[name].mean()) if len(result.per_user[name]) else 0.0 for name in names}
+        return {name: float(result.per_user[name].mean()) if len(result.per_user[name]) else 0.0 for name in VALIDATED}
 
     return validate
 

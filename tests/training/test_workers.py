@@ -1,0 +1,205 @@
+"""Two processes train one network over the loopback: the weights of one process, one writer, no worker without the other."""
+
+import dataclasses
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from recsys import histories, run, storage
+from recsys.config import Model
+from recsys.errors import ConfigError
+from recsys.model.loss import next_item_loss
+from recsys.progress import Progress
+from recsys.training import encoding, files, hardware, negatives, pipeline
+from recsys.training.cluster import Member, member
+from recsys.training.stage import Inputs, build, train
+from tests.command import command, environment, recsys
+from tests.support import chains, write_features
+from tests.training.test_train import ITEMS, config, weights
+
+WORKER = """
+import os, sys
+from recsys.errors import RetryError
+from recsys.progress import Progress
+from recsys.training.cluster import member
+from recsys.training.stage import train
+from tests.training.test_workers import exact
+
+class Steps(Progress):
+    def update(self, text, done=None):
+        print(text, flush=True)
+
+features, folder, epochs, stop = sys.argv[1:]
+try:
+    train(exact(int(epochs)), features, folder, Steps(), lambda: bool(stop), member(os.environ))
+except RetryError as error:
+    sys.exit(f"try again: {error}")
+"""
+
+
+def exact(epochs=2):
+    """Where two processes can do the same as one: without dropout, whose draws are those of a process.
+
+    With much smoothing no gradient is long enough to be clipped: the length that Keras measures in one process counts each use
+    of an embedding by itself. Five rows of 64 positions are two for one worker and three for the other.
+    """
+    given = config(epochs=epochs, batch_tokens=320, label_smoothing=0.5)
+    return dataclasses.replace(given, model=Model(width=16, dilations=(1, 2), dropout=0.0))
+
+
+def described(**changes):
+    """A TF_CONFIG."""
+    return json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}, **changes})
+
+
+def both(home, *commands):
+    """Two workers, each a process of its own."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in commands]
+    cluster = {"worker": [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]}
+    for one in sockets:
+        one.close()
+    return [
+        subprocess.Popen(
+            words,
+            env=environment(home, TF_CONFIG=described(cluster=cluster, task={"type": "worker", "index": index})),
+            cwd=home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for index, words in enumerate(commands)
+    ]
+
+
+def start(home, features, folder, epochs=2, stop=("", "")):
+    """Two workers that tell of every step; `stop` says which of them is asked to end."""
+    return both(home, *([sys.executable, "-c", WORKER, features, str(folder), str(epochs), asked] for asked in stop))
+
+
+def finish(workers, code=0):
+    """What they said, when they have ended."""
+    said = [worker.communicate(timeout=600)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [code] * len(workers), "\n".join(said)
+    return said
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory):
+    return write_features(tmp_path_factory.mktemp("features"), chains(users=200), ITEMS)
+
+
+@pytest.fixture(scope="module")
+def together(features, tmp_path_factory):
+    """The folder that two workers wrote, called as a user calls them, and what they said."""
+    home = tmp_path_factory.mktemp("together")
+    made = run.create(dataclasses.replace(exact(), output=str(home)), "r")
+    shutil.copytree(features, made.path("features"))
+    made.record_stage("features", {})
+    said = finish(both(home, *[command("train", "--output", home, "--run-id", "r")] * 2))
+    assert list(made.manifest()["stages"]) == ["features", "train"]
+    return Path(made.path("model")), said
+
+
+def test_two_workers_learn_what_one_process_learns(features, together, tmp_path):
+    train(exact(), features, str(tmp_path), Progress(quiet=True), lambda: False)
+    for name in (files.EVALUATED, files.PUBLISHED):
+        for one, other in zip(weights(tmp_path, name), weights(together[0], name), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+    one, other = (storage.read_json(storage.join(str(folder), files.MODEL)) for folder in (tmp_path, together[0]))
+    assert (one.pop("workers"), other.pop("workers")) == (1, 2)
+    assert one["best_valid_ndcg@10"] == pytest.approx(other["best_valid_ndcg@10"], abs=1e-3)
+
+
+def test_the_chief_alone_measures_and_writes(together, tmp_path):
+    folder, (chief, other) = together
+    assert storage.is_whole(str(folder))
+    assert "blend:" in chief and "blend:" not in other
+    assert not list(folder.glob(".*"))
+
+
+def test_one_that_is_asked_to_end_ends_both_and_they_go_on_to_the_same_weights(features, together, tmp_path):
+    for said in finish(start(tmp_path, features, tmp_path / "model", stop=("", "now")), code=1):
+        assert "try again: asked to end: checkpoint saved at epoch 1, step 1" in said
+    said = finish(start(tmp_path, features, tmp_path / "model"))
+    assert all("going on from the checkpoint: epoch 1, step 2" in one for one in said)
+    for one, other in zip(weights(together[0]), weights(tmp_path / "model"), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_one_that_is_killed_does_not_leave_the_other_waiting(features, tmp_path):
+    chief, other = start(tmp_path, features, tmp_path / "model", epochs=500)
+    said = ""
+    while "step 2/" not in said:
+        said = chief.stdout.readline()
+        assert said, "the chief has ended"
+    other.kill()
+    assert "try again: another worker is gone" in finish([chief], code=1)[0]
+    other.communicate()
+
+
+@pytest.mark.parametrize("count", [0, 16])
+def test_gradients_of_the_parts_add_up_to_that_of_the_batch(features, count):
+    info = histories.read_info(features)
+    inputs = Inputs(exact(), features, info, encoding.make_encoder(features, info), hardware.choose(exact().training))
+    model, counts = build(inputs), encoding.item_counts(features, info)
+    model.item_known.assign((counts > 0).astype(np.float32))
+    batch = list(pipeline.training_batches(features, inputs.encoder, lambda b: b.head(b.train_length), 5, 64, 0, 0))[-1]
+    assert 0 < batch["weight"].sum() < batch["weight"].size
+    if count:
+        batch = negatives.with_negatives(batch, negatives.proposal(counts), count, 0, 0, 0)
+
+    def learn(part):
+        with tf.GradientTape() as tape:
+            loss = next_item_loss(model, {name: tf.constant(value) for name, value in part.items()}, 0.1)
+        return loss, [tf.convert_to_tensor(g) for g in tape.gradient(loss, model.trainable_variables) if g is not None]
+
+    loss, whole = learn(batch)
+    losses, parts = zip(*(learn(pipeline.part_of(batch, Member(index, 3))) for index in range(3)), strict=True)
+    np.testing.assert_allclose(sum(losses), loss, rtol=1e-6)
+    for gradient, *own in zip(whole, *parts, strict=True):
+        np.testing.assert_allclose(sum(own), gradient, atol=1e-6)
+
+
+def test_parts_of_a_batch_are_the_batch():
+    batch = {name: np.arange(20).reshape(5, 4) for name in pipeline.POSITIONS} | {"negative": np.arange(3)}
+    parts = [pipeline.part_of(batch, Member(index, 3)) for index in range(3)]
+    for name in pipeline.POSITIONS:
+        np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), batch[name])
+    assert all(part["total"] == 190 and len(part["negative"]) == 3 for part in parts)
+    assert pipeline.part_of(batch, Member()) is batch
+    with pytest.raises(ConfigError, match="5 rows for 6 workers"):
+        pipeline.part_of(batch, Member(0, 6))
+
+
+def test_tf_config_says_who_takes_part():
+    assert member({}) == member({"TF_CONFIG": ""}) == Member(0, 1)
+    assert member({"TF_CONFIG": described()}) == Member(1, 2)
+    assert not member({"TF_CONFIG": described()}).chief
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        described(task={"type": "worker", "index": 2}),
+        described(task={"type": "worker"}),
+        described(task={"type": "chief", "index": 0}),
+        described(cluster={"chief": ["a:1"], "worker": ["b:1", "c:1"]}),
+    ],
+)
+def test_another_tf_config_is_told(text):
+    with pytest.raises(ConfigError, match="TF_CONFIG is"):
+        member({"TF_CONFIG": text})
+
+
+def test_several_workers_can_train_and_nothing_else(tmp_path):
+    done = recsys("run", "--output", "out", home=tmp_path, changes={"TF_CONFIG": described()})
+    assert done.returncode == 2 and "2 workers: they take part in `recsys train` alone" in done.stderr
