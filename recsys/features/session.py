@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -151,6 +152,14 @@ def options(config: Config, scratch: str, input_bytes: int | None = None) -> dic
             "spark.default.parallelism": cores,
             "spark.sql.files.openCostInBytes": "1048576",
         }
+    if config.spark.master.startswith("k8s://"):
+        settings |= {
+            "spark.kubernetes.driver.pod.name": socket.gethostname(),  # executors go when this Pod goes
+            "spark.kubernetes.executor.disableConfigMap": "true",
+            "spark.kubernetes.driver.service.deleteOnTermination": "false",
+            "spark.kubernetes.driver.ownPersistentVolumeClaim": "false",
+            "spark.kubernetes.driver.reusePersistentVolumeClaim": "false",
+        }  # so that Spark needs rights to Pods alone
     return {key: str(value) for key, value in settings.items()} | dict(config.spark.conf)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from recsys import errors
+from tests.k8s.distributed import check_executors, check_indexed, check_rights
 from tests.k8s.pods import SECRET_WORDS, check_pod
 from tests.k8s.rendered import JOBS, Resource, job_spec, of_kind, pod_spec
 
 NAMESPACE = "recsys"
+INSTANCE = "app.kubernetes.io/instance"
 HASHED = re.compile(r".+-[a-z0-9]{10}")
 TRY_AGAIN = {errors.EXIT_RETRY, errors.EXIT_TERMINATED}
 """Codes after which the same command may succeed, or goes on."""
@@ -20,17 +22,19 @@ CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 
 
 def check(resources: list[Resource]) -> list[str]:
     """Everything that is wrong, each as `Kind/name: what`; empty for good manifests."""
-    found = list(_together(resources))
+    found = [*_together(resources), *check_rights(resources)]
     for resource in resources:
         problems: list[str] = []
         if resource["kind"] in JOBS:
             problems += _job(job_spec(resource))
             problems += check_pod(pod_spec(resource), resources)
-            problems += _network(resource, resources)
+            problems += _network(job_spec(resource)["template"].get("metadata", {}).get("labels", {}), resources)
+            problems += check_indexed(resource, resources)
         if resource["kind"] == "CronJob":
             problems += _timetable(resource["spec"])
         if resource["kind"] == "ConfigMap":
             problems += _config_map(resource)
+            problems += check_executors(resource, resources, _network)
         if resource["kind"] in ("Secret", "Namespace"):
             problems.append("is made apart from the job, never by its manifests")
         found += [f"{resource['kind']}/{resource['metadata']['name']}: {problem}" for problem in problems]
@@ -101,18 +105,26 @@ def _timetable(spec: Resource) -> Iterator[str]:
         yield "args: every run must have the name of its Job (--run-id $(JOB_NAME)), or it may go on with an old one"
 
 
-def _network(resource: Resource, resources: list[Resource]) -> Iterator[str]:
-    labels = job_spec(resource)["template"].get("metadata", {}).get("labels", {})
+def _network(labels: Resource, resources: list[Resource]) -> Iterator[str]:
+    """For Pods with these labels: called and calling only as the policies name it, and called by Pods of the overlay alone."""
     isolated: set[str] = set()
     for policy in of_kind(resources, "NetworkPolicy"):
         if policy["spec"]["podSelector"].get("matchLabels", {}).items() <= labels.items():
             isolated.update(policy["spec"].get("policyTypes", []))
             if any(not rule.get("to") or not rule.get("ports") for rule in policy["spec"].get("egress", [])):
                 yield "the NetworkPolicy lets it call anybody: every egress rule must say to whom, and on which ports"
-            if policy["spec"].get("ingress"):
-                yield "the NetworkPolicy lets it be called"
+            for rule in policy["spec"].get("ingress", []):
+                callers = [peer.get("podSelector", {}).get("matchLabels", {}) for peer in rule.get("from", [])]
+                own = all(set(peer) == {"podSelector"} for peer in rule.get("from", [])) and all(map(_within(labels), callers))
+                if not (callers and own and rule.get("ports")):
+                    yield "the NetworkPolicy lets it be called by others than Pods of its overlay, or on every port"
     if isolated != {"Ingress", "Egress"}:
         yield "no NetworkPolicy keeps it apart, in both directions"
+
+
+def _within(labels: Resource) -> Callable[[Resource], bool]:
+    """Whether a selector picks Pods of the same overlay as these labels."""
+    return lambda chosen: chosen.get(INSTANCE) is not None and chosen.get(INSTANCE) == labels.get(INSTANCE)
 
 
 def _config_map(resource: Resource) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
@@ -11,12 +12,13 @@ from typing import Any
 from recsys import settings
 from recsys.config import Config
 from recsys.errors import ConfigError
-from recsys.job import leave_last_words
-from tests.k8s.rendered import Resource, of_kind, quantity
+from recsys.job import STAGES, leave_last_words
+from tests.k8s.rendered import Resource, job_spec, of_kind, quantity
 
 IMAGE_USER = 10001
 """USER of every Dockerfile."""
 GPU = "nvidia.com/gpu"
+LATER_STAGES = STAGES[1:]
 CHECKPOINT_SECONDS = 60
 """Longer than a checkpoint takes on slow storage."""
 LAST_WORDS = inspect.signature(leave_last_words).parameters["path"].default
@@ -55,8 +57,8 @@ def _security(pod: Resource, _: list[Resource]) -> Iterator[str]:
 
 
 def _identity(pod: Resource, resources: list[Resource]) -> Iterator[str]:
-    if pod.get("automountServiceAccountToken") is not False:
-        yield "automountServiceAccountToken must be false"
+    if pod.get("automountServiceAccountToken") is not (pod.get("serviceAccountName") in bound_accounts(resources)):
+        yield "automountServiceAccountToken must be false, but for the account that a Role is bound to"
     accounts = {account["metadata"]["name"]: account for account in of_kind(resources, "ServiceAccount")}
     account = accounts.get(pod.get("serviceAccountName", "default"))
     if account is None:
@@ -65,6 +67,11 @@ def _identity(pod: Resource, resources: list[Resource]) -> Iterator[str]:
         yield "automountServiceAccountToken of the ServiceAccount must be false"
     if pod.get("enableServiceLinks") is not False:
         yield "enableServiceLinks must be false"
+
+
+def bound_accounts(resources: list[Resource]) -> set[str]:
+    """Names of the ServiceAccounts that have rights."""
+    return {subject["name"] for one in of_kind(resources, "RoleBinding") for subject in one.get("subjects", [])}
 
 
 def _ending(pod: Resource, _: list[Resource]) -> Iterator[str]:
@@ -147,6 +154,9 @@ def _settings(pod: Resource, resources: list[Resource]) -> Iterator[str]:
     """The configuration file that is given is there, is one that recsys takes, and writes where it can be written."""
     container = _containers(pod)[0]
     arguments = container.get("args", [])
+    if arguments[:1] and arguments[0] in LATER_STAGES:
+        yield from _later_stage(container, resources)
+        return
     if "--config" not in arguments[:-1]:
         yield "no --config among the args"
         return
@@ -171,6 +181,21 @@ def _settings(pod: Resource, resources: list[Resource]) -> Iterator[str]:
     demanded = tree.get("training", {}).get("device")
     if (GPU in container.get("resources", {}).get("limits", {})) != (demanded == "gpu"):
         yield f"{path}: training.device is {demanded}, which does not fit the Pod's resources"
+
+
+def _later_stage(container: Resource, resources: list[Resource]) -> Iterator[str]:
+    """A stage by itself goes on with the run that the Job of the features begins, and waits for what it needs."""
+    arguments = container["args"]
+    given = dict(itertools.pairwise(arguments))
+    outputs = {tomllib.loads(one["data"].get("recsys.toml", "")).get("output") for one in of_kind(resources, "ConfigMap")}
+    if given.get("--output") not in outputs:
+        yield f"--output {given.get('--output')} is not that of recsys.toml: {outputs}"
+    begun = [job_spec(job)["template"]["spec"]["containers"][0].get("args", []) for job in of_kind(resources, "Job")]
+    names = [dict(itertools.pairwise(one)).get("--run-id") for one in begun if one[:1] == ["features"]]
+    if "--run-id" not in given or [given["--run-id"]] != names:
+        yield f"--run-id {given.get('--run-id')} is not that of the one Job for the features: {names}"
+    if not given.get("--wait", "").isdigit():
+        yield "--wait must say for how many seconds it waits for the stage before"
 
 
 def _containers(pod: Resource) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-OVERLAYS = ("cpu", "gpu", "refresh")
+OVERLAYS = ("cpu", "gpu", "refresh", "distributed")
 Resource = dict[str, Any]
 JOBS = {"Job": ("spec",), "CronJob": ("spec", "jobTemplate", "spec")}
 """Where the spec of a Job stands in each kind."""

@@ -21,11 +21,19 @@ DELETE = object()
 
 
 def change(resources, kind, path, value):
-    """Sets or deletes what stands at a path of the first resource of a kind; a key that has dots is written with |."""
+    """Sets, deletes or (given a pair) edits what stands at a path of the first resource of a kind. A dot in a key is written |.
+
+    `Job/train` is the first Job with `train` in its name.
+    """
+    kind, _, name = kind.partition("/")
+    chosen = next(one for one in of_kind(resources, kind) if name in one["metadata"]["name"])
     *keys, last = [int(key) if key.isdigit() else key.replace("|", ".") for key in path.split(".")]
-    place = functools.reduce(operator.getitem, keys, of_kind(resources, kind)[0])
+    place = functools.reduce(operator.getitem, keys, chosen)
     if value is DELETE:
         del place[last]
+    elif isinstance(value, tuple):
+        assert value[0] in place[last]
+        place[last] = place[last].replace(*value)
     elif last == -1 or (isinstance(place, list) and last == len(place)):
         place.append(value)
     else:
@@ -110,6 +118,52 @@ BROKEN = [
     broken("no NetworkPolicy keeps it apart", "spec.podSelector.matchLabels", {"app": "other"}, kind="NetworkPolicy"),
     broken("lets it call anybody", "spec.egress", [{}], kind="NetworkPolicy"),
     broken("lets it be called", "spec.ingress", [{}], kind="NetworkPolicy"),
+    *[
+        broken(message, path, value, "distributed", kind)
+        for message, kind, path, value in (
+            ("more than create, delete", "Role", "rules.0.resources", ["pods", "secrets"]),
+            ("more than create, delete", "Role", "rules.0.verbs", ["*"]),
+            ("rights end at the namespace", "Role", "kind", "ClusterRole"),
+            ("there is no Role recsys-spark-distributed", "Role", "metadata.name", "other"),
+            ("4 Jobs have its rights", "RoleBinding", "subjects.0.name", "recsys-distributed"),
+            ("is not there", "ServiceAccount", "metadata.name", "other"),
+            ("must be a Service without an address", "Service", "spec.clusterIP", DELETE),
+            ("must be a Service without an address", "Service", "spec.publishNotReadyAddresses", False),
+            ("the Service does not select the Pods", "Service", "spec.selector", {"app": "other"}),
+            ("the Pods are", "Service", "spec.ports.0.port", 2223),
+            ("the NetworkPolicy opens [2223]", "NetworkPolicy/train", "spec.ingress.0.ports.0.port", 2223),
+            ("called by others than Pods of its overlay", "NetworkPolicy/train", "spec.ingress.0.from.0.podSelector", {}),
+            ("called by others than Pods of its overlay", "NetworkPolicy/spark", "spec.ingress.0.ports", DELETE),
+            ("completions and parallelism must be equal", "Job/train", "spec.parallelism", 1),
+            ("Indexed where there are several", "Job/train", "spec.completionMode", DELETE),
+            ("3 Pods are not 3 parts", "Job/recommend", CONTAINER + "args.8", "$(JOB_COMPLETION_INDEX)/4"),
+            ("expected INDEX/COUNT", "Job/recommend", CONTAINER + "args.8", "$(JOB_COMPLETION_INDEX)/2"),
+            ("TF_CONFIG is", "Job/train", CONTAINER + "env.1.value", "{}"),
+            ("JOB_COMPLETION_INDEX must be set before", "Job/recommend", CONTAINER + "env.0.name", "OTHER"),
+            ("backoffLimit must be at least 6", "Job/train", "spec.backoffLimit", 3),
+            ("automountServiceAccountToken must be false", "Job/train", POD + "automountServiceAccountToken", True),
+            ("--run-id x is not that of", "Job/publish", CONTAINER + "args.4", "x"),
+            ("--output /data/other is not that", "Job/train", CONTAINER + "args.2", "/data/other"),
+            ("--wait must say", "Job/evaluate", CONTAINER + "args.6", "soon"),
+            ("executors run recsys:cpu", "Job/features", CONTAINER + "image", "registry/recsys:1"),
+            ("podTemplateFile is not in the ConfigMap", "ConfigMap", "data.executor|yaml", DELETE),
+        )
+    ],
+    *[
+        broken(message, "data.executor|yaml", (before, after), "distributed", "ConfigMap")
+        for message, before, after in (
+            ("executors: readOnlyRootFilesystem must be true", "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false"),
+            (
+                "executors: serviceAccountName 'default' is not",
+                "serviceAccountName: recsys-distributed",
+                "serviceAccountName: default",
+            ),
+            ("executors: volume data: there is no PersistentVolumeClaim", "recsys-data-distributed", "recsys-data"),
+            ("executors: what is mounted at /data", "mountPath: /data", "mountPath: /other"),
+            ("executors: the NetworkPolicy of the driver does not", "engine: spark", "engine: other"),
+            ("executors: ephemeral-storage needs a request", "ephemeral-storage: 5Gi", "cpu: 1"),
+        )
+    ],
 ]
 
 
