@@ -5,7 +5,7 @@ import dataclasses
 import pyarrow.parquet as pq
 import pytest
 
-from recsys import run, schema, storage
+from recsys import lease, run, schema, storage
 from recsys.config import Config, Publish
 from recsys.errors import ConfigError, RefusedError
 from recsys.job import Job, Stop, execute
@@ -164,3 +164,18 @@ def test_while_another_process_publishes_nothing_is_deleted(tmp_path):
         deleted, lines = delete(tmp_path, 1)
     assert deleted == [] and "another process" in lines[0]
     assert left(tmp_path) == ["r01", "r02", "r03"]
+
+
+def test_in_an_object_store_old_runs_go_too_but_none_that_is_held(store, monkeypatch):
+    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.5)
+    output = f"{store.bucket}/old"
+    held = made(output, 1, "running")
+    made(output, 2, "running")
+    for day in range(3, 6):
+        made(output, day)
+    with storage.lock(held.folder):
+        assert delete(output, 1)[0] == ["r03"]
+    assert delete(output, 1)[0] == ["r01"]
+    assert left(output) == ["r02", "r04", "r05"]
+    assert latest(output)["run_id"] == "r05"
