@@ -16,8 +16,9 @@ import click
 
 from recsys import __version__, errors, job, settings, storage
 from recsys.config import Config
+from recsys.ending import Stop, leave_last_words
 from recsys.errors import ConfigError, RecsysError, RetryError
-from recsys.job import Job, Stop
+from recsys.job import Job
 from recsys.progress import Progress
 
 EXIT_CODES = """\b
@@ -106,19 +107,19 @@ class Group(click.Group):
         except BrokenPipeError:
             sys.exit(errors.EXIT_DONE)
         except RecsysError as error:
-            job.leave_last_words(error)
+            leave_last_words(error)
             click.echo(f"recsys: {error}", err=True)
             sys.exit(error.exit_code)
         except MemoryError as error:
-            job.leave_last_words(error)
+            leave_last_words(error)
             click.echo("recsys: out of memory; give the container more, or make training.batch_tokens smaller", err=True)
             sys.exit(errors.EXIT_RETRY)
         except Exception as error:
             if (known := _known(error)) is not None:
-                job.leave_last_words(known)
+                leave_last_words(known)
                 click.echo(f"recsys: {known}", err=True)
                 sys.exit(known.exit_code)
-            job.leave_last_words(error)
+            leave_last_words(error)
             if os.environ.get("RECSYS_DEBUG"):
                 traceback.print_exc()
             click.echo(

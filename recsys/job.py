@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import resource
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from recsys import histories, schema, settings, storage, waiting
 from recsys.config import Config
-from recsys.errors import EXIT_DEFECT, ConfigError, RecsysError, TerminatedError
+from recsys.ending import Stop
+from recsys.errors import ConfigError
 from recsys.progress import Progress
 from recsys.run import Run
 from recsys.training.cluster import VARIABLE, Member, member
@@ -41,7 +41,6 @@ FOLDERS = {
 }
 MERGE_SECONDS = 60.0
 """Longer than another process takes to see that it is not the one that merges the shards."""
-TERMINATED = "ended by SIGTERM; what was finished is kept, and the same command goes on from there"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,37 +160,6 @@ def execute_shard(job: Job, shard: Shard, patience: float = 0.0) -> None:
                 run.record_stage("recommend", shards.merge(run, shard.count, users))
                 storage.delete_folder(run.path(schema.SHARDS_DIR))
                 job.progress(f"recommend: {shard.count} shards merged")
-
-
-class Stop:
-    """SIGTERM, made orderly: TerminatedError at once; inside `softly` it is only noted, until the next safe point."""
-
-    def __init__(self) -> None:
-        self._asked = self._soft = False
-
-    def __call__(self) -> bool:
-        """Whether the process has been asked to end."""
-        return self._asked
-
-    def install(self) -> None:
-        """Takes over SIGTERM for this process."""
-        signal.signal(signal.SIGTERM, self._on_signal)
-
-    @contextmanager
-    def softly(self) -> Iterator[None]:
-        """While the block runs, SIGTERM is noted; the block asks and ends by itself. If it does not, it ends here."""
-        self._soft = True
-        try:
-            yield
-        finally:
-            self._soft = False
-        if self._asked:
-            raise TerminatedError(TERMINATED)
-
-    def _on_signal(self, _signal: int, _frame: Any) -> None:
-        self._asked = True
-        if not self._soft:
-            raise TerminatedError(TERMINATED)
 
 
 def _find_gpu(job: Job) -> None:
@@ -329,11 +297,3 @@ def _measured(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     facts = work()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"seconds": round(time.monotonic() - started, 2), "peak_bytes": peak, **facts}
-
-
-def leave_last_words(error: BaseException, path: str = "/dev/termination-log") -> None:
-    """Leaves the reason of a failed run where Kubernetes shows it; elsewhere the file does not exist and nothing happens."""
-    if os.path.isfile(path) and os.access(path, os.W_OK):
-        code = error.exit_code if isinstance(error, RecsysError) else EXIT_DEFECT
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(f"exit {code}: {error}"[:4000])

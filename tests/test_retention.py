@@ -7,8 +7,9 @@ import pytest
 
 from recsys import lease, run, schema, storage
 from recsys.config import Config, Publish
+from recsys.ending import Stop
 from recsys.errors import ConfigError, RefusedError
-from recsys.job import Job, Stop, execute
+from recsys.job import Job, execute
 from recsys.progress import Progress
 from recsys.publish import publish, roll_back
 from recsys.retention import delete_old_runs
