@@ -275,7 +275,8 @@ def _connect(uri: str) -> tuple[fs.FileSystem, str]:
     try:
         found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(uri)
     except (pa.ArrowException, OSError) as error:
-        raise failure(str(error)) or ConfigError(f"storage {uri} cannot be used: {error}") from None
+        known = "use a path, s3://, gs:// or abfs://"
+        raise failure(str(error)) or ConfigError(f"storage {uri} cannot be used: {error}; {known}") from None
     return found
 
 

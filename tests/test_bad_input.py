@@ -168,7 +168,7 @@ OPTIONS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "nothing to show": (("show", "--user", "1"), 2, ("nothing is published in out", "recsys run")),
     "output is a file": (("run", "--output", "file"), 75, ("file", "--output")),
     "output cannot be made": (("run", "--output", "/proc/nothing"), 75, ("/proc/nothing", "cannot be made", "--output")),
-    "unknown storage": (("run", "--output", "ftp://host/folder"), 75, ("ftp://host/folder", "cannot be used")),
+    "unknown storage": (("run", "--output", "ftp://host/folder"), 2, ("ftp://host cannot be used", "s3://")),
     "a GPU that is not there": (("run", "--device", "gpu"), 69, ("--device gpu: TensorFlow finds no GPU", "--device auto")),
 }
 

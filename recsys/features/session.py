@@ -53,9 +53,10 @@ def spark_session(config: Config, app: str, input_bytes: int | None = None) -> I
     from pyspark.sql import SparkSession
 
     with tempfile.TemporaryDirectory(prefix="recsys-spark-", ignore_cleanup_errors=True) as scratch:
+        runtime = java.find()
         if found := obstacles(scratch):
             raise MissingComponentError("; ".join(found))
-        home = java.home_for_spark(java.find(), scratch)
+        home = java.home_for_spark(runtime, scratch)
         os.environ.update(_environment(config, home))
         builder = SparkSession.builder.appName(app)
         for key, value in options(config, scratch, input_bytes).items():
