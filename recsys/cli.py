@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
-import sys
-import tempfile
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from recsys import __version__, errors, job, settings, storage
+from recsys import __version__, job, settings
 from recsys.config import Config
-from recsys.ending import Stop, leave_last_words
-from recsys.errors import ConfigError, RecsysError, RetryError
+from recsys.ending import EXIT_CODES, Group, Stop
+from recsys.errors import ConfigError
 from recsys.job import Job
 from recsys.progress import Progress
-
-EXIT_CODES = """\b
-Exit codes:
-   0  done
-   2  usage or configuration
-  65  bad input data
-  69  a component is missing (Java, TensorFlow, a GPU that was demanded)
-  70  a defect of recsys
-  75  try again (storage, a lock, pre-emption with a checkpoint saved)
-  78  the quality gate refused to publish
- 130  interrupted from the keyboard
- 143  ended by SIGTERM
-"""
 
 Command = Callable[..., Any]
 
@@ -82,61 +65,6 @@ def _place(command: Command) -> Command:
     ):
         command = decorate(command)
     return command
-
-
-class Group(click.Group):
-    """Turns every error into one clear message, the exit code of errors.py, and the last words for Kubernetes."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands in the order in which they are declared, which is the order of the work."""
-        return list(self.commands)
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the command line and exits."""
-        try:
-            super().main(*args, **{**kwargs, "standalone_mode": False})
-            sys.exit(errors.EXIT_DONE)
-        except click.exceptions.Exit as error:
-            sys.exit(error.exit_code)
-        except click.ClickException as error:
-            error.show()
-            sys.exit(errors.EXIT_USAGE)
-        except (click.Abort, KeyboardInterrupt):
-            click.echo("recsys: interrupted; what was finished is kept", err=True)
-            sys.exit(errors.EXIT_INTERRUPTED)
-        except BrokenPipeError:
-            sys.exit(errors.EXIT_DONE)
-        except RecsysError as error:
-            leave_last_words(error)
-            click.echo(f"recsys: {error}", err=True)
-            sys.exit(error.exit_code)
-        except MemoryError as error:
-            leave_last_words(error)
-            click.echo("recsys: out of memory; give the container more, or make training.batch_tokens smaller", err=True)
-            sys.exit(errors.EXIT_RETRY)
-        except Exception as error:
-            if (known := _known(error)) is not None:
-                leave_last_words(known)
-                click.echo(f"recsys: {known}", err=True)
-                sys.exit(known.exit_code)
-            leave_last_words(error)
-            if os.environ.get("RECSYS_DEBUG"):
-                traceback.print_exc()
-            click.echo(
-                f"recsys: a defect: {type(error).__name__}: {error}; set RECSYS_DEBUG=1 to see where, and report it", err=True
-            )
-            sys.exit(errors.EXIT_DEFECT)
-
-
-def _known(error: Exception) -> RecsysError | None:
-    """The user's error for a full disk or an object store that fails, wherever it was met."""
-    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    if (isinstance(error, OSError) and error.errno in codes) or os.strerror(errno.ENOSPC) in str(error):
-        return RetryError(
-            f"a disk is full: {error}; free space in the output and in {tempfile.gettempdir()} (TMPDIR), "
-            "and run the same command again"
-        )
-    return storage.failure(str(error))
 
 
 @click.group(cls=Group, epilog=EXIT_CODES, context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]})

@@ -1,16 +1,90 @@
-"""How the process ends: SIGTERM at a safe point, and the reason of a failure where Kubernetes shows it."""
+"""How the process ends: every error as a message and an exit code, SIGTERM at a safe point, last words for Kubernetes."""
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import sys
+import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from recsys.errors import EXIT_DEFECT, RecsysError, TerminatedError
+import click
+
+from recsys import errors, storage
+from recsys.errors import RecsysError, RetryError, TerminatedError
 
 TERMINATED = "ended by SIGTERM; what was finished is kept, and the same command goes on from there"
+EXIT_CODES = """\b
+Exit codes:
+   0  done
+   2  usage or configuration
+  65  bad input data
+  69  a component is missing (Java, TensorFlow, a GPU that was demanded)
+  70  a defect of recsys
+  75  try again (storage, a lock, pre-emption with a checkpoint saved)
+  78  the quality gate refused to publish
+ 130  interrupted from the keyboard
+ 143  ended by SIGTERM
+"""
+
+
+class Group(click.Group):
+    """Turns every error into one clear message, the exit code of errors.py, and the last words for Kubernetes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which they are declared, which is the order of the work."""
+        return list(self.commands)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the command line and exits."""
+        try:
+            super().main(*args, **{**kwargs, "standalone_mode": False})
+            sys.exit(errors.EXIT_DONE)
+        except click.exceptions.Exit as error:
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(errors.EXIT_USAGE)
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("recsys: interrupted; what was finished is kept", err=True)
+            sys.exit(errors.EXIT_INTERRUPTED)
+        except BrokenPipeError:
+            sys.exit(errors.EXIT_DONE)
+        except RecsysError as error:
+            leave_last_words(error)
+            click.echo(f"recsys: {error}", err=True)
+            sys.exit(error.exit_code)
+        except MemoryError as error:
+            leave_last_words(error)
+            click.echo("recsys: out of memory; give the container more, or make training.batch_tokens smaller", err=True)
+            sys.exit(errors.EXIT_RETRY)
+        except Exception as error:
+            if (known := _known(error)) is not None:
+                leave_last_words(known)
+                click.echo(f"recsys: {known}", err=True)
+                sys.exit(known.exit_code)
+            leave_last_words(error)
+            if os.environ.get("RECSYS_DEBUG"):
+                traceback.print_exc()
+            click.echo(
+                f"recsys: a defect: {type(error).__name__}: {error}; set RECSYS_DEBUG=1 to see where, and report it", err=True
+            )
+            sys.exit(errors.EXIT_DEFECT)
+
+
+def _known(error: Exception) -> RecsysError | None:
+    """The user's error for a full disk or an object store that fails, wherever it was met."""
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if (isinstance(error, OSError) and error.errno in codes) or os.strerror(errno.ENOSPC) in str(error):
+        return RetryError(
+            f"a disk is full: {error}; free space in the output and in {tempfile.gettempdir()} (TMPDIR), "
+            "and run the same command again"
+        )
+    return storage.failure(str(error))
 
 
 class Stop:
@@ -47,6 +121,6 @@ class Stop:
 def leave_last_words(error: BaseException, path: str = "/dev/termination-log") -> None:
     """Leaves the reason of a failed run where Kubernetes shows it; elsewhere the file does not exist and nothing happens."""
     if os.path.isfile(path) and os.access(path, os.W_OK):
-        code = error.exit_code if isinstance(error, RecsysError) else EXIT_DEFECT
+        code = error.exit_code if isinstance(error, RecsysError) else errors.EXIT_DEFECT
         with open(path, "w", encoding="utf-8") as file:
             file.write(f"exit {code}: {error}"[:4000])

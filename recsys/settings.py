@@ -162,14 +162,17 @@ def _check(config: Config) -> None:
     tables = (config.source.interactions, config.source.users, config.source.items)
     for uri in (config.output, *(table.path for table in tables if table is not None)):
         storage.check(uri)
-    bounds = [
-        ("split.test_fraction", config.split.test_fraction, 0, 1),
-        ("split.valid_fraction", config.split.valid_fraction, 0, 1),
-        ("features.max_rejected", config.features.max_rejected, -1, 1.000001),
+    fractions = [
+        ("split.test_fraction", config.split.test_fraction),
+        ("split.valid_fraction", config.split.valid_fraction),
     ]
-    for name, value, low, high in bounds:
-        if not low < value < high:
-            raise ConfigError(f"'{name}' must lie between {max(low, 0)} and {int(high)}, not be {value}")
+    for name, value in fractions:
+        if not 0 < value < 1:
+            raise ConfigError(f"'{name}' must lie between 0 and 1, not be {value}")
+    shares = {"features.max_rejected": config.features.max_rejected, "training.cold_starts": config.training.cold_starts}
+    for name, share in shares.items():
+        if share is not None and not 0 <= share <= 1:
+            raise ConfigError(f"'{name}' must lie between 0 and 1, not be {share}")
     positive: dict[str, float | None] = {
         "recommend.k": config.recommend.k,
         "recommend.block_users": config.recommend.block_users,

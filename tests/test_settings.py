@@ -32,6 +32,8 @@ def test_the_command_line_wins_over_the_environment_over_the_file_over_the_defau
         ("[split]\ntest_fraction = 1.5", "'split.test_fraction' must lie between 0 and 1"),
         ("[recommend]\nk = 0", "'recommend.k' must be greater than 0"),
         ("[training]\nnegatives = -1", "'training.negatives' must be 0"),
+        ("[training]\ncold_starts = 2", "'training.cold_starts' must lie between 0 and 1"),
+        ("[features]\nmax_rejected = -0.5", "'features.max_rejected' must lie between 0 and 1"),
         ("[model]\ndilations = 3", "'model.dilations' must be a list"),
         ("[source]\ndataset = 'tabular'", r"a tabular source needs \[source.interactions\]"),
         ("[source.interactions]\nformat = 'csv'", "missing key 'source.interactions.path'"),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recsys.evaluation import metrics, protocol
-from recsys.evaluation.baselines import common, ease, transitions
+from recsys.evaluation.baselines import ease, transitions
 from recsys.evaluation.protocol import Scorer
 from recsys.histories import Histories
 from recsys.ranking import block_rows, top_k
@@ -130,8 +130,7 @@ def parts(network: Scorer, counts: Counts, context: Histories) -> Parts:
     n_items = logits.shape[1] - 1
     recent = transitions.recent_events(context, n_items, WINDOW, DECAY)
     liked = np.zeros_like(logits)
-    liked[:, counts.taste.columns] = common.interactions(context, n_items)[:, counts.taste.columns] @ counts.taste.weights
-    np.maximum(liked, 0, out=liked)
+    liked[:, counts.taste.columns] = np.maximum(counts.taste.score_columns(context), 0)
     liked /= np.maximum(liked.sum(axis=1, keepdims=True), np.float32(1e-9))
     return Parts(logits, _log((recent @ counts.transitions).toarray()), _log(liked), context.lengths == 0)
 

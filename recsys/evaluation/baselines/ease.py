@@ -39,8 +39,7 @@ class Ease:
 
     def score(self, context: Histories) -> NDArray[np.float32]:
         """Events times weights, float32 [users, items + 1]; items without a column come after all others, by popularity."""
-        events = common.interactions(context, len(self.popular) - 1)
-        known: NDArray[np.float32] = events[:, self.columns] @ self.weights
+        known = self.score_columns(context)
         scores = np.zeros((len(context), len(self.popular)), np.float32)
         if len(self.columns) < len(self.popular) - 1:
             tail = self.popular / (self.popular.max() + 1)  # below 1
@@ -48,6 +47,12 @@ class Ease:
             scores[~known.any(axis=1)] = 0
         scores[:, self.columns] = known
         return common.fall_back(scores, self.popular)
+
+    def score_columns(self, context: Histories) -> NDArray[np.float32]:
+        """Events times weights for the items that take part alone, float32 [users, columns]."""
+        events = common.interactions(context, len(self.popular) - 1)
+        known: NDArray[np.float32] = events[:, self.columns] @ self.weights
+        return known
 
 
 def fit(train: Histories, n_items: int, penalty: float = GRID[0], max_columns: int = MAX_COLUMNS) -> Ease:
