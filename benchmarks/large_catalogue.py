@@ -14,16 +14,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys import histories, schema, storage
+from recsys import storage
 from recsys.config import Config, Model, Training
-from recsys.evaluation import protocol
-from recsys.recommend import blend
-from recsys.recommend.score import NetworkScorer
-from recsys.training import encoding
-from recsys.training.fit import make_optimizer, make_step
+from recsys.contract import histories, schema
+from recsys.contract.features_info import read_info
+from recsys.measure import protocol
+from recsys.methods import blend
+from recsys.methods.cnn import NetworkScorer
+from recsys.model import encoding
 from recsys.training.hardware import choose
+from recsys.training.loop import make_optimizer, make_step
 from recsys.training.plan import batch_shape, fit_plan
-from recsys.training.stage import Inputs, build, epoch_data
+from recsys.training.train import Inputs, build, epoch_data
 
 FOLLOWS = 0.5
 """Chance that an event's item is the successor of the one before; else it is drawn by popularity."""
@@ -59,18 +61,18 @@ def main(
     config = Config(model=Model(width=width), training=training)
     with tempfile.TemporaryDirectory() as features:
         write_features(features, users, items)
-        info = histories.read_info(features)
+        info = read_info(features)
         hardware = choose(config.training)
         say(f"{', '.join(hardware.names)}; {platform.platform()}; {datetime.now(UTC):%Y-%m-%d}; {hardware.precision}")
-        say(f"{info['events']:,} events, {users:,} users, {items:,} items; peak so far {peak()}")
-        inputs = Inputs(config, features, info, encoding.make_encoder(features, info), hardware)
+        say(f"{info.events:,} events, {users:,} users, {items:,} items; peak so far {peak()}")
+        inputs = Inputs(config, features, info, encoding.make_encoder(features, info.evaluated), hardware)
         model = build(inputs)
         counts = encoding.item_counts(features, info)
         model.item_known.assign((counts > 0).astype(np.float32))
         say(f"{model.count_params():,} parameters, width {model.spec.width}; {np.count_nonzero(counts):,} items with events")
 
-        shape = batch_shape(config.training, info["train_events"])
-        plan = fit_plan(config.training, info["train_events"], items, shape, hardware.xla)
+        shape = batch_shape(config.training, info.train_events)
+        plan = fit_plan(config.training, info.train_events, items, shape, hardware.xla)
         optimizer = make_optimizer(plan, model.dtype_policy.name)
         optimizer.build(model.trainable_variables)
         step = make_step(model, optimizer, plan)

@@ -10,12 +10,13 @@ from typing import Any
 
 import click
 
-from recsys import __version__, job, settings
+from recsys import __version__, settings
 from recsys.config import Config
-from recsys.ending import EXIT_CODES, Group, Stop
 from recsys.errors import ConfigError
-from recsys.job import Job
 from recsys.progress import Progress
+from recsys.run import job
+from recsys.run.ending import EXIT_CODES, Group, Stop
+from recsys.run.job import Job
 
 Command = Callable[..., Any]
 
@@ -122,7 +123,7 @@ def _stage(name: str, sections: tuple[str, ...], text: str, *options: Callable[[
         wait: float | None,
         shard: str | None = None,
     ) -> None:
-        from recsys import run as runs
+        from recsys.run import runs
 
         place, progress = output or Config().output, Progress(quiet=quiet)
         if wait is not None:
@@ -171,7 +172,7 @@ def rollback(output: str, run_id: str | None) -> None:
     The run has passed the quality gate once and is not asked again, however much it is behind the present one (max_drop). The
     next run is compared with it. No run is deleted.
     """
-    from recsys.publish import roll_back
+    from recsys.run.publish import roll_back
 
     latest = roll_back(output, run_id)
     click.echo(f"{latest['run_id']} is published again, instead of {latest['replaced']}")
@@ -194,7 +195,7 @@ def show(output: str, run_id: str | None, user: str, history: int) -> None:
 @_options
 def doctor(file: str | None, output: str | None, run_id: str | None, quiet: bool, as_json: bool, **given: Any) -> None:
     """Looks at Java, Spark, TensorFlow, devices, memory and folders: what was found, and what will be used."""
-    from recsys import doctor as checks
+    from recsys.run import doctor as checks
 
     asked = _resolve(file, output, given)
     report = checks.examine(asked.output, asked)
@@ -247,7 +248,7 @@ def describe(file: str | None, output: str | None, run_id: str | None, quiet: bo
 def _begin(
     file: str | None, output: str | None, run_id: str | None, quiet: bool, given: dict[str, Any], stages: tuple[str, ...]
 ) -> None:
-    from recsys import run as runs
+    from recsys.run import runs
 
     asked = _resolve(file, output, given)
     found = runs.open_or_create(asked, run_id)

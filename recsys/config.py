@@ -10,11 +10,15 @@ Baseline = Literal["popularity", "recent-popularity", "item-knn", "ease", "als",
 """The traditional methods, by name."""
 
 
+Kind = Literal["categorical", "multi", "numeric", "text"]
+"""What a feature is."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Feature:
     """One feature of users or items, made from one source column (or from several 0/1 columns, `flags`)."""
 
-    kind: Literal["categorical", "multi", "numeric", "text"]
+    kind: Kind
     column: str | None = None
     """Source column; the feature's own name when left out."""
     separator: str = "|"

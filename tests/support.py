@@ -4,7 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys import schema, storage
+from recsys import storage
+from recsys.contract import schema
+from recsys.contract.features_info import EncodedFeature, Encoding, FeaturesInfo, SplitInfo, write_info
 
 
 def chains(users=60, items=40, length=12, seed=0):
@@ -61,25 +63,38 @@ def write_features(folder, histories, items, min_user_events=1, cold_users=1, te
     }
     _write(folder, schema.ITEMS_DIR, pa.table(items_table))
     events = int(lengths.sum())
-    info = {
-        "users": users,
-        "items": items,
-        "events": events,
-        "train_events": int(train_length.sum()),
-        "valid_events": int((valid_length - train_length).sum()),
-        "test_events": int((lengths - valid_length).sum()),
-        "has_ratings": True,
-        "rating_mean": 3.0,
-        "rating_std": 1.4,
-        "min_user_events": min_user_events,
-        "split": {"method": "leave-one-out"},
-        "user_features": [{"name": "gender", "kind": "categorical", "size": 3, "max_values": 1}],
-        "item_features": [
-            {"name": "genres", "kind": "multi", "size": 5, "max_values": 2},
-            {"name": "year", "kind": "numeric", "size": 1, "max_values": 1},
-        ],
-    }
-    storage.write_json(storage.join(folder, schema.FEATURES_FILE), info)
+    encoding = Encoding(
+        schema.USERS_DIR,
+        schema.ITEMS_DIR,
+        (EncodedFeature("gender", "categorical", 3),),
+        (EncodedFeature("genres", "multi", 5, 2), EncodedFeature("year", "numeric", 1)),
+        rating_mean=3.0,
+        rating_std=1.4,
+    )
+    info = FeaturesInfo(
+        users=users,
+        items=items,
+        events=events,
+        train_events=int(train_length.sum()),
+        valid_events=int((valid_length - train_length).sum()),
+        test_events=int((lengths - valid_length).sum()),
+        train_users=len(histories),
+        train_items=int((counts > 0).sum()),
+        skipped_users=0,
+        min_user_events=min_user_events,
+        max_history=int(lengths.max()),
+        user_id_type="string",
+        item_id_type="int64",
+        has_ratings=True,
+        latest_timestamp=start,
+        latest_train_timestamp=start,
+        split=SplitInfo("leave-one-out"),
+        evaluated=encoding,
+        published=encoding,
+        rejected={},
+        options={},
+    )
+    write_info(folder, info)
     storage.mark_success(folder)
     return folder
 

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys import histories
 from recsys.config import Config
-from recsys.recommend import blend
-from recsys.recommend.score import NetworkScorer
-from recsys.training import encoding, hardware, stage
+from recsys.contract import histories
+from recsys.contract.features_info import read_info
+from recsys.methods import blend
+from recsys.methods.cnn import NetworkScorer
+from recsys.model import encoding
+from recsys.training import hardware, train
 from tests.support import chains, write_features
 
 ITEMS = 40
@@ -27,9 +29,9 @@ def everything(tmp_path_factory):
 def network(tmp_path_factory):
     """A network with weights of every part, none of them zero."""
     features = write_features(tmp_path_factory.mktemp("features"), chains(), ITEMS, test=3)
-    config, info = Config(), histories.read_info(features)
-    encoder = encoding.make_encoder(features, info)
-    model = stage.build(stage.Inputs(config, features, info, encoder, hardware.choose(config.training)))
+    config, info = Config(), read_info(features)
+    encoder = encoding.make_encoder(features, info.evaluated)
+    model = train.build(train.Inputs(config, features, info, encoder, hardware.choose(config.training)))
     model.item_known.assign(np.ones(ITEMS + 1, np.float32))
     random = np.random.default_rng(0)
     for variable in model.trainable_variables:

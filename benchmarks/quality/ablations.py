@@ -18,10 +18,12 @@ import click
 from benchmarks.quality import job
 from benchmarks.quality.job import Run
 from benchmarks.quality.temporal import source
-from recsys import histories, settings
+from recsys import settings
 from recsys.config import Config
-from recsys.evaluation import protocol
-from recsys.recommend import blend, score
+from recsys.contract import histories
+from recsys.contract.features_info import read_info
+from recsys.measure import protocol
+from recsys.methods import blend, cnn
 
 DATA, SPLIT = "ml-100k", "per-user-ratio"
 RUN = "ablation"
@@ -96,15 +98,15 @@ def blend_table(run: Run) -> str:
     """Test NDCG@10 with one summand of the blend left out, the other weights unchanged."""
     config = settings.from_dict(Config, run.manifest["config"])
     features, model = str(run.folder / "features"), run.folder / "model"
-    info = histories.read_info(features)
-    events = histories.learnable(histories.read(features), info)
-    network = score.evaluated_scorers(config, features, str(model))[1]
-    counts = blend.count(events.head(events.valid_length), info["items"], config.seed)
+    info = read_info(features)
+    events = histories.learnable(histories.read(features), info.min_user_events)
+    network = cnn.evaluated_scorers(config, features, str(model))[1]
+    counts = blend.count(events.head(events.valid_length), info.items, config.seed)
     weights = blend.Weights(**json.loads((model / "blend.json").read_text()))
     lines = ["| without | NDCG@10 |", "|---|---|"]
     for name, zeros in {"nothing": {}, **TERMS}.items():
         method = blend.Blend(network, counts, dataclasses.replace(weights, **zeros))
-        found = protocol.evaluate(method, events, "test", info["items"], ks=(10,), seed=config.seed)
+        found = protocol.evaluate(method, events, "test", info.items, ks=(10,), seed=config.seed)
         lines.append(f"| {name} | {found.per_user['ndcg@10'].mean():.4f} |")
     return "\n".join(lines)
 

@@ -19,11 +19,13 @@ import tensorflow as tf
 
 from benchmarks.quality import job
 from benchmarks.quality.job import Run
-from recsys import histories, settings
+from recsys import settings
 from recsys.config import Config
-from recsys.evaluation import baselines
-from recsys.histories import Histories
-from recsys.training import encoding
+from recsys.contract import histories
+from recsys.contract.features_info import FeaturesInfo, read_info
+from recsys.contract.histories import Histories
+from recsys.methods import traditional
+from recsys.model import encoding
 
 USERS = 200
 
@@ -34,15 +36,15 @@ def main(output: Path) -> None:
     """Measures the methods of the run that OUTPUT has published."""
     run = job.published(output)
     config, features = settings.from_dict(Config, run.manifest["config"]), str(run.folder / "features")
-    info = histories.read_info(features)
-    events = histories.learnable(histories.read(features), info)
+    info = read_info(features)
+    events = histories.learnable(histories.read(features), info.min_user_events)
     known = events.head(events.valid_length)
     rows = np.random.default_rng(config.seed).permutation(len(known))[:USERS]
     trained = run.manifest["stages"]["train"]["seconds"]
     lines = [run.measured + ".", "", "| method | HR@10 | NDCG@10 | fitting, s | one user, ms |", "|---|---|---|---|---|"]
     lines.append(_row(run, "cnn-alone", trained, _median_ms(_served(run, features, info, known), rows)))
     for name in config.evaluation.baselines:
-        seconds, score = _fitted(run, name, known, int(info["items"]), config)
+        seconds, score = _fitted(run, name, known, info.items, config)
         lines.append(_row(run, name, seconds, _median_ms(score, rows)))
     click.echo("\n".join(lines))
 
@@ -52,7 +54,7 @@ def _row(run: Run, name: str, seconds: float, milliseconds: float) -> str:
     return f"| {name} | {values} | {seconds:.1f} | {milliseconds:.1f} |"
 
 
-def _served(run: Run, features: str, info: dict[str, Any], known: Histories) -> Callable[[int], Any]:
+def _served(run: Run, features: str, info: FeaturesInfo, known: Histories) -> Callable[[int], Any]:
     """The SavedModel's signature, asked for the user of a row."""
     serve = tf.saved_model.load(str(run.folder / "model" / "saved_model")).signatures["serving_default"]
     bags = encoding.user_bags(features, info)
@@ -75,7 +77,7 @@ def _fitted(run: Run, name: str, known: Histories, items: int, config: Config) -
     facts = run.metrics["methods"][name]
     chosen = [trial["parameters"] for trial in facts["trials"]].index(facts["parameters"]) if facts["trials"] else 0
     started = time.perf_counter()
-    (candidate,) = baselines.candidates(name, known, items, config, lambda line: None, only=chosen)
+    (candidate,) = traditional.candidates(name, known, items, config, lambda line: None, only=chosen)
     seconds = time.perf_counter() - started
     return seconds, lambda row: np.argpartition(candidate.scorer.score(known.rows(np.array([row])))[0], -100)
 

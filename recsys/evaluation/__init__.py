@@ -1,1 +1,1 @@
-"""Measurement: metrics over all items, the protocol, the traditional methods beside the model, intervals and the report."""
+"""Every method on the same test events: the comparison, metrics.json, the report."""

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.config import Config
-from recsys.evaluation import bootstrap, metrics
-from recsys.evaluation.protocol import KS, Result, Targets
+from recsys.contract.features_info import FeaturesInfo
+from recsys.measure import metrics
+from recsys.measure.intervals import paired_intervals
+from recsys.measure.protocol import KS, Result, Targets
 
 SLICES: Final = {"0": (0, 0), "1-4": (1, 4), "5-19": (5, 19), "20-49": (20, 49), "50+": (50, np.inf)}
 """By number of events before the cut, both ends included."""
@@ -19,7 +21,7 @@ COMPARED: Final = ("ndcg@10", "recall@10", "f1@10")
 
 def summarise(
     config: Config,
-    info: Mapping[str, Any],
+    info: FeaturesInfo,
     results: Sequence[Result],
     facts: Mapping[str, Mapping[str, Any]],
     train_counts: NDArray[np.int64],
@@ -60,17 +62,17 @@ def summarise(
     }
 
 
-def _protocol(config: Config, info: Mapping[str, Any], targets: Targets) -> dict[str, Any]:
-    split = info["split"]
+def _protocol(config: Config, info: FeaturesInfo, targets: Targets) -> dict[str, Any]:
+    split = info.split
     return {
-        "split": split["method"],
+        "split": split.method,
         "part": "test",
-        "test_fraction": split.get("test_fraction"),
-        "valid_fraction": split.get("valid_fraction"),
-        "test_from": split.get("test_from"),
+        "test_fraction": split.test_fraction,
+        "valid_fraction": split.valid_fraction,
+        "test_from": split.test_from,
         "users": len(targets.rows),
         "targets": len(targets.items),
-        "items": info["items"],
+        "items": info.items,
         "ks": list(KS),
         "candidates": "all items but those of the user's events before the cut; equal scores by the lower item index",
         "fitted_on": "counting methods: all events before the test; the network: the training part; parameters and early "
@@ -126,15 +128,15 @@ def _new_items(result: Result, train_counts: NDArray[np.int64]) -> dict[str, Any
 def _comparison(config: Config, results: Sequence[Result]) -> dict[str, Any]:
     first, others = results[0], results[1:]
     pairs = [(other, metric) for other in others for metric in COMPARED]
-    intervals: dict[str, dict[str, Any]] = {other.name: {} for other in others}
+    minus: dict[str, dict[str, Any]] = {other.name: {} for other in others}
     if pairs:
         differences = np.stack([first.per_user[metric] - other.per_user[metric] for other, metric in pairs], axis=1)
-        found = bootstrap.paired_intervals(differences, config.evaluation.bootstrap, config.seed)
+        found = paired_intervals(differences, config.evaluation.bootstrap, config.seed)
         for (other, metric), interval in zip(pairs, found, strict=True):
-            intervals[other.name][metric] = {
+            minus[other.name][metric] = {
                 "difference": interval.difference,
                 "low": interval.low,
                 "high": interval.high,
                 "significant": interval.significant,
             }
-    return {"method": first.name, "level": 0.95, "resamples": config.evaluation.bootstrap, "minus": intervals}
+    return {"method": first.name, "level": 0.95, "resamples": config.evaluation.bootstrap, "minus": minus}

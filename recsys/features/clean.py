@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from recsys.contract.schema import ITEM_ID, RATING, REASON, TIMESTAMP, TITLE, USER_ID
 from recsys.errors import ConfigError, DataError
 from recsys.features.read import FILE, MALFORMED, ORDER, TEXT, Rows
-from recsys.schema import ITEM_ID, RATING, REASON, TIMESTAMP, TITLE, USER_ID
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

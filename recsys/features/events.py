@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from recsys import storage
 from recsys.config import Config
-from recsys.errors import DataError
-from recsys.features import clean, split, write
-from recsys.features.read import ORDER, Rows
-from recsys.schema import (
+from recsys.contract.schema import (
     HISTORIES_DIR,
     ITEM_ID,
     ITEM_INDEX,
@@ -25,6 +22,9 @@ from recsys.schema import (
     USER_INDEX,
     VALID_LENGTH,
 )
+from recsys.errors import DataError
+from recsys.features import clean, parquet, split
+from recsys.features.read import ORDER, Rows
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -144,7 +144,7 @@ def write_histories(events: Events, cut: split.Cut, users: Catalogue, items: Cat
     }
     observed = histories.observe(sums, *(size.alias(name) for name, size in sizes.items()))
     folder = storage.join(features, HISTORIES_DIR)
-    write.write_sorted(observed, folder, USER_INDEX, users.rows, write.files_for(events.count))
+    parquet.write_sorted(observed, folder, USER_INDEX, users.rows, parquet.files_for(events.count))
     return {name: sums.get[name] for name in sizes}
 
 

@@ -134,7 +134,7 @@ def _local_csv(spark: SparkSession, table: Table, files: list[str], schema: str,
 def _remote_csv(spark: SparkSession, table: Table, files: list[str], schema: str, options: dict[str, str]) -> DataFrame:
     from pyspark.sql import functions as F
 
-    from recsys.features.remote import LINE
+    from recsys.spark.remote import LINE
 
     raw = _remote(spark, table, files, None, options["multiLine"] == "true")
     parsed = F.from_csv(LINE, schema, {**options, "header": "false"})
@@ -142,7 +142,7 @@ def _remote_csv(spark: SparkSession, table: Table, files: list[str], schema: str
 
 
 def _remote(spark: SparkSession, table: Table, files: list[str], names: tuple[str, ...] | None, records: bool) -> DataFrame:
-    from recsys.features import remote
+    from recsys.spark import remote
 
     return remote.read(spark, remote.Files(tuple(files), table, names, (FILE, *ORDER), records))
 

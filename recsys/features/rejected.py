@@ -6,9 +6,9 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from recsys import storage
-from recsys.features import write
+from recsys.contract.schema import REASON, REJECTED, REJECTED_DIR
+from recsys.features import parquet
 from recsys.features.read import FILE, TEXT
-from recsys.schema import REASON, REJECTED, REJECTED_DIR
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -35,6 +35,6 @@ def write_rejected(aside: list[tuple[str, DataFrame | None]], features: str) -> 
         if frame is not None
     ]
     if not parts:
-        write.write_empty(REJECTED, folder)
+        parquet.write_empty(REJECTED, folder)
         return
-    write.write(reduce(lambda first, second: first.unionByName(second), parts).coalesce(4), folder)
+    parquet.write(reduce(lambda first, second: first.unionByName(second), parts).coalesce(4), folder)

@@ -17,7 +17,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Final
 
 from recsys.config import Split
-from recsys.schema import TIMESTAMP
+from recsys.contract.schema import TIMESTAMP
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

@@ -8,12 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from recsys import storage
 from recsys.config import Config, Feature
-from recsys.features import clean, encode, split, write
-from recsys.features.encode import MEAN_RATING, POPULARITY, TRAINS, raw_name
-from recsys.features.events import LENGTH, POSITION, Events
-from recsys.features.index import ROWS_PER_PARTITION, dense_index
-from recsys.features.read import Rows
-from recsys.schema import (
+from recsys.contract.features_info import EncodedFeature
+from recsys.contract.schema import (
     FIRST_SEEN,
     ITEM_ID,
     ITEM_INDEX,
@@ -27,6 +23,11 @@ from recsys.schema import (
     USER_INDEX,
     USERS_DIR,
 )
+from recsys.features import clean, codes, parquet, split
+from recsys.features.codes import MEAN_RATING, POPULARITY, TRAINS, raw_name
+from recsys.features.events import LENGTH, POSITION, Events
+from recsys.features.index import ROWS_PER_PARTITION, dense_index
+from recsys.features.read import Rows
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -94,12 +95,12 @@ def items(events: Events, cut: split.Cut, rows: Rows | None, kind: str, config: 
     return _catalogue(seen, rows, "items", kind, config, facts, order, ITEM_INDEX)
 
 
-def write_users(catalogue: Catalogue, config: Config, features: str) -> list[dict[str, Any]]:
+def write_users(catalogue: Catalogue, config: Config, features: str) -> list[EncodedFeature]:
     """Writes users/; returns the entries of features.json."""
     return _write(catalogue, {}, config, storage.join(features, USERS_DIR), [USER_INDEX, USER_ID])
 
 
-def write_items(catalogue: Catalogue, mean: float | None, config: Config, features: str) -> list[dict[str, Any]]:
+def write_items(catalogue: Catalogue, mean: float | None, config: Config, features: str) -> list[EncodedFeature]:
     """Writes items/; returns the entries of features.json.
 
     Args:
@@ -137,7 +138,7 @@ def _catalogue(
     if rows is not None:
         parsed = clean.entities(rows, role, kind)
         observed, counts_of = clean.counted(parsed, clean.ENTITY_REASONS[role])
-        described = observed.where(F.col(REASON).isNull()).select(key, TITLE, *encode.raw_values(rows))
+        described = observed.where(F.col(REASON).isNull()).select(key, TITLE, *codes.raw_values(rows))
         frame = seen.join(described, key, "full_outer")
     elif role == "items":
         frame = frame.withColumn(TITLE, F.lit(None).cast("string"))
@@ -160,7 +161,7 @@ def _catalogue(
 
 def _write(
     catalogue: Catalogue, built_in: Mapping[str, Column], config: Config, folder: str, columns: list[str]
-) -> list[dict[str, Any]]:
+) -> list[EncodedFeature]:
     from pyspark.sql import Observation
     from pyspark.sql import functions as F
 
@@ -171,20 +172,20 @@ def _write(
     numeric = [name for name, feature in features.items() if feature.kind == "numeric"] + list(built_in)
     moments: dict[str, tuple[float, float]] = {}
     if numeric:
-        found = frame.agg(*encode.numeric_moments(numeric)).first() or ()
+        found = frame.agg(*codes.numeric_moments(numeric)).first() or ()
         moments = {
-            name: (encode.settle(found[2 * place]), encode.settle(found[2 * place + 1])) for place, name in enumerate(numeric)
+            name: (codes.settle(found[2 * place]), codes.settle(found[2 * place + 1])) for place, name in enumerate(numeric)
         }
-    vocabulary = encode.fit_vocabulary(frame, features, config.features.max_vocabulary)
-    encoded = encode.encode(frame, catalogue.index, features, vocabulary, moments)
+    vocabulary = codes.fit_vocabulary(frame, features, config.features.max_vocabulary)
+    encoded = codes.encode(frame, catalogue.index, features, vocabulary, moments)
     encoded = encoded.select(*columns, *features, *built_in)
     lists = [name for name, feature in features.items() if feature.kind in ("multi", "text")]
     sizes = Observation()
     if lists:
         encoded = encoded.observe(sizes, *(F.max(F.size(name)).alias(name) for name in lists))
-    write.write_sorted(encoded, folder, catalogue.index, catalogue.rows, write.files_for(catalogue.rows))
+    parquet.write_sorted(encoded, folder, catalogue.index, catalogue.rows, parquet.files_for(catalogue.rows))
     longest = {name: sizes.get[name] or 0 for name in lists}
     if vocabulary.frame is not None:
         vocabulary.frame.unpersist()
     kinds = {name: feature.kind for name, feature in features.items()} | dict.fromkeys(built_in, "numeric")
-    return [encode.describe(name, kind, vocabulary, moments, longest) for name, kind in kinds.items()]
+    return [codes.describe(name, kind, vocabulary, moments, longest) for name, kind in kinds.items()]

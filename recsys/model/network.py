@@ -29,7 +29,7 @@ class Spec:
 
     Attributes:
         items: items in the catalogue; indices 1..items.
-        item_codes, item_slots, item_numbers: sizes of the items' feature arrays (recsys.training.encoding).
+        item_codes, item_slots, item_numbers: sizes of the items' feature arrays (recsys.model.encoding).
         user_codes, user_slots, user_numbers: the same for users.
         dilations: one convolution block for each.
     """

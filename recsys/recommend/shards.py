@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from recsys import schema, storage
+from recsys import storage
+from recsys.contract import schema
 from recsys.errors import ConfigError, RecsysError
-from recsys.run import Run
+from recsys.run.runs import Run
 
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 """Kubernetes sets it in every Pod of an Indexed Job."""

@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys import histories, run, schema
+from recsys.contract import histories, schema
 from recsys.errors import ConfigError
-from recsys.publish import published_run
 from recsys.recommend import writer
-from recsys.run import Run
+from recsys.run import runs
+from recsys.run.publish import published_run
+from recsys.run.runs import Run
 
 
 def describe_user(output: str, run_id: str | None, user: str, latest: int) -> str:
@@ -48,7 +49,7 @@ def describe_user(output: str, run_id: str | None, user: str, latest: int) -> st
 
 def _run(output: str, run_id: str | None) -> Run:
     if run_id is not None:
-        return run.find(output, run_id)
+        return runs.find(output, run_id)
     published = published_run(output)
     if published is None:
         raise ConfigError(f"nothing is published in {output}; run `recsys run --output {output}`, or name a run with --run-id")

@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys import schema, storage
+from recsys import storage
+from recsys.contract import schema
 
 ROWS_PER_GROUP = 100_000
 
@@ -20,7 +21,7 @@ class Writer:
 
     Args:
         folder: where to.
-        table_schema: recsys.schema.recommendations(…) with the metadata.
+        table_schema: recsys.contract.schema.recommendations(…) with the metadata.
         rows_per_file: a new file begins when this many rows are reached.
     """
 

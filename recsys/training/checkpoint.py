@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from recsys import storage
+from recsys.contract.model_files import CHECKPOINT
 from recsys.errors import RetryError
-from recsys.training.files import CHECKPOINT
 
 
 @dataclasses.dataclass

@@ -73,7 +73,7 @@ def choose(training: Training) -> Hardware:
 
 
 def probe(training: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
-    """`choose` for recsys.features.process.call: TensorFlow keeps the memory that it takes, so ask in another process.
+    """`choose` for recsys.spark.child.call: TensorFlow keeps the memory that it takes, so ask in another process.
 
     Args:
         training: the section of the configuration, as settings.to_dict gives it.

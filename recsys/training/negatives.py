@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.training.pipeline import Arrays
+from recsys.training.packing import Arrays
 
 
 @dataclasses.dataclass(frozen=True)

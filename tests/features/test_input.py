@@ -13,9 +13,9 @@ import pytest
 
 from recsys import config
 from recsys.errors import ConfigError, DataError
-from recsys.features import clean, encode
+from recsys.features import clean, codes
 from recsys.features.read import read
-from tests.features.conftest import Built, source
+from tests.building import Built, source
 
 HEAD = "user,item,rating,time\n"
 GOOD = "".join(f"u{user},i{item},{item % 5 + 1},{100 + item}\n" for user in range(1, 5) for item in range(1, 5))
@@ -42,10 +42,10 @@ def test_every_reason_is_counted_and_the_rows_are_kept(build: Callable[..., Buil
     }
     built = build(source(csv(HEAD + GOOD + "".join(row + "\n" for row in bad))), NONE)
     assert built.reasons() == sorted(("interactions", reason, row) for row, reason in bad.items())
-    counts = built.info["rejected"]["interactions"]
+    counts = built.info.rejected["interactions"]
     assert counts["bad_rating"] == 4
     assert sum(counts.values()) == len(bad)
-    assert built.info["events"] == 16
+    assert built.info.events == 16
     assert built.rejected["file"][0].as_py().endswith("events.csv")
     assert built.history("u1") == ["i1", "i2", "i3", "i4"]
     assert counts["malformed_row"] == 2
@@ -72,7 +72,7 @@ def test_too_many_bad_rows_are_an_error_with_an_example(build: Callable[..., Bui
         build(source(csv(HEAD + GOOD + rows)))
     for words in ("events.csv", "40 of 56 rows", "timestamp_out_of_range 40", "978300760000", "'ms'", "max_rejected = 0.5"):
         assert words in str(caught.value)
-    assert build(source(csv(HEAD + GOOD + rows), timestamp_unit="ms"), NONE).info["events"] == 52
+    assert build(source(csv(HEAD + GOOD + rows), timestamp_unit="ms"), NONE).info.events == 52
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_ids_as_text_stay_as_they_are(build: Callable[..., Built], csv: Callable
     built = build(source(csv("\ufeff" + text)), NONE)
     assert set(built.users["user_id"].to_pylist()) == {"007", "7", " 7", "9007199254740993"}
     assert set(built.items["item_id"].to_pylist()) == {"i 1", "a,b", "é", "x"}
-    assert built.info["user_id_type"] == "string"
+    assert built.info.user_id_type == "string"
 
 
 def test_ids_as_integers(build: Callable[..., Built], csv: Callable[..., config.Table]) -> None:
@@ -103,7 +103,7 @@ def test_ids_as_integers(build: Callable[..., Built], csv: Callable[..., config.
     assert built.users["user_id"].to_pylist() == [9, 10, big, 2**63 - 1]
     assert set(built.items["item_id"].to_pylist()) == {-3, 7, big}
     assert built.users.schema.field("user_id").type == pa.int64()
-    assert built.info["rejected"]["interactions"] == {"bad_user_id": 2, "bad_item_id": 1}
+    assert built.info.rejected["interactions"] == {"bad_user_id": 2, "bad_item_id": 1}
 
 
 def test_parquet_keeps_its_types(build: Callable[..., Built], tmp_path: Path) -> None:
@@ -127,14 +127,14 @@ def test_parquet_keeps_its_types(build: Callable[..., Built], tmp_path: Path) ->
         ),
         NONE,
     )
-    assert (built.info["user_id_type"], built.info["item_id_type"]) == ("int32", "int64")
+    assert (built.info.user_id_type, built.info.item_id_type) == ("int32", "int64")
     assert built.items["item_id"].to_pylist() == [big, big + 1, 5]
     assert built.items["tags"].to_pylist() == [[1, 2], [], []]
     assert built.items["price"].to_pylist() == [0.0, 0.0, 0.0]
     assert built.users["user_id"].to_pylist() == [1, 2]
-    assert built.info["has_ratings"] is False
+    assert built.info.has_ratings is False
     assert set(built.histories.ratings.tolist()) == {1.0}
-    assert built.info["rejected"]["interactions"] == {"missing_user_id": 1}
+    assert built.info.rejected["interactions"] == {"missing_user_id": 1}
     assert "mean_rating" not in built.items.column_names
 
 
@@ -172,7 +172,7 @@ def test_text_that_is_not_in_its_encoding_is_set_aside(build: Callable[..., Buil
     (tmp_path / "in" / "a.csv").write_text(HEAD + GOOD)
     (tmp_path / "in" / "b.csv").write_bytes(HEAD.encode() + b"u1,\xe9,1,5\n")
     table = config.Table(str(tmp_path / "in"), user_id="user", item_id="item", rating="rating", timestamp="time")
-    assert build(source(table), NONE).info["rejected"]["interactions"] == {"undecodable_text": 1}
+    assert build(source(table), NONE).info.rejected["interactions"] == {"undecodable_text": 1}
 
 
 @pytest.mark.parametrize("name", ["cut.csv.gz", "cut.parquet"])
@@ -206,7 +206,7 @@ def test_a_file_that_was_cut_off_is_named(build: Callable[..., Built], tmp_path:
 )
 def test_features_that_cannot_be(name: str, feature: config.Feature, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        encode.check({name: feature}, "items")
+        codes.check({name: feature}, "items")
 
 
 def test_features_from_flags(build: Callable[..., Built], csv: Callable[..., config.Table]) -> None:
@@ -217,7 +217,7 @@ def test_features_from_flags(build: Callable[..., Built], csv: Callable[..., con
         features={"genres": config.Feature("multi", flags=("Drama", "War"))},
     )
     built = build(source(csv(HEAD + GOOD), None, items), NONE)
-    assert built.info["item_features"][0]["values"] == ["Drama", "War"]
+    assert built.info.evaluated.item_features[0].values == ("Drama", "War")
     assert built.items["genres"].to_pylist() == [[1], [], [1, 2], []]
 
 
@@ -231,6 +231,6 @@ def test_users_with_few_events_are_not_evaluated_and_teach_nothing(
     assert built.histories.valid_length.tolist() == [3, 3, 3, 3, 3]
     counts = dict(zip(built.items["item_id"].to_pylist(), built.items["train_count"].to_pylist(), strict=True))
     assert counts == {"i1": 4, "i2": 4, "i3": 0, "i4": 0, "i9": 0}
-    assert built.info["skipped_users"] == 1
+    assert built.info.skipped_users == 1
     with pytest.raises(DataError, match="min_user_events"):
         build(source(csv(text)), config.Config(features=config.Features(min_user_events=99)))

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from recsys import config, histories, settings, sources, storage
-from recsys.features import process
+from recsys import config, settings, sources, storage
+from recsys.contract import histories
+from recsys.contract.features_info import read_info
+from recsys.spark import child
 
 
 @pytest.mark.data
@@ -19,16 +21,16 @@ def test_movielens_100k(data_dir: Path, tmp_path: Path) -> None:
     tables = sources.open_source(options, str(tmp_path / "work"), said.append)
     folder = str(tmp_path / "features")
     arguments = {"config": settings.to_dict(options), "tables": dataclasses.asdict(tables), "features": folder}
-    outcome = process.call("recsys.features.stage:run", arguments, said.append)
-    info = outcome.result
-    assert (info["users"], info["items"], info["events"], info["test_events"]) == (943, 1682, 100_000, 943)
-    assert info["rejected"] == {}
+    outcome = child.call("recsys.features.pipeline:run", arguments, said.append)
+    info = read_info(folder)
+    assert (info.users, info.items, info.events, info.test_events) == (943, 1682, 100_000, 943)
+    assert info.rejected == {}
     assert outcome.bytes_left == 0
     assert outcome.peak_bytes < 2 << 30
     assert storage.is_whole(folder)
     items = histories.read_table(folder, "items").to_pylist()
     assert items[0]["train_count"] == max(item["train_count"] for item in items)
-    assert sum(item["train_count"] for item in items) == info["train_events"] == 100_000 - 2 * 943
+    assert sum(item["train_count"] for item in items) == info.train_events == 100_000 - 2 * 943
     read = histories.read(folder)
     assert len(read.items) == 100_000
     assert all(

@@ -11,9 +11,9 @@ from typing import Any
 
 from recsys import settings
 from recsys.config import Config
-from recsys.ending import leave_last_words
 from recsys.errors import ConfigError
-from recsys.job import STAGES
+from recsys.run.ending import leave_last_words
+from recsys.run.job import STAGES
 from tests.k8s.rendered import Resource, job_spec, of_kind, quantity
 
 IMAGE_USER = 10001

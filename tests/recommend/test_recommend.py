@@ -5,11 +5,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys import histories, schema, storage
+from recsys import storage
 from recsys.config import Config, Recommend
+from recsys.contract import histories, schema
 from recsys.errors import RecsysError
 from recsys.progress import Progress
-from recsys.recommend import stage, writer
+from recsys.recommend import lists, writer
 from tests.support import chains, write_features
 
 ITEMS = 40
@@ -32,7 +33,7 @@ def features(tmp_path):
 
 def recommend(features, folder, **settings):
     config = Config(recommend=Recommend(**settings))
-    return stage.recommend(config, features, str(folder), "run-1", Fixed(), Progress(quiet=True))
+    return lists.recommend(config, features, str(folder), "run-1", Fixed(), Progress(quiet=True))
 
 
 @pytest.mark.parametrize("block_users", [1, 4, 7, 1000])
@@ -92,7 +93,7 @@ def test_a_failure_in_the_middle_leaves_no_file_that_looks_whole(features, tmp_p
             return super().score(context) if self.calls < 4 else np.full((len(context), ITEMS + 1), np.nan, np.float32)
 
     with pytest.raises(RecsysError, match="nan"):
-        stage.recommend(
+        lists.recommend(
             Config(recommend=Recommend(k=5, block_users=5)), features, str(tmp_path / "r"), "x", Failing(), Progress(quiet=True)
         )
     assert not storage.is_whole(str(tmp_path / "r"))

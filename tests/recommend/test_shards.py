@@ -9,12 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys import run, schema, storage
+from recsys import storage
 from recsys.config import Config, Recommend
+from recsys.contract import schema
 from recsys.errors import ConfigError, RecsysError, RetryError
 from recsys.progress import Progress
-from recsys.recommend import shards, stage, writer
+from recsys.recommend import lists, shards, writer
 from recsys.recommend.shards import Shard, parse
+from recsys.run import runs
 from tests import contract
 from tests.command import ITEMS, USERS, built_in_run, command, environment, histories, manifest, recsys, run_folder, succeed
 from tests.support import chains, write_features
@@ -71,13 +73,13 @@ class Fixed:
 def made(tmp_path, monkeypatch):
     """A run, and `score(shard)`, which scores a shard of it into several files."""
     monkeypatch.setattr(writer, "ROWS_PER_GROUP", 20)
-    found = run.create(Config(output=str(tmp_path)), "r")
+    found = runs.create(Config(output=str(tmp_path)), "r")
     features = write_features(found.path("features"), chains(users=30), CATALOGUE, cold_users=3)
     config = Config(recommend=Recommend(k=5, block_users=4, rows_per_file=40))
 
     def score(shard, folder=None):
         place = folder or shard.folder(found)
-        facts = stage.recommend(config, features, place, "r", Fixed(), Progress(quiet=True), shard)
+        facts = lists.recommend(config, features, place, "r", Fixed(), Progress(quiet=True), shard)
         storage.write_json(shard.facts_file(found), {"seconds": shard.index, "peak_bytes": 1, **facts})
 
     return found, score
@@ -90,7 +92,7 @@ def table(found):
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 40])
 def test_any_number_of_shards_gives_the_same_rows_in_the_same_order(made, count):
     found, score = made
-    score(stage.EVERYBODY, found.path("whole"))
+    score(lists.EVERYBODY, found.path("whole"))
     shutil.rmtree(found.path("shards"))
     for index in reversed(range(count)):
         assert index in shards.missing(found, count)
@@ -156,7 +158,7 @@ def test_what_is_no_shard_is_told(text):
 
 
 def test_a_shard_takes_the_run_as_it_is(tmp_path):
-    run.create(Config(output=str(tmp_path / "out")))
+    runs.create(Config(output=str(tmp_path / "out")))
     for more in (("--redo",), ("--set", "recommend.k=3")):
         done = recsys("recommend", "--shard", "0/3", *more, "--output", "out", home=tmp_path)
         assert done.returncode == 2 and "neither --redo nor --set" in done.stderr

@@ -6,15 +6,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys import histories, storage
+from recsys import storage
 from recsys.config import Config, Evaluation, Model, Training
+from recsys.contract import histories, model_files
+from recsys.contract.features_info import read_info
 from recsys.errors import MissingComponentError, RetryError
-from recsys.evaluation.protocol import evaluate
+from recsys.measure.protocol import evaluate
+from recsys.methods import serving
+from recsys.methods.cnn import NetworkScorer, evaluated_scorers, published_scorer
+from recsys.model import encoding
 from recsys.progress import Progress
-from recsys.recommend.score import NetworkScorer, evaluated_scorers, published_scorer
-from recsys.training import checkpoint, encoding, export, files, hardware, pipeline
+from recsys.training import checkpoint, hardware, packing
 from recsys.training.plan import batch_shape, fit_plan, refit_plan, sample_size
-from recsys.training.stage import train
+from recsys.training.train import train
 from tests.support import chains, write_features
 
 ITEMS = 40
@@ -38,8 +42,8 @@ def quiet():
     return Progress(quiet=True)
 
 
-def weights(folder, name=files.PUBLISHED):
-    return [np.asarray(v) for v in export.load(storage.join(str(folder), name)).weights]
+def weights(folder, name=model_files.PUBLISHED):
+    return [np.asarray(v) for v in serving.load(storage.join(str(folder), name)).weights]
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +64,12 @@ def test_it_learns_the_order_better_than_chance(features, tmp_path):
 
 def test_the_folder_is_whole_and_tells_what_happened(trained):
     assert storage.is_whole(trained)
-    assert not storage.exists(storage.join(trained, files.CHECKPOINT))
-    with open(storage.join(trained, files.HISTORY), encoding="utf-8") as file:
+    assert not storage.exists(storage.join(trained, model_files.CHECKPOINT))
+    with open(storage.join(trained, model_files.HISTORY), encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["phase"], row["epoch"]) for row in rows] == [("fit", "1"), ("fit", "2"), ("fit", "3"), ("refit", "1")]
     assert float(rows[2]["loss"]) < float(rows[0]["loss"])
-    assert storage.read_json(storage.join(trained, files.MODEL))["hardware"]["device"] == "cpu"
+    assert storage.read_json(storage.join(trained, model_files.MODEL))["hardware"]["device"] == "cpu"
 
 
 def test_a_rerun_gives_the_same_weights(features, trained, tmp_path):
@@ -79,7 +83,7 @@ def test_asked_to_end_in_either_phase_it_saves_a_checkpoint_and_goes_on_to_the_s
     asked = iter(range(10_000))
     with pytest.raises(RetryError, match="checkpoint saved"):
         train(config(), features, str(tmp_path), quiet(), lambda: next(asked) >= after)
-    assert storage.exists(storage.join(str(tmp_path), files.CHECKPOINT))
+    assert storage.exists(storage.join(str(tmp_path), model_files.CHECKPOINT))
     assert not storage.is_whole(str(tmp_path))
     train(config(), features, str(tmp_path), quiet(), lambda: False)
     for one, other in zip(weights(trained), weights(tmp_path), strict=True):
@@ -95,7 +99,7 @@ def test_with_drawn_negatives_it_learns_about_as_much(features, tmp_path):
     for name, count in (("full", 0), ("drawn", 20)):
         train(config(epochs=12, refit_epochs=0, negatives=count), features, str(tmp_path / name), quiet(), lambda: False)
     assert ndcg(features, str(tmp_path / "drawn")) > ndcg(features, str(tmp_path / "full")) - 0.08
-    assert storage.read_json(storage.join(str(tmp_path / "drawn"), files.MODEL))["negatives"] == 20
+    assert storage.read_json(storage.join(str(tmp_path / "drawn"), model_files.MODEL))["negatives"] == 20
 
 
 def test_with_drawn_negatives_it_goes_on_to_the_same_weights(features, tmp_path):
@@ -118,15 +122,15 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
 
 def test_training_stops_when_validation_gets_no_better(features, tmp_path):
     train(config(epochs=30, patience=2, learning_rate=0.05), features, str(tmp_path), quiet(), lambda: False)
-    with open(storage.join(str(tmp_path), files.HISTORY), encoding="utf-8") as file:
+    with open(storage.join(str(tmp_path), model_files.HISTORY), encoding="utf-8") as file:
         scores = [float(row["ndcg@10"]) for row in csv.DictReader(file) if row["phase"] == "fit"]
     assert len(scores) < 30
     assert int(np.argmax(scores)) == len(scores) - 3
 
 
 def test_the_saved_model_answers_as_the_scorer_does(features, trained):
-    model = export.load(storage.join(trained, files.PUBLISHED))
-    encoder = encoding.make_encoder(features, histories.read_info(features))
+    model = serving.load(storage.join(trained, model_files.PUBLISHED))
+    encoder = encoding.make_encoder(features, read_info(features).evaluated)
     block = histories.read(features).rows(np.arange(20))
     scores = NetworkScorer(model, encoder).score(block)
     length = int(block.lengths.max())
@@ -138,7 +142,7 @@ def test_the_saved_model_answers_as_the_scorer_does(features, trained):
         events = slice(block.offsets[user], block.offsets[user + 1])
         for name, array in padded.items():
             array[user, : block.lengths[user]] = getattr(block, name)[events]
-    served = tf.saved_model.load(storage.join(trained, files.SAVED_MODEL)).signatures["serving_default"]
+    served = tf.saved_model.load(storage.join(trained, model_files.SAVED_MODEL)).signatures["serving_default"]
     answer = served(
         **{name: tf.constant(array) for name, array in padded.items()},
         user_codes=tf.constant(encoder.users.codes[block.user_index]),
@@ -153,8 +157,8 @@ def test_the_saved_model_answers_as_the_scorer_does(features, trained):
 
 
 def test_the_published_model_has_learned_from_the_last_events_too(features, trained):
-    known = np.asarray(export.load(storage.join(trained, files.EVALUATED)).item_known)
-    everything = np.asarray(export.load(storage.join(trained, files.PUBLISHED)).item_known)
+    known = np.asarray(serving.load(storage.join(trained, model_files.EVALUATED)).item_known)
+    everything = np.asarray(serving.load(storage.join(trained, model_files.PUBLISHED)).item_known)
     assert (everything >= known).all()
     scorer = published_scorer(config(), features, trained)
     assert scorer.score(histories.read(features).rows(np.arange(3))).shape == (3, ITEMS + 1)
@@ -196,9 +200,9 @@ def test_falling_back_to_the_cpu_is_warned_of_where_a_gpu_was_to_be_expected(mon
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains_with_float32_logits(features, tmp_path, precision):
     train(config(epochs=1, refit_epochs=0, precision=precision), features, str(tmp_path), quiet(), lambda: False)
-    model = export.load(storage.join(str(tmp_path), files.PUBLISHED))
+    model = serving.load(storage.join(str(tmp_path), model_files.PUBLISHED))
     assert model.compute_dtype == precision.removeprefix("mixed_")
     assert {v.dtype for v in model.trainable_variables} == {"float32"}
-    encoder = encoding.make_encoder(features, histories.read_info(features))
-    rows = pipeline.scoring_rows(histories.read(features).rows(np.arange(2)), encoder, 8)
+    encoder = encoding.make_encoder(features, read_info(features).evaluated)
+    rows = packing.scoring_rows(histories.read(features).rows(np.arange(2)), encoder, 8)
     assert model(rows).dtype == "float32"

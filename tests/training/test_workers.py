@@ -12,14 +12,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recsys import histories, run, storage
+from recsys import storage
 from recsys.config import Model
+from recsys.contract import model_files
+from recsys.contract.features_info import read_info
 from recsys.errors import ConfigError
+from recsys.model import encoding
 from recsys.model.loss import next_item_loss
 from recsys.progress import Progress
-from recsys.training import encoding, files, hardware, negatives, pipeline
+from recsys.run import runs
+from recsys.training import hardware, negatives, packing
 from recsys.training.cluster import Member, member
-from recsys.training.stage import Inputs, build, train
+from recsys.training.train import Inputs, build, train
 from tests.command import command, environment, recsys
 from tests.support import chains, write_features
 from tests.training.test_train import ITEMS, config, weights
@@ -29,7 +33,7 @@ import os, sys
 from recsys.errors import RetryError
 from recsys.progress import Progress
 from recsys.training.cluster import member
-from recsys.training.stage import train
+from recsys.training.train import train
 from tests.training.test_workers import exact
 
 class Steps(Progress):
@@ -99,7 +103,7 @@ def features(tmp_path_factory):
 def together(features, tmp_path_factory):
     """The folder that two workers wrote, called as a user calls them, and what they said."""
     home = tmp_path_factory.mktemp("together")
-    made = run.create(dataclasses.replace(exact(), output=str(home)), "r")
+    made = runs.create(dataclasses.replace(exact(), output=str(home)), "r")
     shutil.copytree(features, made.path("features"))
     made.record_stage("features", {})
     said = finish(both(home, *[command("train", "--output", home, "--run-id", "r")] * 2))
@@ -109,10 +113,10 @@ def together(features, tmp_path_factory):
 
 def test_two_workers_learn_what_one_process_learns(features, together, tmp_path):
     train(exact(), features, str(tmp_path), Progress(quiet=True), lambda: False)
-    for name in (files.EVALUATED, files.PUBLISHED):
+    for name in (model_files.EVALUATED, model_files.PUBLISHED):
         for one, other in zip(weights(tmp_path, name), weights(together[0], name), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
-    one, other = (storage.read_json(storage.join(str(folder), files.MODEL)) for folder in (tmp_path, together[0]))
+    one, other = (storage.read_json(storage.join(str(folder), model_files.MODEL)) for folder in (tmp_path, together[0]))
     assert (one.pop("workers"), other.pop("workers")) == (1, 2)
     assert one["best_valid_ndcg@10"] == pytest.approx(other["best_valid_ndcg@10"], abs=1e-3)
 
@@ -146,11 +150,11 @@ def test_one_that_is_killed_does_not_leave_the_other_waiting(features, tmp_path)
 
 @pytest.mark.parametrize("count", [0, 16])
 def test_gradients_of_the_parts_add_up_to_that_of_the_batch(features, count):
-    info = histories.read_info(features)
-    inputs = Inputs(exact(), features, info, encoding.make_encoder(features, info), hardware.choose(exact().training))
+    info = read_info(features)
+    inputs = Inputs(exact(), features, info, encoding.make_encoder(features, info.evaluated), hardware.choose(exact().training))
     model, counts = build(inputs), encoding.item_counts(features, info)
     model.item_known.assign((counts > 0).astype(np.float32))
-    batch = list(pipeline.training_batches(features, inputs.encoder, lambda b: b.head(b.train_length), 5, 64, 0, 0))[-1]
+    batch = list(packing.training_batches(features, inputs.encoder, lambda b: b.head(b.train_length), 5, 64, 0, 0))[-1]
     assert 0 < batch["weight"].sum() < batch["weight"].size
     if count:
         batch = negatives.with_negatives(batch, negatives.proposal(counts), count, 0, 0, 0)
@@ -161,21 +165,21 @@ def test_gradients_of_the_parts_add_up_to_that_of_the_batch(features, count):
         return loss, [tf.convert_to_tensor(g) for g in tape.gradient(loss, model.trainable_variables) if g is not None]
 
     loss, whole = learn(batch)
-    losses, parts = zip(*(learn(pipeline.part_of(batch, Member(index, 3))) for index in range(3)), strict=True)
+    losses, parts = zip(*(learn(packing.part_of(batch, Member(index, 3))) for index in range(3)), strict=True)
     np.testing.assert_allclose(sum(losses), loss, rtol=1e-6)
     for gradient, *own in zip(whole, *parts, strict=True):
         np.testing.assert_allclose(sum(own), gradient, atol=1e-6)
 
 
 def test_parts_of_a_batch_are_the_batch():
-    batch = {name: np.arange(20).reshape(5, 4) for name in pipeline.POSITIONS} | {"negative": np.arange(3)}
-    parts = [pipeline.part_of(batch, Member(index, 3)) for index in range(3)]
-    for name in pipeline.POSITIONS:
+    batch = {name: np.arange(20).reshape(5, 4) for name in packing.POSITIONS} | {"negative": np.arange(3)}
+    parts = [packing.part_of(batch, Member(index, 3)) for index in range(3)]
+    for name in packing.POSITIONS:
         np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), batch[name])
     assert all(part["total"] == 190 and len(part["negative"]) == 3 for part in parts)
-    assert pipeline.part_of(batch, Member()) is batch
+    assert packing.part_of(batch, Member()) is batch
     with pytest.raises(ConfigError, match="5 rows for 6 workers"):
-        pipeline.part_of(batch, Member(0, 6))
+        packing.part_of(batch, Member(0, 6))
 
 
 def test_tf_config_says_who_takes_part():

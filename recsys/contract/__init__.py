@@ -1,0 +1,1 @@
+"""What stages hand each other: column names, Arrow schemas, features.json, histories."""

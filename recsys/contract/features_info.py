@@ -1,0 +1,142 @@
+"""features.json: what the features stage says of the events, of the split and of the encoded features."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from recsys import storage
+from recsys.contract import schema
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedFeature:
+    """One feature of users or items as it lies in its column.
+
+    Attributes:
+        name: of the column.
+        kind: categorical (int32 codes), multi or text (lists of codes) or numeric (float32, standardised).
+        size: number of codes, 0 for "unknown" included; 1 for numeric.
+        max_values: most codes in one row.
+        values: of the codes from 1 on; None for numeric.
+        mean, std: of the numbers before they were standardised; None for the other kinds.
+    """
+
+    name: str
+    kind: Literal["categorical", "multi", "numeric", "text"]
+    size: int
+    max_values: int = 1
+    values: tuple[str, ...] | None = None
+    mean: float | None = None
+    std: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoding:
+    """How users, items and ratings are encoded, fitted on one part of the events.
+
+    Attributes:
+        users_dir, items_dir: folders below features/ with the encoded features, one row for each user or item.
+        user_features, item_features: the features of users and items, in the order of their columns.
+        rating_mean, rating_std: of the ratings in that part; 1 and 0 without ratings.
+    """
+
+    users_dir: str
+    items_dir: str
+    user_features: tuple[EncodedFeature, ...]
+    item_features: tuple[EncodedFeature, ...]
+    rating_mean: float
+    rating_std: float
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitInfo:
+    """The split as it was applied.
+
+    Attributes:
+        method: as config.Split.
+        test_fraction, valid_fraction: as config.Split.
+        valid_from, test_from: the moments of global-time, seconds; None with other methods.
+    """
+
+    method: Literal["leave-one-out", "per-user-ratio", "global-time", "none"]
+    test_fraction: float | None = None
+    valid_fraction: float | None = None
+    valid_from: int | None = None
+    test_from: int | None = None
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether some events are kept from training."""
+        return self.method != "none"
+
+
+@dataclasses.dataclass(frozen=True)
+class FeaturesInfo:
+    """The content of features.json.
+
+    Attributes:
+        users, items: rows of users/ and items/; indices run from 1 to these.
+        events: events in histories/.
+        train_events, valid_events, test_events: of the users who are learned from, by part.
+        train_users, train_items: users and items with a training event.
+        skipped_users: users with fewer than `min_user_events` events: they neither train nor are evaluated.
+        min_user_events: as config.Features.
+        max_history: events of the user with the most.
+        user_id_type, item_id_type: Arrow names of the ids' types.
+        has_ratings: whether the source has ratings; without, each is 1.
+        latest_timestamp, latest_train_timestamp: seconds; the latter None without training events.
+        split: as applied.
+        evaluated: fitted on the training part, for the network that is measured.
+        published: fitted on all events, for the network that recommends.
+        rejected: rows set aside, by table and reason.
+        options: settings that shaped the features.
+    """
+
+    users: int
+    items: int
+    events: int
+    train_events: int
+    valid_events: int
+    test_events: int
+    train_users: int
+    train_items: int
+    skipped_users: int
+    min_user_events: int
+    max_history: int
+    user_id_type: str
+    item_id_type: str
+    has_ratings: bool
+    latest_timestamp: int
+    latest_train_timestamp: int | None
+    split: SplitInfo
+    evaluated: Encoding
+    published: Encoding
+    rejected: Mapping[str, Mapping[str, int]]
+    options: Mapping[str, Any]
+
+    @property
+    def learned_events(self) -> int:
+        """Events of the users who are learned from, all parts together."""
+        return self.train_events + self.valid_events + self.test_events
+
+
+def read_info(features: str) -> FeaturesInfo:
+    """Reads features.json of the features folder."""
+    found = storage.read_json(storage.join(features, schema.FEATURES_FILE))
+    encodings = {name: _encoding(found[name]) for name in ("evaluated", "published")}
+    return FeaturesInfo(**{**found, **encodings, "split": SplitInfo(**found["split"])})
+
+
+def write_info(features: str, info: FeaturesInfo) -> None:
+    """Writes features.json into the features folder."""
+    storage.write_json(storage.join(features, schema.FEATURES_FILE), dataclasses.asdict(info))
+
+
+def _encoding(found: dict[str, Any]) -> Encoding:
+    return Encoding(**{**found, **{name: _features(found[name]) for name in ("user_features", "item_features")}})
+
+
+def _features(found: list[dict[str, Any]]) -> tuple[EncodedFeature, ...]:
+    return tuple(EncodedFeature(**{**one, "values": None if one["values"] is None else tuple(one["values"])}) for one in found)

@@ -1,0 +1,147 @@
+"""The features of a run as NumPy arrays: histories, users and items, read from features/ by record batches."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys import storage
+from recsys.contract import schema
+
+
+@dataclasses.dataclass(frozen=True)
+class Histories:
+    """Events of some users, ragged: those of row u lie at offsets[u]:offsets[u + 1], in time order.
+
+    Attributes:
+        user_index: int32 [users]
+        offsets: int64 [users + 1], from 0
+        items: int32 [events], indices from 1
+        ratings: float32 [events]
+        timestamps: int64 [events], seconds
+        train_length: int32 [users], length of the training part
+        valid_length: int32 [users], length of the training and validation parts together
+    """
+
+    user_index: np.ndarray
+    offsets: np.ndarray
+    items: np.ndarray
+    ratings: np.ndarray
+    timestamps: np.ndarray
+    train_length: np.ndarray
+    valid_length: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.user_index)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Events of each user, int64 [users]."""
+        return np.diff(self.offsets)
+
+    def rows(self, rows: np.ndarray) -> Histories:
+        """The users at the given row numbers, in that order."""
+        lengths = self.lengths[rows]
+        events = ranges(self.offsets[rows], lengths)
+        return Histories(
+            self.user_index[rows],
+            np.concatenate(([0], np.cumsum(lengths))),
+            self.items[events],
+            self.ratings[events],
+            self.timestamps[events],
+            self.train_length[rows],
+            self.valid_length[rows],
+        )
+
+    def head(self, lengths: np.ndarray) -> Histories:
+        """Only the first `lengths[u]` events of each user, for example the training part: `head(train_length)`."""
+        lengths = np.minimum(lengths, self.lengths)
+        events = ranges(self.offsets[:-1], lengths)
+        return dataclasses.replace(
+            self,
+            offsets=np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))),
+            items=self.items[events],
+            ratings=self.ratings[events],
+            timestamps=self.timestamps[events],
+        )
+
+
+def learnable(block: Histories, min_user_events: int) -> Histories:
+    """Without the users who have fewer events than `features.min_user_events`: they neither train nor are evaluated.
+
+    Their training length is their whole history, so with a split by time they would show the future.
+    """
+    enough = block.lengths >= min_user_events
+    return block if enough.all() else block.rows(np.flatnonzero(enough))
+
+
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """`concatenate([arange(s, s + n) for s, n in zip(starts, lengths)])`, without the loop: int64 [sum(lengths)]."""
+    ends = np.cumsum(lengths, dtype=np.int64)
+    total = int(ends[-1]) if len(ends) else 0
+    events: np.ndarray = np.arange(total, dtype=np.int64) + np.repeat(np.asarray(starts, np.int64) - (ends - lengths), lengths)
+    return events
+
+
+def read(features: str) -> Histories:
+    """All histories of features/, in order of user_index; 16 bytes an event."""
+    parts = list(stream(features, batch_users=65_536))
+    return concatenate(parts) if parts else EMPTY
+
+
+def stream(features: str, batch_users: int) -> Iterator[Histories]:
+    """Histories in order of user_index, at most `batch_users` at a time, in memory bounded by one batch."""
+    for path in storage.list_files(storage.join(features, schema.HISTORIES_DIR), ".parquet"):
+        system, inner = storage.resolve(path)
+        with system.open_input_file(inner) as file:
+            for batch in pq.ParquetFile(file).iter_batches(batch_size=batch_users, columns=schema.HISTORIES.names):
+                if batch.num_rows:
+                    yield _from_arrow(batch)
+
+
+def concatenate(parts: list[Histories]) -> Histories:
+    """Several blocks of users as one."""
+    lengths = np.concatenate([part.lengths for part in parts])
+    names = [field.name for field in dataclasses.fields(Histories) if field.name != "offsets"]
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Histories(offsets=np.concatenate(([0], np.cumsum(lengths))), **columns)
+
+
+def read_table(features: str, folder: str, columns: list[str] | None = None) -> pa.Table:
+    """users/ or items/ of features/ as one Arrow table, in order of index."""
+    parts = []
+    for path in storage.list_files(storage.join(features, folder), ".parquet"):
+        system, inner = storage.resolve(path)
+        with system.open_input_file(inner) as file:
+            parts.append(pq.read_table(file, columns=columns))
+    return pa.concat_tables(parts)
+
+
+def read_schema(features: str, folder: str) -> pa.Schema:
+    """Arrow schema of users/ or items/ of features/."""
+    system, path = storage.resolve(storage.list_files(storage.join(features, folder), ".parquet")[0])
+    with system.open_input_file(path) as file:
+        return pq.read_schema(file)
+
+
+def _from_arrow(batch: pa.RecordBatch) -> Histories:
+    items = batch.column(schema.ITEMS)
+    offsets = items.offsets.to_numpy().astype(np.int64)
+    return Histories(
+        batch.column(schema.USER_INDEX).to_numpy(),
+        offsets - offsets[0],
+        items.flatten().to_numpy(),
+        batch.column(schema.RATINGS).flatten().to_numpy(),
+        batch.column(schema.TIMESTAMPS).flatten().to_numpy(),
+        batch.column(schema.TRAIN_LENGTH).to_numpy(),
+        batch.column(schema.VALID_LENGTH).to_numpy(),
+    )
+
+
+_NONE = np.zeros(0, np.int32)
+EMPTY = Histories(_NONE, np.zeros(1, np.int64), _NONE, _NONE.astype(np.float32), _NONE.astype(np.int64), _NONE, _NONE)
+"""No user at all."""

@@ -1,0 +1,91 @@
+"""Every column name and Arrow schema that crosses from one stage to another, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import pyarrow as pa
+
+# Source tables: what every source yields.
+USER_ID: Final = "user_id"
+ITEM_ID: Final = "item_id"
+RATING: Final = "rating"
+TIMESTAMP: Final = "timestamp"
+TITLE: Final = "title"
+
+# Features: dense and numeric. Index 0 is padding in both index spaces, so the first user and the first item have index 1.
+USER_INDEX: Final = "user_index"
+ITEM_INDEX: Final = "item_index"
+ITEMS: Final = "items"
+RATINGS: Final = "ratings"
+TIMESTAMPS: Final = "timestamps"
+TRAIN_LENGTH: Final = "train_length"
+VALID_LENGTH: Final = "valid_length"
+TRAIN_COUNT: Final = "train_count"
+"""items.parquet: events of the item in the training part."""
+FIRST_SEEN: Final = "first_seen"
+"""items.parquet: timestamp of the item's first event in the training part, null where it has none."""
+
+HISTORIES: Final = pa.schema(
+    [
+        pa.field(USER_INDEX, pa.int32(), nullable=False),
+        pa.field(ITEMS, pa.list_(pa.int32()), nullable=False),
+        pa.field(RATINGS, pa.list_(pa.float32()), nullable=False),
+        pa.field(TIMESTAMPS, pa.list_(pa.int64()), nullable=False),
+        pa.field(TRAIN_LENGTH, pa.int32(), nullable=False),
+        pa.field(VALID_LENGTH, pa.int32(), nullable=False),
+    ]
+)
+"""features/histories/*.parquet, sorted by user_index: events [0, train_length) are the training part, [train_length,
+valid_length) validation, [valid_length, end) test. Users without an event have no row here, but one in users/."""
+
+# Rows that cleaning set aside.
+REASON: Final = "reason"
+REJECTED: Final = pa.schema(
+    [
+        pa.field("table", pa.string(), nullable=False),
+        pa.field(REASON, pa.string(), nullable=False),
+        pa.field("file", pa.string()),
+        pa.field("row", pa.string()),
+    ]
+)
+"""features/rejected/*.parquet: one row for every source row that was not used, with the row's text as it was read."""
+
+RANK: Final = "rank"
+SCORE: Final = "score"
+
+
+def recommendations(user_id: pa.DataType, item_id: pa.DataType, metadata: Mapping[str, str] | None = None) -> pa.Schema:
+    """Schema of recommendations/*.parquet for ids of the given types; `metadata` carries run_id and generated_at."""
+    return pa.schema(
+        [
+            pa.field(USER_ID, user_id, nullable=False),
+            pa.field(ITEM_ID, item_id, nullable=False),
+            pa.field(RANK, pa.int32(), nullable=False),
+            pa.field(SCORE, pa.float32(), nullable=False),
+        ],
+        metadata=dict(metadata) if metadata else None,
+    )
+
+
+# Files and folders of a run.
+FEATURES_DIR: Final = "features"
+HISTORIES_DIR: Final = "histories"
+USERS_DIR: Final = "users"
+ITEMS_DIR: Final = "items"
+REJECTED_DIR: Final = "rejected"
+FEATURES_FILE: Final = "features.json"
+MODEL_DIR: Final = "model"
+RECOMMENDATIONS_DIR: Final = "recommendations"
+SHARDS_DIR: Final = "shards"
+"""Recommendations that were scored in shards, until they are merged."""
+EVALUATION_DIR: Final = "evaluation"
+METRICS_FILE: Final = "metrics.json"
+RUN_FILE: Final = "run.json"
+LATEST_FILE: Final = "latest.json"
+
+
+def part_file(number: int) -> str:
+    """Name of a Parquet file of a table, counted from 0."""
+    return f"part-{number:05d}.parquet"

@@ -1,0 +1,139 @@
+"""The evaluation stage: every method on the test events, into metrics.json, per_user.parquet and report.html."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys import storage
+from recsys.config import Config
+from recsys.contract import histories as features
+from recsys.contract import schema
+from recsys.contract.features_info import FeaturesInfo, read_info
+from recsys.contract.histories import Histories
+from recsys.evaluation import report, summary
+from recsys.measure import protocol
+from recsys.measure.protocol import Result, Scorer
+from recsys.methods import traditional, tuning
+
+PER_USER_FILE: Final = "per_user.parquet"
+REPORT_FILE: Final = "report.html"
+
+Progress = Callable[[str], None]
+
+
+def evaluate_run(
+    config: Config, features_uri: str, evaluation_uri: str, scorers: Sequence[Scorer], progress: Progress
+) -> dict[str, Any]:
+    """Measures the given methods and the baselines of `evaluation.baselines` on the test events.
+
+    Every baseline is tuned on validation and fitted on training and validation events. Users with fewer events than
+    `features.min_user_events` neither train a baseline nor are evaluated. Writes into the evaluation folder, which is
+    emptied first: metrics.json, per_user.parquet, report.html and, last, `_SUCCESS`.
+
+    Args:
+        config: sections evaluation and spark, and the seed.
+        features_uri: the features folder.
+        evaluation_uri: the folder to write.
+        scorers: the model first; its differences to all others get intervals.
+        progress: takes lines for a person to read.
+
+    Returns:
+        What metrics.json holds, see summary.summarise; without "methods" where nothing was held out.
+
+    Raises:
+        ConfigError: unknown baseline.
+        RecsysError: a method gave scores that are not finite.
+    """
+    for name in config.evaluation.baselines:
+        traditional.check(name)
+    storage.delete_folder(evaluation_uri)
+    storage.create_folder(evaluation_uri)
+    info = read_info(features_uri)
+    histories = features.learnable(features.read(features_uri), info.min_user_events)
+    if not np.any(histories.valid_length < histories.lengths):
+        metrics = _nothing_measured(info)
+    elif not (scorers or config.evaluation.baselines):
+        metrics = _nothing_measured(info, "there is no method to measure")
+    else:
+        metrics = _measure(config, features_uri, evaluation_uri, histories, info, scorers, progress)
+        _write_text(storage.join(evaluation_uri, REPORT_FILE), report.render(metrics))
+    storage.write_json(storage.join(evaluation_uri, schema.METRICS_FILE), metrics)
+    storage.mark_success(evaluation_uri)
+    return metrics
+
+
+def _measure(
+    config: Config,
+    features_uri: str,
+    evaluation_uri: str,
+    histories: Histories,
+    info: FeaturesInfo,
+    scorers: Sequence[Scorer],
+    progress: Progress,
+) -> dict[str, Any]:
+    n_items = info.items
+    results: list[Result] = []
+    facts: dict[str, dict[str, Any]] = {}
+    for scorer, fact in _methods(config, histories, info, scorers, progress):
+        result = protocol.evaluate(scorer, histories, "test", n_items, max_users=config.evaluation.max_users, seed=config.seed)
+        fact["seconds"]["evaluate"] = round(result.seconds, 3)
+        progress(f"  {result.name}: NDCG@10 {result.per_user['ndcg@10'].mean():.4f} in {sum(fact['seconds'].values()):.1f} s")
+        results.append(result)
+        facts[result.name] = fact
+    user_ids = features.read_table(features_uri, schema.USERS_DIR, [schema.USER_INDEX, schema.USER_ID])
+    _write_per_user(storage.join(evaluation_uri, PER_USER_FILE), results, user_ids)
+    counts, _ = protocol.training_counts(histories, n_items)
+    return summary.summarise(config, info, results, facts, counts, histories.train_length[results[0].targets.rows])
+
+
+def _methods(
+    config: Config, histories: Histories, info: FeaturesInfo, scorers: Sequence[Scorer], progress: Progress
+) -> Iterator[tuple[Scorer, dict[str, Any]]]:
+    """The given methods, then the baselines, one at a time so that only one is in memory; each with its facts."""
+    for scorer in scorers:
+        yield scorer, {"seconds": {}}
+    for name in config.evaluation.baselines:
+        tuned = tuning.tune(name, histories, info.items, config, progress, protocol.decisive_from(info.split))
+        seconds = {"fit": round(tuned.seconds, 3)}
+        yield tuned.scorer, {"parameters": dict(tuned.parameters), "trials": tuned.trials, "seconds": seconds}
+
+
+def _nothing_measured(info: FeaturesInfo, why: str | None = None) -> dict[str, Any]:
+    method = info.split.method
+    if why is None:
+        why = "the split 'none' holds no events out" if method == "none" else f"the split '{method}' left no test events"
+    protocol = {"split": method, "part": None, "users": 0, "items": info.items}
+    return {"protocol": protocol, "note": f"nothing was measured: {why}"}
+
+
+def _write_per_user(uri: str, results: Sequence[Result], users: pa.Table) -> None:
+    """One row a method and user: method, user_index, user_id, context_events and every metric; one row group a method."""
+    indices = users.column(schema.USER_INDEX).to_numpy()
+    with storage.atomic_output(uri) as stream:
+        writer: pq.ParquetWriter | None = None
+        for result in results:
+            targets = result.targets
+            names = pa.array([result.name] * len(targets.rows), pa.string())
+            table = pa.table(
+                {
+                    "method": names.dictionary_encode(),
+                    schema.USER_INDEX: pa.array(targets.user_index, pa.int32()),
+                    schema.USER_ID: users.column(schema.USER_ID).take(np.searchsorted(indices, targets.user_index)),
+                    "context_events": pa.array(targets.context_lengths, pa.int32()),
+                    **{name: pa.array(values, pa.float32()) for name, values in result.per_user.items()},
+                }
+            )
+            writer = writer or pq.ParquetWriter(stream, table.schema)
+            writer.write_table(table)
+        if writer is not None:
+            writer.close()
+
+
+def _write_text(uri: str, text: str) -> None:
+    with storage.atomic_output(uri) as stream:
+        stream.write(text.encode())

@@ -1,0 +1,1 @@
+"""Measurement that knows no method: targets, ranking, metrics, intervals."""

@@ -1,0 +1,1 @@
+"""Whatever scores items for histories: the traditional methods, the network, the blend."""

@@ -1,0 +1,57 @@
+"""The Spark side of ALS: trains MLlib's factors for every point of a grid in one Spark session. Runs in its own process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from recsys.config import Config
+from recsys.settings import from_dict
+
+EVENTS_FILE: Final = "events.parquet"
+ITERATIONS: Final = 10
+USER, ITEM, RATING = "user", "item", "rating"
+
+
+def train(arguments: Mapping[str, Any], progress: Callable[[str], None]) -> list[str]:
+    """Trains and writes the item factors, for `features.process.call`.
+
+    Args:
+        arguments: `config` as settings.to_dict gives it; `folder` with `EVENTS_FILE` (int32 user, int32 item, float32 rating);
+            `grid`, a list of [rank, regularisation, alpha].
+        progress: takes lines for a person to read.
+
+    Returns:
+        For each point of the grid the Parquet folder with its item factors: id int32, features list<float32>.
+    """
+    from pyspark.ml.recommendation import ALS
+
+    from recsys.spark.session import local_cores, spark_session
+
+    config: Config = from_dict(Config, arguments["config"])
+    blocks = local_cores(config.spark.master)
+    folders = []
+    with spark_session(config, "recsys als") as spark:
+        events = spark.read.parquet(f"{arguments['folder']}/{EVENTS_FILE}").coalesce(blocks).cache()
+        for number, (rank, regularisation, alpha) in enumerate(arguments["grid"]):
+            method = ALS(
+                userCol=USER,
+                itemCol=ITEM,
+                ratingCol=RATING,
+                rank=int(rank),
+                maxIter=ITERATIONS,
+                regParam=regularisation,
+                alpha=alpha,
+                implicitPrefs=True,
+                numUserBlocks=blocks,
+                numItemBlocks=blocks,
+                checkpointInterval=-1,
+                seed=config.seed,
+            )
+            model = method.fit(events)
+            folders.append(f"{arguments['folder']}/factors-{number}")
+            model.itemFactors.coalesce(1).write.parquet(folders[-1])
+            if arguments.get("user_factors"):
+                model.userFactors.coalesce(1).write.parquet(f"{folders[-1]}-users")
+            progress(f"  als: rank {rank}, regularisation {regularisation}, alpha {alpha} trained")
+    return folders

@@ -1,0 +1,134 @@
+"""The recommend stage: the published network and complete histories in, the top K items of every user out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys import storage
+from recsys.config import Config
+from recsys.contract import histories, schema
+from recsys.contract.features_info import read_info
+from recsys.contract.histories import Histories, ranges
+from recsys.errors import RecsysError
+from recsys.measure.protocol import Scorer
+from recsys.measure.ranking import block_rows, top_k
+from recsys.progress import Progress
+from recsys.recommend.shards import Shard
+from recsys.recommend.writer import Writer
+
+EVERYBODY = Shard()
+
+
+def recommend(
+    config: Config,
+    features: str,
+    folder: str,
+    run_id: str,
+    scorer: Scorer,
+    progress: Progress,
+    shard: Shard = EVERYBODY,
+) -> dict[str, Any]:
+    """Writes recommendations for all users of features/, or for those of a shard, in blocks of bounded memory.
+
+    Args:
+        config: the configuration.
+        features: folder of the finished features.
+        folder: where the Parquet files and _SUCCESS go; emptied first.
+        run_id: goes into the files' metadata.
+        scorer: scores all items for a block of users.
+        progress: for people.
+        shard: whose users are scored.
+
+    Returns:
+        Counts: users, rows, files, users without events.
+    """
+    storage.delete_folder(folder)
+    storage.create_folder(folder)
+    info = read_info(features)
+    item_ids = histories.read_table(features, schema.ITEMS_DIR, [schema.ITEM_ID]).column(0).combine_chunks()
+    block_users = block_rows(info.items, config.recommend.block_users)
+    generated_at = datetime.now(UTC).isoformat(timespec="seconds")
+    done = without_events = 0
+    user_id_type = histories.read_schema(features, schema.USERS_DIR).field(schema.USER_ID).type
+    metadata = {"run_id": run_id, "generated_at": generated_at}
+    table_schema = schema.recommendations(user_id_type, item_ids.type, metadata)
+    with Writer(folder, table_schema, config.recommend.rows_per_file) as writer:
+        for user_ids, block in aligned(features, block_users):
+            if not shard.owns(int(block.user_index[0]), info.users):
+                continue
+            rows = np.repeat(np.arange(len(block)), block.lengths)
+            items, scores = top_k(scorer.score(block), rows, block.items, config.recommend.k)
+            writer.write(_rows(table_schema, user_ids, items, scores, item_ids))
+            done += len(block)
+            without_events += int((block.lengths == 0).sum())
+            progress.update(f"recommended for {done:,} of {info.users:,} users", done / max(1, info.users))
+    if done != info.users and shard == EVERYBODY:
+        raise RecsysError(f"{done} users were scored, but features.json counts {info.users}")
+    storage.mark_success(folder)
+    progress(
+        f"recommendations: {writer.rows:,} rows for {done:,} users ({without_events:,} without events) in {writer.files} files"
+    )
+    return {
+        "users": done,
+        "users_without_events": without_events,
+        "rows": writer.rows,
+        "files": writer.files,
+        "k": config.recommend.k,
+    }
+
+
+def aligned(features: str, block_users: int) -> Iterator[tuple[pa.Array, Histories]]:
+    """All users in order of user_index, in blocks, each with its history: an empty one for users without events."""
+    stream = histories.stream(features, block_users)
+    waiting = next(stream, None)
+    for batch in _user_batches(features, block_users):
+        index = batch.column(schema.USER_INDEX).to_numpy()
+        parts = []
+        while waiting is not None and len(waiting) and waiting.user_index[0] <= index[-1]:
+            here = waiting.user_index <= index[-1]
+            parts.append(waiting.rows(np.flatnonzero(here)))
+            waiting = waiting.rows(np.flatnonzero(~here)) if not here.all() else next(stream, None)
+        yield batch.column(schema.USER_ID), _spread(parts, index)
+
+
+def _user_batches(features: str, block_users: int) -> Iterator[pa.RecordBatch]:
+    for path in storage.list_files(storage.join(features, schema.USERS_DIR), ".parquet"):
+        system, inner = storage.resolve(path)
+        with system.open_input_file(inner) as file:
+            columns = [schema.USER_INDEX, schema.USER_ID]
+            yield from (b for b in pq.ParquetFile(file).iter_batches(batch_size=block_users, columns=columns) if b.num_rows)
+
+
+def _spread(parts: list[Histories], index: np.ndarray) -> Histories:
+    """Histories of exactly the users `index`; those that the parts lack have no events."""
+    found = histories.concatenate(parts) if parts else histories.EMPTY
+    row = np.searchsorted(index, found.user_index)
+    lengths, train, valid = (np.zeros(len(index), np.int64) for _ in range(3))
+    lengths[row], train[row], valid[row] = found.lengths, found.train_length, found.valid_length
+    return Histories(
+        index,
+        np.concatenate(([0], np.cumsum(lengths))),
+        found.items,
+        found.ratings,
+        found.timestamps,
+        train.astype(np.int32),
+        valid.astype(np.int32),
+    )
+
+
+def _rows(
+    table_schema: pa.Schema, user_ids: pa.Array, items: np.ndarray, scores: np.ndarray, item_ids: pa.Array
+) -> pa.RecordBatch:
+    """The contract's rows for a block; item index 0 stands for "no more items" and is left out."""
+    there = items > 0
+    counts = there.sum(axis=1)
+    users = pa.array(np.repeat(np.arange(len(items)), counts))
+    ranks = ranges(np.ones(len(items), np.int64), counts).astype(np.int32)
+    columns = [user_ids.take(users), item_ids.take(pa.array(items[there] - 1)), pa.array(ranks), pa.array(scores[there])]
+    return pa.RecordBatch.from_arrays(columns, schema=table_schema)

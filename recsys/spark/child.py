@@ -1,0 +1,223 @@
+"""Runs a function in a process of its own, so that Spark's JVM and its memory are gone when the function has returned.
+
+The child is `python -m recsys.spark.child` in its own session. The parent sends one line of JSON on its standard input
+and keeps that open: when it closes, because the parent has died, the child ends its whole process group. The child answers
+with lines of JSON: progress, and at the end a result or an error. What Spark prints goes to a log that is shown on failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import json
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import IO, Any, Final
+
+import psutil
+
+from recsys import storage
+from recsys.errors import BY_EXIT_CODE, EXIT_DEFECT, RecsysError
+
+Progress = Callable[[str], None]
+
+SAMPLE_SECONDS: Final = 0.2
+GRACE_SECONDS: Final = 10.0
+LOG_TAIL: Final = 8000
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a function returned, and what it cost.
+
+    Attributes:
+        result: the function's return value, as JSON carries it.
+        seconds: wall time with the start of the process.
+        peak_bytes: greatest sum of the resident memory of the process and all its descendants, sampled.
+        bytes_left: resident memory of what was still alive of them afterwards; 0 unless something escaped.
+    """
+
+    result: Any
+    seconds: float
+    peak_bytes: int
+    bytes_left: int
+
+
+def call(target: str, arguments: Mapping[str, Any], progress: Progress) -> Outcome:
+    """Calls `target(arguments, progress)` in a new process.
+
+    Args:
+        target: "module:function"; the function takes the arguments and a callback for lines of progress.
+        arguments: JSON types only.
+        progress: gets every line of progress, in this process.
+
+    Raises:
+        RecsysError: the error that the function raised, same class and message; or, for any other failure, a plain
+            RecsysError (exit 70), with the end of the child's log in this module's logger at level INFO.
+    """
+    started = time.monotonic()
+    with tempfile.TemporaryFile() as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "recsys.spark.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+        )
+        meter = _Meter(child.pid)
+        try:
+            answer = _talk(child, {"target": target, "arguments": arguments}, progress)
+            bytes_left = meter.finish(GRACE_SECONDS)
+        finally:
+            meter.stop()
+            _kill_group(child)
+        if answer is None or "error" in answer:
+            _raise_failure(target, answer, child.returncode, log)
+        return Outcome(answer["result"], time.monotonic() - started, meter.peak_bytes, bytes_left)  # type: ignore[index]
+
+
+def _talk(child: subprocess.Popen[bytes], request: Mapping[str, Any], progress: Progress) -> dict[str, Any] | None:
+    """Sends the request and returns the answer, None when the child ended without one."""
+    if child.stdin is None or child.stdout is None:
+        return None
+    with contextlib.suppress(BrokenPipeError):
+        child.stdin.write(json.dumps(request).encode() + b"\n")
+        child.stdin.flush()
+    answer: dict[str, Any] | None = None
+    for line in child.stdout:
+        message: dict[str, Any] = json.loads(line)
+        if "progress" in message:
+            progress(message["progress"])
+        else:
+            answer = message
+    child.wait()
+    return answer
+
+
+def _kill_group(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    for stream in (child.stdin, child.stdout):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
+
+
+def _raise_failure(target: str, answer: Mapping[str, Any] | None, returncode: int, log: IO[bytes]) -> None:
+    log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_TAIL))
+    tail = log.read().decode(errors="replace").strip()
+    if answer is not None:
+        error = answer["error"]
+        if not error["defect"]:
+            raise BY_EXIT_CODE.get(error["code"], RecsysError)(error["message"])
+        logger.info("%s failed:\n%s\n%s", target, error["traceback"], tail)
+        raise RecsysError(f"{target} failed, which is a defect of recsys: {error['message']}")
+    logger.info("%s ended with status %s; the end of its log:\n%s", target, returncode, tail)
+    if returncode == -signal.SIGKILL:
+        raise RecsysError(
+            f"the process of {target} was killed, most likely for want of memory; give the container more or lower spark.memory"
+        )
+    raise RecsysError(f"the process of {target} ended with status {returncode} before it answered: {tail[-300:]}")
+
+
+class _Meter:
+    """Samples the resident memory of a process and all its descendants from a thread."""
+
+    def __init__(self, pid: int) -> None:
+        self.peak_bytes = 0
+        self._pid = pid
+        self._seen: dict[int, psutil.Process] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def finish(self, grace: float) -> int:
+        """Waits until all of them are gone, `grace` seconds at most; returns the bytes of those that are not."""
+        self.stop()
+        end = time.monotonic() + grace
+        while (left := self._living_bytes()) and time.monotonic() < end:
+            time.sleep(0.05)
+        return left
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with contextlib.suppress(psutil.Error):
+                root = self._seen.get(self._pid) or psutil.Process(self._pid)
+                for process in [root, *root.children(recursive=True)]:
+                    self._seen.setdefault(process.pid, process)
+            self.peak_bytes = max(self.peak_bytes, self._living_bytes())
+            if self._ended.wait(SAMPLE_SECONDS):
+                return
+
+    def _living_bytes(self) -> int:
+        total = 0
+        for process in list(self._seen.values()):
+            with contextlib.suppress(psutil.Error):
+                if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                    total += process.memory_info().rss
+        return total
+
+
+def main() -> None:
+    """The child: one request in, progress and one answer out."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever Python, Spark or the JVM print belongs into the log
+    request = json.loads(_read_line(0))
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+
+    def send(message: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+
+    try:
+        module, _, name = request["target"].partition(":")
+        result = getattr(importlib.import_module(module), name)(request["arguments"], lambda line: send({"progress": line}))
+        send({"result": result})
+    except Exception as error:
+        known = error if isinstance(error, RecsysError) else storage.failure(str(error))
+        if known is not None:
+            send({"error": {"defect": False, "code": known.exit_code, "message": str(known)}})
+            return
+        words = f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]
+        tail = traceback.format_exc()[-LOG_TAIL:]
+        send({"error": {"defect": True, "code": EXIT_DEFECT, "message": words, "traceback": tail}})
+
+
+def _read_line(descriptor: int) -> bytes:
+    """One line, read byte by byte as far as needed, so that nothing of the pipe is left in a buffer."""
+    parts = []
+    while part := os.read(descriptor, 65536):
+        parts.append(part)
+        if part.endswith(b"\n"):
+            break
+    return b"".join(parts)
+
+
+def _end_with_parent(parent: int) -> None:
+    """Ends this process group when the parent is gone: its end of our standard input closes, or we get another parent."""
+    while True:
+        ready, _, _ = select.select([0], [], [], 1.0)
+        if (ready and not os.read(0, 65536)) or os.getppid() != parent:
+            os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Files, folders and locks by path or URI, on a disk or in an object store; every write is whole or absent."""
+
+from recsys.storage.locks import lock
+from recsys.storage.paths import at, check, failure, is_local, join, resolve
+from recsys.storage.whole import (
+    SUCCESS_FILE,
+    atomic_output,
+    create_folder,
+    delete_file,
+    delete_folder,
+    exists,
+    is_whole,
+    list_files,
+    list_folders,
+    mark_success,
+    move_file,
+    read_json,
+    upload_folder,
+    write_json,
+)
+
+__all__ = [
+    "SUCCESS_FILE",
+    "at",
+    "atomic_output",
+    "check",
+    "create_folder",
+    "delete_file",
+    "delete_folder",
+    "exists",
+    "failure",
+    "is_local",
+    "is_whole",
+    "join",
+    "list_files",
+    "list_folders",
+    "lock",
+    "mark_success",
+    "move_file",
+    "read_json",
+    "resolve",
+    "upload_folder",
+    "write_json",
+]

@@ -1,0 +1,106 @@
+"""Paths and URIs: the file system behind each (pyarrow.fs), and what an object store's words mean to a user."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+
+import pyarrow as pa
+from pyarrow import fs
+
+from recsys.errors import ConfigError, RecsysError, RetryError
+
+_OPTIONS = re.compile(r"\?\w+=")
+_STORE = re.compile(r"AWS Error|google::cloud::Status|Azure Error|DefaultAzureCredential")
+_REFUSED = re.compile(
+    r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|INVALID_SIGNATURE|SIGNATURE_DOES_NOT_MATCH|"
+    r"MISSING_AUTHENTICATION|EXPIRED_TOKEN|UNRECOGNIZED_CLIENT|PERMISSION_DENIED|UNAUTHENTICATED|bucket does not exist|"
+    r"Authorization|Authentication|ContainerNotFound"
+)
+
+
+def join(base: str, *parts: str) -> str:
+    """`base/part/…`, for a path or a URI."""
+    return "/".join([base.rstrip("/") or "/", *parts])
+
+
+def resolve(uri: str) -> tuple[fs.FileSystem, str]:
+    """The file system of a path or URI (s3://, gs://, abfs://, file://) and the path on it.
+
+    Raises:
+        ConfigError: the scheme is unknown, or `check` refuses the URI.
+    """
+    if "://" not in uri:
+        return fs.LocalFileSystem(), os.path.abspath(uri)
+    check(uri)
+    if uri.startswith("file://"):
+        return _connect(uri)
+    store, path = _divide(uri)
+    system, root = _store(store)
+    return system, f"{root.rstrip('/')}/{path}".rstrip("/")
+
+
+def check(uri: str) -> None:
+    """Refuses what does not belong into a URI, since it would be seen in run.json and in messages.
+
+    Raises:
+        ConfigError: the URI holds a password, a key or an option; the message does not repeat it.
+    """
+    scheme, _, rest = uri.partition("://")
+    bucket = rest.partition("/")[0]
+    if ":" in bucket.rpartition("@")[0] or (scheme not in ("abfs", "abfss") and re.search("[:@]", bucket)):
+        raise ConfigError(f"a {scheme}:// URI holds a key or password; leave it out, see docs/operations.md, 'Object stores'")
+    if rest and _OPTIONS.search(rest):
+        raise ConfigError(
+            f"a {scheme}:// URI holds options (?name=value), which are not read; set AWS_ENDPOINT_URL or another variable "
+            "instead, see docs/operations.md, 'Object stores'"
+        )
+
+
+def at(uri: str, path: str) -> str:
+    """The path or URI of another path, as `resolve` gives them, on the file system of `uri`."""
+    if is_local(uri):
+        return path
+    store = _divide(uri)[0]
+    return f"{store}/{path[len(_store(store)[1].rstrip('/')) + 1 :]}"
+
+
+def failure(words: str) -> RecsysError | None:
+    """The error for an object store's words; None where they are none of a store's.
+
+    Missing buckets and refused credentials are of the configuration: the same again would end the same way. The rest may pass.
+    """
+    if not _STORE.search(words):
+        return None
+    told = re.sub(r"\s+", " ", words)[-600:]
+    if _REFUSED.search(words):
+        return ConfigError(f"the object store refused: {told}; check bucket, credentials and their rights")
+    return RetryError(f"the object store failed: {told}; nothing was lost, run the same command again")
+
+
+def is_local(uri: str) -> bool:
+    """Whether the path lies on this machine's file system."""
+    return isinstance(resolve(uri)[0], fs.LocalFileSystem)
+
+
+def _divide(uri: str) -> tuple[str, str]:
+    """`s3://bucket` and the path in it, taken literally: names may hold `?`, `%` and spaces."""
+    scheme, _, rest = uri.partition("://")
+    bucket, _, path = rest.partition("/")
+    return f"{scheme}://{bucket}", path
+
+
+@functools.cache
+def _store(uri: str) -> tuple[fs.FileSystem, str]:
+    """One client for each bucket: it keeps its connections, and looks once for the region and credentials."""
+    return _connect(uri)
+
+
+def _connect(uri: str) -> tuple[fs.FileSystem, str]:
+    try:
+        found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(uri)
+    except (pa.ArrowException, OSError) as error:
+        known = "use a path, s3://, gs:// or abfs://"
+        raise failure(str(error)) or ConfigError(f"storage {uri} cannot be used: {error}; {known}") from None
+    return found

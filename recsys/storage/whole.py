@@ -1,0 +1,153 @@
+"""Files and folders by path or URI, and writes that are whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pyarrow import fs
+
+from recsys.errors import RetryError
+from recsys.storage.paths import failure, join, resolve
+
+SUCCESS_FILE: Final = "_SUCCESS"
+"""The marker of a finished folder, always the last file written into it."""
+
+
+def exists(uri: str) -> bool:
+    """Whether a file or folder is there."""
+    system, path = resolve(uri)
+    return bool(system.get_file_info(path).type != fs.FileType.NotFound)
+
+
+def list_files(uri: str, suffix: str = "") -> list[str]:
+    """Files directly in a folder whose names end in `suffix`, in order of name; hidden ones (`_x`, `.x`) left out."""
+    system, path = resolve(uri)
+    infos = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    names = sorted(i.base_name for i in infos if i.type == fs.FileType.File and i.base_name.endswith(suffix))
+    return [join(uri, name) for name in names if not name.startswith(("_", "."))]
+
+
+def list_folders(uri: str) -> list[str]:
+    """Names of the folders directly in a folder, in order."""
+    system, path = resolve(uri)
+    infos = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return sorted(info.base_name for info in infos if info.type == fs.FileType.Directory)
+
+
+def create_folder(uri: str) -> None:
+    """Makes a folder with its parents; in an object store there is nothing to make.
+
+    Raises:
+        RetryError: the folder cannot be made.
+    """
+    system, path = resolve(uri)
+    if not isinstance(system, fs.LocalFileSystem):
+        return
+    try:
+        system.create_dir(path, recursive=True)
+    except OSError as error:
+        raise RetryError(f"folder {uri} cannot be made: {error}; choose another --output or free the space") from None
+
+
+def delete_folder(uri: str) -> None:
+    """Removes a folder and what is in it; the marker of success goes first, so that a half-removed folder never looks whole."""
+    system, path = resolve(uri)
+    marker = join(path, SUCCESS_FILE)
+    if system.get_file_info(marker).type == fs.FileType.File:
+        system.delete_file(marker)
+    if system.get_file_info(path).type == fs.FileType.Directory:
+        system.delete_dir(path)
+
+
+def move_file(uri: str, target: str) -> None:
+    """Moves a file to another place on the same storage, in place of what is there."""
+    system, path = resolve(uri)
+    system.move(path, resolve(target)[1])
+
+
+def delete_file(uri: str) -> None:
+    """Removes a file that is there."""
+    system, path = resolve(uri)
+    system.delete_file(path)
+
+
+@contextlib.contextmanager
+def atomic_output(uri: str) -> Iterator[Any]:
+    """A binary stream whose content appears at `uri` whole when the block ends, or not at all.
+
+    It is written beside its place, flushed to the disk and renamed. For an object store it is written to TMPDIR and uploaded
+    in one call, which shows the object when all of it is there; closing a stream to the store would show half of it, too.
+    """
+    system, path = resolve(uri)
+    if not isinstance(system, fs.LocalFileSystem):
+        with tempfile.NamedTemporaryFile(prefix="recsys-") as scratch:
+            yield scratch
+            scratch.flush()
+            fs.copy_files(scratch.name, path, fs.LocalFileSystem(), system)
+        return
+    create_folder(os.path.dirname(path))
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(os.path.dirname(path))
+    except OSError as error:
+        raise RetryError(f"{uri} cannot be written: {error}; nothing was lost, run the same command again") from None
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def write_json(uri: str, value: Mapping[str, Any]) -> None:
+    """Writes JSON in one step, readable for people, keys in the order given."""
+    with atomic_output(uri) as stream:
+        stream.write((json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def read_json(uri: str) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+        RetryError: the file is not there or is no JSON.
+    """
+    system, path = resolve(uri)
+    try:
+        with system.open_input_stream(path) as stream:
+            value: dict[str, Any] = json.loads(stream.read())
+    except (OSError, ValueError) as error:
+        raise failure(str(error)) or RetryError(f"{uri} cannot be read: {error}") from None
+    return value
+
+
+def mark_success(folder: str) -> None:
+    """Writes the marker that makes a finished folder whole; always the last write into it."""
+    with atomic_output(join(folder, SUCCESS_FILE)):
+        pass
+
+
+def is_whole(folder: str) -> bool:
+    """Whether the folder carries its marker of success."""
+    return exists(join(folder, SUCCESS_FILE))
+
+
+def upload_folder(local: Path, uri: str) -> None:
+    """Copies a local folder to a path or URI, file by file."""
+    system, path = resolve(uri)
+    fs.copy_files(str(local), path, fs.LocalFileSystem(), system)
+
+
+def _sync_folder(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,110 @@
+"""One Spark session for all tests of the features stage, and a way to build features from a few lines of text."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from recsys import config
+from recsys.contract import histories, schema
+from recsys.contract.features_info import FeaturesInfo, read_info, write_info
+from recsys.features import pipeline
+from recsys.sources import SourceTables
+from recsys.spark.failures import translated
+from recsys.spark.session import spark_session
+from tests.store import Store
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """What a build wrote."""
+
+    info: FeaturesInfo
+    histories: histories.Histories
+    users: pa.Table
+    items: pa.Table
+    rejected: pa.Table
+    said: list[str]
+
+    def history(self, user: Any) -> list[Any]:
+        """Ids of a user's items in the order of the history."""
+        index = dict(zip(self.users["user_id"].to_pylist(), self.users["user_index"].to_pylist(), strict=True))[user]
+        ids = dict(zip(self.items["item_index"].to_pylist(), self.items["item_id"].to_pylist(), strict=True))
+        row = list(self.histories.user_index).index(index)
+        return [ids[item] for item in self.histories.items[self.histories.offsets[row] : self.histories.offsets[row + 1]]]
+
+    def reasons(self) -> list[tuple[str, str, str]]:
+        """Sorted (table, reason, row) of what was set aside."""
+        return sorted((row["table"], row["reason"], row["row"]) for row in self.rejected.to_pylist())
+
+
+def source(
+    interactions: config.Table, users: config.Table | None = None, items: config.Table | None = None, **options: Any
+) -> SourceTables:
+    """Source tables as recsys.sources hands them over."""
+    given: dict[str, Any] = {"id_type": "auto", "timestamp_unit": "s", "name": "test", "inputs": (), **options}
+    return SourceTables(interactions, users, items, **given)
+
+
+def load(folder: str, info: FeaturesInfo, said: list[str]) -> Built:
+    """Reads a features folder through the contract."""
+    return Built(
+        info,
+        histories.read(folder),
+        histories.read_table(folder, schema.USERS_DIR),
+        histories.read_table(folder, schema.ITEMS_DIR),
+        histories.read_table(folder, schema.REJECTED_DIR),
+        said,
+    )
+
+
+@pytest.fixture(scope="session")
+def spark(store: Store) -> Iterator[Any]:
+    """A local session with two cores, whose workers know the object store."""
+    options = config.Config(spark=config.Spark(master="local[2]", memory="1g"))
+    with spark_session(options, "tests", 0) as session:
+        yield session
+
+
+@pytest.fixture
+def build(spark: Any, tmp_path: Path) -> Callable[..., Built]:
+    """`build(tables, config=…, conf=…)` makes features in the session of the tests."""
+    count = 0
+
+    def make(tables: SourceTables, options: config.Config | None = None, conf: dict[str, str] | None = None) -> Built:
+        nonlocal count
+        count += 1
+        folder = str(tmp_path / f"features{count}")
+        said: list[str] = []
+        before = {key: spark.conf.get(key) for key in conf or {}}
+        for key, value in (conf or {}).items():
+            spark.conf.set(key, value)
+        try:
+            with translated("features"):
+                info = pipeline.build_with(spark, options or config.Config(), tables, folder, said.append)
+        finally:
+            for key, value in before.items():
+                spark.conf.set(key, value)
+        write_info(folder, info)
+        return load(folder, read_info(folder), said)
+
+    return make
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Callable[..., config.Table]:
+    """`csv(text)` writes events `user,item,rating,time` and describes them; `csv(text, name, **fields)` any table."""
+
+    def write(text: str | bytes, name: str = "events.csv", **fields: Any) -> config.Table:
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        if not fields:
+            fields = {"user_id": "user", "item_id": "item", "rating": "rating", "timestamp": "time"}
+        return config.Table(str(path), **fields)
+
+    return write

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from recsys import config, storage
+from recsys.contract import histories
+from recsys.contract.histories import Histories
+from recsys.errors import ConfigError
+from recsys.evaluation.compare import evaluate_run
+from recsys.evaluation.terminal import format_table
+from tests.support import chains, write_features
+
+BASELINES = ("popularity", "recent-popularity", "item-knn", "ease", "transitions")
+CONFIG = config.Config(evaluation=config.Evaluation(baselines=BASELINES, bootstrap=200))
+ITEMS = 40
+
+
+@dataclasses.dataclass(frozen=True)
+class NextItem:
+    """Knows the rule by which tests.support.chains makes its histories."""
+
+    name: str = "cnn <b>"
+
+    def score(self, context: Histories) -> np.ndarray:
+        scores = np.zeros((len(context), ITEMS + 1), np.float32)
+        for row, (start, end) in enumerate(zip(context.offsets[:-1], context.offsets[1:], strict=True)):
+            if end > start:
+                scores[row, context.items[end - 1] % ITEMS + 1] = 1
+        return scores
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> tuple[str, str]:
+    folder = write_features(tmp_path / "features", chains(items=ITEMS), ITEMS)
+    return folder, str(tmp_path / "evaluation")
+
+
+def test_writes_metrics_values_of_every_user_and_a_page(run: tuple[str, str]) -> None:
+    features, folder = run
+    said: list[str] = []
+    metrics = evaluate_run(CONFIG, features, folder, [NextItem()], said.append)
+    assert json.loads(Path(folder, "metrics.json").read_text()) == metrics
+    assert list(metrics["methods"]) == ["cnn <b>", *BASELINES]
+    assert len(said) == 6
+    assert storage.is_whole(folder)
+
+    table = pq.read_table(f"{folder}/per_user.parquet").to_pandas()
+    assert len(table) == 6 * 60
+    ids = histories.read_table(features, "users").to_pandas().set_index("user_index")["user_id"]
+    assert (table["user_id"].to_numpy() == ids.loc[table["user_index"]].to_numpy()).all()
+    means = table.groupby("method", observed=True)[["ndcg@10", "f1@5", "map@20"]].mean()
+    for name, method in metrics["methods"].items():
+        for metric in means.columns:
+            assert method["metrics"][metric] == pytest.approx(means.loc[name, metric], abs=1e-6)
+        assert sum(part["users"] for part in method["slices"].values()) == 60
+        weighted = sum(part["users"] * part["ndcg@10"] for part in method["slices"].values()) / 60
+        assert weighted == pytest.approx(method["metrics"]["ndcg@10"])
+
+    page = Path(folder, "report.html").read_text(encoding="utf-8")
+    assert "cnn &lt;b&gt;" in page
+    assert "cnn <b>" not in page
+    assert not re.search(r"https?://|<script|<link|\$[a-z]", page)
+    assert all(name in page for name in BASELINES)
+
+
+def test_intervals_find_who_is_better(run: tuple[str, str]) -> None:
+    metrics = evaluate_run(CONFIG, *run, [NextItem()], lambda line: None)
+    assert metrics["comparison"]["method"] == "cnn <b>"
+    found = metrics["comparison"]["minus"]["popularity"]["ndcg@10"]
+    own, other = (metrics["methods"][name]["metrics"]["ndcg@10"] for name in ("cnn <b>", "popularity"))
+    assert found["difference"] == pytest.approx(own - other)
+    assert 0 < found["low"] < found["difference"] < found["high"]
+    assert found["significant"]
+
+
+def test_a_second_run_gives_the_same_figures(run: tuple[str, str]) -> None:
+    first, second = (evaluate_run(CONFIG, *run, [NextItem()], lambda line: None) for _ in range(2))
+    for metrics in (first, second):
+        for method in metrics["methods"].values():
+            del method["seconds"]
+    assert first == second
+
+
+def test_new_items_and_cold_users_have_figures_of_their_own(tmp_path: Path) -> None:
+    data = [*chains(items=ITEMS - 1), [1, ITEMS], [2, 3, ITEMS]]  # the last item has test events alone
+    features = write_features(tmp_path / "features", data, ITEMS, least_train=0)
+    metrics = evaluate_run(CONFIG, features, str(tmp_path / "evaluation"), [NextItem()], lambda line: None)
+    assert metrics["methods"]["popularity"]["new_items"] == {"users": 2, "targets": 2, "recall@10": 0.0}
+    assert set(metrics["methods"]["ease"]["slices"]) == {"1-4", "5-19"}
+    new = metrics["methods"]["cnn <b>"]["new_users"]
+    assert (new["users"], new["recall@10"]) == (1, 0.0)  # of [1, ITEMS], whose next item would be 2
+    page = Path(tmp_path, "evaluation", "report.html").read_text(encoding="utf-8")
+    assert "new items" in page
+    assert "The 1 users without training events" in page
+
+
+def test_users_with_too_few_events_neither_train_nor_are_evaluated(tmp_path: Path) -> None:
+    data = chains(items=ITEMS - 1) + [[ITEMS, 5, 6]] * 100
+    features = write_features(tmp_path / "features", data, ITEMS, min_user_events=4)
+    metrics = evaluate_run(CONFIG, features, str(tmp_path / "evaluation"), [NextItem()], lambda line: None)
+    long_enough = sum(len(items) >= 4 for items in data)
+    assert metrics["protocol"]["users"] == long_enough
+    top = metrics["methods"]["popularity"]["metrics"]
+    assert top["novelty@5"] < 6  # the short users' item would be the most popular one, and count as new to all others
+
+
+def test_without_test_events_the_metrics_say_so(tmp_path: Path) -> None:
+    features = write_features(tmp_path / "features", chains(), ITEMS, test=0, valid=0)
+    folder = str(tmp_path / "evaluation")
+    metrics = evaluate_run(CONFIG, features, folder, [], lambda line: None)
+    assert "methods" not in metrics
+    assert "left no test events" in metrics["note"]
+    assert format_table(metrics) == metrics["note"]
+    assert storage.is_whole(folder)
+    assert not Path(folder, "report.html").exists()
+
+
+def test_an_unknown_baseline_is_refused_before_anything_is_touched(run: tuple[str, str]) -> None:
+    wrong = config.Config(evaluation=config.Evaluation(baselines=("popularity", "svd")))
+    with pytest.raises(ConfigError, match="svd"):
+        evaluate_run(wrong, *run, [], lambda line: None)
+    assert not Path(run[1]).exists()
+
+
+def test_the_terminal_table_marks_the_best_and_fits(run: tuple[str, str]) -> None:
+    metrics = evaluate_run(CONFIG, *run, [NextItem()], lambda line: None)
+    lines = format_table(metrics).splitlines()
+    assert "60 users, all 40 items ranked" in lines[0]
+    assert "leave-one-out" in lines[0]
+    assert all(len(line) <= 100 for line in lines)
+    assert len(lines) == 2 + 6
+    shown = {name: f"{method['metrics']['ndcg@10']:.4f}" for name, method in metrics["methods"].items()}
+    for line, (name, value) in zip(lines[2:], shown.items(), strict=True):
+        assert line.startswith(name)
+        assert (f"  {value}*" in line) == (value == max(shown.values()))

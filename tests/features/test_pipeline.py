@@ -1,0 +1,276 @@
+"""The whole stage against an oracle, and what must hold for any input."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import random
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recsys import config, settings, storage
+from recsys.contract import histories, schema
+from recsys.contract.features_info import read_info
+from recsys.spark import child
+from tests.building import Built, load, source
+from tests.features import oracle
+
+Feature = config.Feature
+GENRES = ("Drama", "Comedy", "Film-Noir", "Sci-Fi", "Ünder")
+WORDS = ("alpha", "Beta", "gamma", "Äpfel", "x", "delta's")
+
+
+def make_data(seed: int, users: int = 40, items: int = 30) -> tuple[list[oracle.Event], str, str, str]:
+    """Events with ties in time and repeats, and the text of three CSV files."""
+    chance = random.Random(seed)
+    events = [
+        (
+            f"u{chance.randrange(users)}",
+            f"i{int(chance.random() ** 2 * items)}",
+            chance.randrange(1, 11) / 2,
+            chance.randrange(300),
+        )
+        for _ in range(600)
+    ]
+    people = [
+        (f"u{user}", chance.choice(["F", "M", ""]), chance.choice(["", "1.5", "20", "-3e1"])) for user in range(2, users + 5)
+    ]
+    things = [
+        (
+            f"i{item}",
+            " ".join(chance.sample(WORDS, 3)) + f" ({chance.randrange(1950, 1999)})",
+            "|".join(chance.sample(GENRES, chance.randrange(4))),
+        )
+        for item in range(items + 3)
+    ]
+    return (
+        events,
+        "user,item,rating,time\n" + "".join(f"{u},{i},{r},{t}\n" for u, i, r, t in events),
+        "id,sex,weight\n" + "".join(",".join(row) + "\n" for row in people),
+        "id,name,genres\n" + "".join(",".join(row) + "\n" for row in things),
+    )
+
+
+def tables(csv: Callable[..., config.Table], data: tuple[Any, str, str, str], prefix: str = "") -> Any:
+    _, events, people, things = data
+    return source(
+        csv(events, prefix + "events.csv", user_id="user", item_id="item", rating="rating", timestamp="time"),
+        csv(
+            people,
+            prefix + "people.csv",
+            user_id="id",
+            features={"sex": Feature("categorical"), "kilos": Feature("numeric", "weight")},
+        ),
+        csv(
+            things,
+            prefix + "things.csv",
+            item_id="id",
+            title="name",
+            features={
+                "genres": Feature("multi"),
+                "words": Feature("text", "name"),
+                "year": Feature("numeric", "name", pattern=r"\((\d{4})\)"),
+            },
+        ),
+    )
+
+
+def content(built: Built) -> dict[str, Any]:
+    """Everything a build wrote, as plain values."""
+    events = {field.name: getattr(built.histories, field.name).tolist() for field in dataclasses.fields(built.histories)}
+    return {"histories": events, "users": built.users.to_pylist(), "items": built.items.to_pylist(), "info": built.info}
+
+
+@pytest.mark.parametrize("method", ["leave-one-out", "per-user-ratio", "global-time", "none"])
+def test_against_the_oracle(build: Callable[..., Built], csv: Callable[..., config.Table], method: str) -> None:
+    data = make_data(len(method), items=60)
+    options = config.Config(split=config.Split(method=method), features=config.Features(min_item_events=5, min_user_events=3))  # type: ignore[arg-type]
+    built = build(tables(csv, data), options)
+    split = built.info.split
+    expected = oracle.histories(data[0], 5)
+    cuts = {}
+    for user, history in expected.items():
+        cut = oracle.lengths(history, method, 0.2, 0.1, split.valid_from or 0, split.test_from or 0)
+        cuts[user] = cut if len(history) >= 3 else (len(history), len(history))
+    training = [event for user, history in expected.items() if len(history) >= 3 for event in history[: cuts[user][0]]]
+
+    user_ids = built.users["user_id"].to_pylist()
+    assert user_ids == sorted({*expected, *(f"u{user}" for user in range(2, 45))})
+    assert built.users["user_index"].to_pylist() == list(range(1, len(user_ids) + 1))
+    seen = {event[1] for history in expected.values() for event in history}
+    item_ids = built.items["item_id"].to_pylist()
+    assert item_ids == oracle.item_order(training, seen | {f"i{item}" for item in range(63)})
+    assert built.items["item_index"].to_pylist() == list(range(1, len(item_ids) + 1))
+
+    assert [user_ids[index - 1] for index in built.histories.user_index] == sorted(expected)
+    for row, user in enumerate(sorted(expected)):
+        events = slice(built.histories.offsets[row], built.histories.offsets[row + 1])
+        found = zip(
+            built.histories.items[events], built.histories.ratings[events], built.histories.timestamps[events], strict=True
+        )
+        assert [(item_ids[item - 1], rating, time) for item, rating, time in found] == [event[1:] for event in expected[user]]
+        assert (built.histories.train_length[row], built.histories.valid_length[row]) == cuts[user]
+
+    check_items(built, training, data[3])
+    check_users(built, {event[0] for event in training}, data[2])
+    info = built.info
+    assert info.events == sum(map(len, expected.values())) == info.train_events + info.valid_events + info.test_events
+    assert (info.users, info.items) == (len(user_ids), len(item_ids))
+    assert info.max_history == max(map(len, expected.values()))
+    assert (info.evaluated.rating_mean, info.evaluated.rating_std) == pytest.approx(
+        oracle.moments([event[2] for event in training])
+    )
+    assert info.latest_train_timestamp == max(event[3] for event in training)
+    assert info.latest_timestamp == max(event[3] for history in expected.values() for event in history)
+    unused = info.rejected["interactions"]
+    assert sum(unused.values()) == 600 - info.events == len(built.reasons())
+    assert unused["duplicate"] > 50
+
+
+def check_items(built: Built, training: list[oracle.Event], text: str) -> None:
+    rows = {row["item_id"]: row for row in built.items.to_pylist()}
+    described = {line.split(",")[0]: line.split(",")[1:] for line in text.splitlines()[1:]}
+    trained = {event[1] for event in training}
+    assert {item for item, row in rows.items() if row["train_count"]} == trained
+    features = {feature.name: feature for feature in built.info.evaluated.item_features}
+
+    genres = {item: [genre for genre in values[1].split("|") if genre] for item, values in described.items()}
+    assert list(features["genres"].values or ()) == oracle.vocabulary([genres[item] for item in trained])
+    words = {item: [w for w in re.split(r"\W+", values[0].lower()) if len(w) > 1] for item, values in described.items()}
+    assert list(features["words"].values or ()) == oracle.vocabulary([words[item] for item in trained], least=2)
+    years = {item: float(values[0][-5:-1]) for item, values in described.items()}
+    mean = sum(event[2] for event in training) / len(training)
+    popularity = {item: math.log1p(rows[item]["train_count"]) for item in rows}
+    shrunk = {}
+    for item in rows:
+        ratings = [event[2] for event in training if event[1] == item]
+        shrunk[item] = (sum(ratings) + 10 * mean) / (len(ratings) + 10)
+    for item, row in rows.items():
+        times = [event[3] for event in training if event[1] == item]
+        assert (row["train_count"], row["first_seen"]) == (len(times), min(times, default=None))
+        assert row["title"] == described[item][0]
+        for name, values in (("genres", genres[item]), ("words", words[item])):
+            vocabulary = features[name].values
+            assert row[name] == sorted({vocabulary.index(value) + 1 for value in values if value in vocabulary})
+        for name, numbers in (("year", years), ("popularity", popularity), ("mean_rating", shrunk)):
+            centre, scale = oracle.moments([numbers[other] for other in trained])
+            assert row[name] == pytest.approx((numbers[item] - centre) / scale, abs=1e-4)
+    for name in ("genres", "words"):
+        assert features[name]["max_values"] == max(len(row[name]) for row in rows.values())
+
+
+def check_users(built: Built, trained: set[str], text: str) -> None:
+    described = {line.split(",")[0]: line.split(",")[1:] for line in text.splitlines()[1:]}
+    features = {feature.name: feature for feature in built.info.evaluated.user_features}
+    sexes = oracle.vocabulary([[described[user][0]] for user in trained if user in described and described[user][0]])
+    assert list(features["sex"].values or ()) == sexes
+    assert features["sex"].size == len(sexes) + 1
+    weights = [float(described[user][1]) for user in trained if user in described and described[user][1]]
+    mean, deviation = oracle.moments(weights)
+    for row in built.users.to_pylist():
+        sex, weight = described.get(row["user_id"], ["", ""])
+        assert row["sex"] == (sexes.index(sex) + 1 if sex in sexes else 0)
+        assert row["kilos"] == pytest.approx((float(weight) - mean) / deviation if weight else 0.0, abs=1e-4)
+
+
+def test_schemas_of_the_files_and_sizes_of_the_vocabularies(
+    build: Callable[..., Built], csv: Callable[..., config.Table], tmp_path: Any
+) -> None:
+    built = build(tables(csv, make_data(1)), config.Config(features=config.Features(max_vocabulary=2)))
+    folder = str(tmp_path / "features1")
+    found = histories.read_table(folder, schema.HISTORIES_DIR).schema
+    assert found.names == schema.HISTORIES.names
+    for field, expected in zip(found, schema.HISTORIES, strict=True):
+        assert getattr(field.type, "value_type", field.type) == getattr(expected.type, "value_type", expected.type)
+    found = histories.read_table(folder, schema.REJECTED_DIR).schema
+    assert [(field.name, field.type) for field in found] == [(field.name, field.type) for field in schema.REJECTED]
+    types = {field.name: str(field.type) for field in histories.read_table(folder, schema.ITEMS_DIR).schema}
+    assert {
+        key: types[key] for key in ("item_index", "item_id", "title", "train_count", "first_seen", "year", "popularity")
+    } == {
+        "item_index": "int32",
+        "item_id": "string",
+        "title": "string",
+        "train_count": "int32",
+        "first_seen": "int64",
+        "year": "float",
+        "popularity": "float",
+    }
+    assert types["genres"].startswith("list<element: int32")
+    assert [path.rsplit("/", 1)[1] for path in storage.list_files(folder + "/users")] == ["part-00000.parquet"]
+    sizes = {feature.name: feature.size for feature in built.info.evaluated.item_features + built.info.evaluated.user_features}
+    assert sizes == {"genres": 3, "words": 3, "year": 1, "popularity": 1, "mean_rating": 1, "sex": 3, "kilos": 1}
+
+
+def test_the_division_of_the_work_changes_nothing(
+    build: Callable[..., Built], csv: Callable[..., config.Table], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiny blocks, another number of partitions, several ranges and files; then the same with one core in another process."""
+    data = make_data(7)
+    whole = content(build(tables(csv, data)))
+    monkeypatch.setattr("recsys.features.tables.ROWS_PER_PARTITION", 7)
+    monkeypatch.setattr("recsys.features.parquet.VALUES_PER_FILE", 100)
+    tiny = {
+        "spark.sql.files.maxPartitionBytes": "700",
+        "spark.sql.files.openCostInBytes": "1",
+        "spark.sql.shuffle.partitions": "5",
+    }
+    divided = content(build(tables(csv, data), conf=tiny))
+    assert len(storage.list_files(str(tmp_path / "features2" / "histories"))) > 3
+    assert divided == whole
+    options = settings.to_dict(config.Config(spark=config.Spark(master="local[1]", memory="700m")))
+    folder = str(tmp_path / "other")
+    arguments = {"config": options, "tables": dataclasses.asdict(tables(csv, data)), "features": folder}
+    said: list[str] = []
+    outcome = child.call("recsys.features.pipeline:run", arguments, said.append)
+    assert content(load(folder, read_info(folder), said)) == whole
+    assert outcome.result == json.loads(json.dumps(dataclasses.asdict(read_info(folder))))
+    assert storage.is_whole(folder)
+    assert outcome.bytes_left == 0
+    assert said
+
+
+def test_several_files_are_read_in_order_of_name(
+    build: Callable[..., Built], csv: Callable[..., config.Table], tmp_path: Any
+) -> None:
+    """All at one moment, so that the order in the source alone decides."""
+    folder = tmp_path / "many files [x] ü"
+    folder.mkdir()
+    for number in range(12):
+        rows = "".join(f"u{user},i{number * 10 + row},1,5\n" for row in range(10) for user in (1, 2))
+        (folder / f"part-{number:02d}.csv").write_text("user,item,rating,time\n" + rows)
+    table = config.Table(str(folder), user_id="user", item_id="item", rating="rating", timestamp="time")
+    built = build(source(table), conf={"spark.sql.files.maxPartitionBytes": "60", "spark.sql.files.openCostInBytes": "1"})
+    assert built.history("u2") == [f"i{number}" for number in range(120)]
+
+
+def test_a_changed_test_event_moves_nothing_of_the_training_part(
+    build: Callable[..., Built], csv: Callable[..., config.Table]
+) -> None:
+    data = make_data(3)
+    unique = [event for history in oracle.histories(data[0]).values() for event in history]
+    data = (unique, data[1].splitlines()[0] + "\n" + "".join(f"{u},{i},{r},{t}\n" for u, i, r, t in unique), data[2], data[3])
+    options = config.Config(split=config.Split(method="leave-one-out"))
+    before = build(tables(csv, data), options)
+    ordered = oracle.histories(data[0])
+    last = {user: history[-1] for user, history in ordered.items() if len(history) > 2}
+    lines = data[1].splitlines()
+    for user, (_, item, rating, time) in last.items():
+        place = lines.index(f"{user},{item},{rating},{time}")
+        unseen = next(f"i{number}" for number in range(33) if f"i{number}" not in [event[1] for event in ordered[user]])
+        lines[place] = f"{user},{unseen},0.5,{time + 1000}"
+    changed = (data[0], "\n".join(lines) + "\n", data[2], data[3])
+    after = build(tables(csv, changed, "changed-"), options)
+    assert after.items.to_pylist() == before.items.to_pylist()
+    assert after.users.to_pylist() == before.users.to_pylist()
+    assert after.info.evaluated == before.info.evaluated
+    train_before = before.histories.head(before.histories.train_length)
+    train_after = after.histories.head(after.histories.train_length)
+    for field in dataclasses.fields(train_before):
+        np.testing.assert_array_equal(getattr(train_before, field.name), getattr(train_after, field.name))
+    assert not np.array_equal(before.histories.items, after.histories.items)

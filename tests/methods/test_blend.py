@@ -1,0 +1,123 @@
+"""The blend against its formula, and the choice of its weights."""
+
+import numpy as np
+import pytest
+
+from recsys.contract import histories
+from recsys.methods import blend, ease
+from recsys.methods.blend import Blend, Weights
+from tests.support import chains, write_features
+
+ITEMS = 40
+
+
+class Noise:
+    """A scorer that knows nothing, differently for each user."""
+
+    name = "noise"
+
+    def score(self, context):
+        random = np.random.default_rng(len(context.items))
+        return random.normal(size=(len(context), ITEMS + 1)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    return histories.read(write_features(tmp_path_factory.mktemp("features"), chains(users=150), ITEMS))
+
+
+def brute_force(events):
+    """Transition counts in plain loops: {(before, after): Σ .7^(lag - 1)}, divided by the sum of the row."""
+    counts = np.zeros((ITEMS + 1, ITEMS + 1))
+    for user in range(len(events)):
+        items = events.items[events.offsets[user] : events.offsets[user + 1]]
+        for after in range(len(items)):
+            for lag in range(1, min(blend.WINDOW, after) + 1):
+                counts[items[after - lag], items[after]] += blend.DECAY ** (lag - 1)
+    return counts / np.maximum(counts.sum(1, keepdims=True), 1e-9)
+
+
+def test_scores_are_the_formula(everything):
+    train = everything.head(everything.train_length)
+    counts = blend.count(train, ITEMS, seed=0)
+    nobody = histories.Histories(
+        np.array([999], np.int32),
+        np.zeros(2, np.int64),
+        *(np.zeros(0, t) for t in (np.int32, np.float32, np.int64)),
+        *2 * (np.zeros(1, np.int32),),
+    )
+    context = histories.concatenate([train.rows(np.arange(7)), nobody])
+    weights = Weights(
+        transitions=0.5,
+        taste=0.75,
+        recent=0.25,
+        half_life=7.0,
+        share=0.5,
+        cold_recent=0.75,
+        cold_half_life=30.0,
+        cold_share=1.0,
+    )
+    found = Blend(Noise(), counts, weights).score(context)
+    logits = Noise().score(context)[:, 1:].astype(np.float64)
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    rows = brute_force(train)
+    share = np.log((np.bincount(train.items, minlength=ITEMS + 1) + 0.5) / (len(train.items) + 0.5 * (ITEMS + 1)))[1:]
+    liked = ease.fit(train, ITEMS, blend.PENALTY).score(context)
+    for user in range(8):
+        items = context.items[context.offsets[user] : context.offsets[user + 1]][::-1][: blend.WINDOW]
+        taste = np.maximum(liked[user, 1:], 0) / np.maximum(liked[user, 1:], 0).sum()
+        following = sum((blend.DECAY ** (lag + 1) * rows[item] for lag, item in enumerate(items)), np.zeros(ITEMS + 1))
+        if len(items):
+            expected = log_p[user] + 0.5 * np.log(following[1:] + blend.FLOOR) + 0.75 * np.log(taste + blend.FLOOR)
+            expected += 0.25 * counts.recent[7.0][1:] - 0.5 * share
+        else:
+            expected = log_p[user] + 0.75 * counts.recent[30.0][1:] - share
+        np.testing.assert_allclose(found[user, 1:], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_recent_shares_follow_the_half_life():
+    days = np.array([0] * 8 + [10] * 4, np.int64)
+    items = np.array([1] * 8 + [2] * 4, np.int32)
+    events = histories.Histories(
+        np.arange(12, dtype=np.int32),
+        np.arange(13),
+        items,
+        np.ones(12, np.float32),
+        days * 86_400,
+        *2 * (np.ones(12, np.int32),),
+    )
+    share = np.array([0.5, 8.5, 4.5, 0.5]) / 14
+    old = 8 * 2 ** (-10 / 3)
+    expected = np.log((np.array([0, old, 4, 0]) + 20 * share) / (old + 4 + 20))
+    np.testing.assert_allclose(blend.recent_share(events, 3, 3.0), expected, rtol=1e-5)
+    assert np.isfinite(blend.recent_share(histories.EMPTY, 3, 3.0)).all()
+
+
+def test_weights_help_a_network_that_knows_nothing(everything):
+    counts = blend.count(everything.head(everything.train_length), ITEMS, seed=0)
+    weights = blend.tune(Noise(), counts, everything, ITEMS, seed=0)
+    assert weights.transitions >= 2
+
+
+def test_weights_leave_a_network_alone_that_knows_everything(everything):
+    class Oracle:
+        name = "oracle"
+
+        def score(self, context):
+            scores = np.zeros((len(context), ITEMS + 1), np.float32)
+            rows = np.searchsorted(everything.user_index, context.user_index)
+            scores[np.arange(len(context)), everything.items[everything.offsets[rows] + everything.train_length[rows]]] = 50.0
+            return scores
+
+    counts = blend.count(everything.head(everything.train_length), ITEMS, seed=0)
+    weights = blend.tune(Oracle(), counts, everything, ITEMS, seed=0)
+    assert weights.transitions == weights.taste == weights.recent == 0
+
+
+def test_counts_of_a_large_data_set_come_from_a_sample(everything, monkeypatch):
+    monkeypatch.setattr(blend, "MAX_EVENTS", 200)
+    sampled = blend.count(everything, ITEMS, seed=0)
+    monkeypatch.undo()
+    whole = blend.count(everything, ITEMS, seed=0)
+    assert 0 < sampled.transitions.nnz < whole.transitions.nnz
+    np.testing.assert_array_equal(sampled.recent[7.0], whole.recent[7.0])

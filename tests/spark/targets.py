@@ -1,0 +1,60 @@
+"""Functions that the tests call in another process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from recsys.errors import DataError, RecsysError
+
+
+def echo(arguments: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
+    progress("first line")
+    print("noise on standard output")
+    sys.stderr.write("noise on standard error\n")
+    progress("größer")
+    return {"got": arguments, "pid": os.getpid()}
+
+
+def allocate(arguments: dict[str, Any], progress: Callable[[str], None]) -> int:
+    block = bytearray(os.urandom(1)) * arguments["bytes"]
+    time.sleep(0.7)
+    return len(block)
+
+
+def fail_data(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:
+    raise DataError("events.csv: no such column")
+
+
+def fail_plain(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:
+    raise RecsysError("something odd")
+
+
+def fail_defect(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:
+    raise ValueError("seven is not eight\nand more")
+
+
+def die(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:
+    os.kill(os.getpid(), arguments["signal"])
+
+
+def linger(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:
+    """Starts a process of its own, as Spark starts its JVM, and never ends."""
+    child = subprocess.Popen(["sleep", "600"])
+    progress(f"{os.getpid()} {child.pid}")
+    child.wait()
+
+
+def call_linger(pids_file: str) -> None:
+    """A parent that waits for `linger`."""
+    from recsys.spark import child
+
+    def note(line: str) -> None:
+        with open(pids_file, "w", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    child.call("tests.spark.targets:linger", {}, note)

@@ -1,0 +1,82 @@
+"""Features on a cluster of Spark's own: a master and two workers, each a JVM, as in production but for the network."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import pyspark
+import pytest
+
+from recsys import config, settings
+from recsys.spark import child, java
+from tests.building import Built, load
+from tests.features.test_pipeline import content, make_data, tables
+
+JARS = os.path.join(os.path.dirname(pyspark.__file__), "jars", "*")
+DEPLOY = "org.apache.spark.deploy."
+QUIET = {"spark.executor.memory": "512m", "spark.sql.shuffle.partitions": "4", "spark.cores.max": "2"}
+START_SECONDS = 180.0
+
+
+def wait_for(log: IO[bytes], pattern: str, count: int = 1) -> str:
+    """Reads the log of a process until so many lines match; returns the first group of the last."""
+    end = time.monotonic() + START_SECONDS
+    while len(found := re.findall(pattern, Path(log.name).read_text(errors="replace"))) < count:
+        assert time.monotonic() < end, Path(log.name).read_text(errors="replace")
+        time.sleep(0.1)
+    return str(found[-1])
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """Master URL of a cluster with two workers of one core each, and the master's log."""
+    home = tmp_path_factory.mktemp("cluster")
+    runtime = java.home_for_spark(java.find(), str(home))
+    changes = {"JAVA_HOME": runtime, "SPARK_HOME": os.path.dirname(os.path.dirname(JARS)), "SPARK_SCALA_VERSION": "2.13"}
+    with contextlib.ExitStack() as stack:
+
+        def start(name: str, main: str, *words: str) -> IO[bytes]:
+            log = stack.enter_context(open(home / f"{name}.log", "wb"))
+            spark = [os.path.join(runtime, "bin", "java"), "-cp", JARS, "-Xmx256m", "-XX:+UseSerialGC", DEPLOY + main, *words]
+            started = subprocess.Popen(spark, env={**os.environ, **changes}, cwd=home, stdout=log, stderr=log)
+            stack.callback(started.wait)
+            stack.callback(started.kill)
+            return log
+
+        master = start("master", "master.Master", "--host", "127.0.0.1", "--port", "0", "--webui-port", "0")
+        url = wait_for(master, r"Starting Spark master at (spark://127\.0\.0\.1:\d+)")
+        for name in ("one", "two"):
+            place = ("--host", "127.0.0.1", "--webui-port", "0", "--work-dir", str(home / name))
+            start(name, "worker.Worker", *place, "--cores", "1", "--memory", "512m", url)
+        wait_for(master, r"Registering worker ([^ ]+) with 1 cores", 2)
+        yield url, Path(master.name)
+
+
+def test_two_workers_write_the_same_as_one_machine(
+    cluster: tuple[str, Path], csv: Callable[..., config.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, log = cluster
+    monkeypatch.setenv("SPARK_LOCAL_HOSTNAME", "127.0.0.1")  # what the executors call the driver by
+    described = dataclasses.asdict(tables(csv, make_data(7)))
+    written: dict[str, Built] = {}
+    for master, conf in (("local[2]", {}), (url, QUIET)):
+        options = config.Config(spark=config.Spark(master=master, conf=conf, memory="1g"))
+        folder = str(tmp_path / master[:5])
+        arguments = {"config": settings.to_dict(options), "tables": described, "features": folder}
+        said: list[str] = []
+        written[master] = load(folder, child.call("recsys.features.pipeline:run", arguments, said.append).result, said)
+        assert json.loads((Path(folder) / "features.json").read_text()) == written[master].info
+    alone, together = written["local[2]"], written[url]
+    assert len(re.findall(r"Launching executor app-\d+-0000/\d+ on worker", log.read_text())) == 2
+    assert content(together) == content(alone)
+    assert together.reasons() == alone.reasons()
+    assert together.users.schema.equals(alone.users.schema) and together.items.schema.equals(alone.items.schema)
