@@ -16,7 +16,7 @@ from recsys.errors import ConfigError
 from recsys.progress import Progress
 from recsys.run import job
 from recsys.run.ending import EXIT_CODES, Group, Stop
-from recsys.run.job import Job
+from recsys.run.stages import Job
 
 Command = Callable[..., Any]
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TextIO
+
+Log = Callable[[str], None]
+"""Takes one line for a person to read."""
+
+
+def silent(line: str) -> None:
+    """A Log that nobody reads."""
 
 
 class Progress:

@@ -87,20 +87,26 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return events
 
 
+def files(features: str) -> list[str]:
+    """The files of histories/ in order of user_index, each with about a million events."""
+    return storage.list_files(storage.join(features, schema.HISTORIES_DIR), ".parquet")
+
+
 def read(features: str) -> Histories:
     """All histories of features/, in order of user_index; 16 bytes an event."""
-    parts = list(stream(features, batch_users=65_536))
+    return read_files(files(features))
+
+
+def read_files(paths: list[str]) -> Histories:
+    """The histories of some of the `files`, in that order."""
+    parts = [block for path in paths for block in _blocks(path, batch_users=65_536)]
     return concatenate(parts) if parts else EMPTY
 
 
 def stream(features: str, batch_users: int) -> Iterator[Histories]:
     """Histories in order of user_index, at most `batch_users` at a time, in memory bounded by one batch."""
-    for path in storage.list_files(storage.join(features, schema.HISTORIES_DIR), ".parquet"):
-        system, inner = storage.resolve(path)
-        with system.open_input_file(inner) as file:
-            for batch in pq.ParquetFile(file).iter_batches(batch_size=batch_users, columns=schema.HISTORIES.names):
-                if batch.num_rows:
-                    yield _from_arrow(batch)
+    for path in files(features):
+        yield from _blocks(path, batch_users)
 
 
 def concatenate(parts: list[Histories]) -> Histories:
@@ -126,6 +132,14 @@ def read_schema(features: str, folder: str) -> pa.Schema:
     system, path = storage.resolve(storage.list_files(storage.join(features, folder), ".parquet")[0])
     with system.open_input_file(path) as file:
         return pq.read_schema(file)
+
+
+def _blocks(path: str, batch_users: int) -> Iterator[Histories]:
+    system, inner = storage.resolve(path)
+    with system.open_input_file(inner) as file:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=batch_users, columns=schema.HISTORIES.names):
+            if batch.num_rows:
+                yield _from_arrow(batch)
 
 
 def _from_arrow(batch: pa.RecordBatch) -> Histories:

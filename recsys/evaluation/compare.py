@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -11,24 +11,21 @@ import pyarrow.parquet as pq
 
 from recsys import storage
 from recsys.config import Config
-from recsys.contract import histories as features
-from recsys.contract import schema
+from recsys.contract import histories, schema
 from recsys.contract.features_info import FeaturesInfo, read_info
 from recsys.contract.histories import Histories
 from recsys.evaluation import report, summary
 from recsys.measure import protocol
 from recsys.measure.protocol import Result, Scorer
+from recsys.measure.targets import Targets, decisive_from, find_targets, training_counts
 from recsys.methods import traditional, tuning
+from recsys.progress import Log
 
 PER_USER_FILE: Final = "per_user.parquet"
 REPORT_FILE: Final = "report.html"
 
-Progress = Callable[[str], None]
 
-
-def evaluate_run(
-    config: Config, features_uri: str, evaluation_uri: str, scorers: Sequence[Scorer], progress: Progress
-) -> dict[str, Any]:
+def evaluate_run(config: Config, features: str, folder: str, scorers: Sequence[Scorer], log: Log) -> dict[str, Any]:
     """Measures the given methods and the baselines of `evaluation.baselines` on the test events.
 
     Every baseline is tuned on validation and fitted on training and validation events. Users with fewer events than
@@ -37,70 +34,68 @@ def evaluate_run(
 
     Args:
         config: sections evaluation and spark, and the seed.
-        features_uri: the features folder.
-        evaluation_uri: the folder to write.
-        scorers: the model first; its differences to all others get intervals.
-        progress: takes lines for a person to read.
+        features: the features folder.
+        folder: the evaluation folder.
+        scorers: the published method first; its differences from all others get intervals.
+        log: takes lines for a person to read.
 
     Returns:
         What metrics.json holds, see summary.summarise; without "methods" where nothing was held out.
 
     Raises:
-        ConfigError: unknown baseline.
         RecsysError: a method gave scores that are not finite.
     """
-    for name in config.evaluation.baselines:
-        traditional.check(name)
-    storage.delete_folder(evaluation_uri)
-    storage.create_folder(evaluation_uri)
-    info = read_info(features_uri)
-    histories = features.learnable(features.read(features_uri), info.min_user_events)
-    if not np.any(histories.valid_length < histories.lengths):
+    storage.delete_folder(folder)
+    storage.create_folder(folder)
+    info = read_info(features)
+    everything = histories.learnable(histories.read(features), info.min_user_events)
+    targets = find_targets(everything, "test", config.evaluation.max_users, config.seed)
+    if not len(targets.rows):
         metrics = _nothing_measured(info)
     elif not (scorers or config.evaluation.baselines):
         metrics = _nothing_measured(info, "there is no method to measure")
     else:
-        metrics = _measure(config, features_uri, evaluation_uri, histories, info, scorers, progress)
-        _write_text(storage.join(evaluation_uri, REPORT_FILE), report.render(metrics))
-    storage.write_json(storage.join(evaluation_uri, schema.METRICS_FILE), metrics)
-    storage.mark_success(evaluation_uri)
+        metrics = _measure(config, features, folder, everything, targets, info, scorers, log)
+        _write_text(storage.join(folder, REPORT_FILE), report.render(metrics))
+    storage.write_json(storage.join(folder, schema.METRICS_FILE), metrics)
+    storage.mark_success(folder)
     return metrics
 
 
 def _measure(
     config: Config,
-    features_uri: str,
-    evaluation_uri: str,
-    histories: Histories,
+    features: str,
+    folder: str,
+    everything: Histories,
+    targets: Targets,
     info: FeaturesInfo,
     scorers: Sequence[Scorer],
-    progress: Progress,
+    log: Log,
 ) -> dict[str, Any]:
-    n_items = info.items
     results: list[Result] = []
     facts: dict[str, dict[str, Any]] = {}
-    for scorer, fact in _methods(config, histories, info, scorers, progress):
-        result = protocol.evaluate(scorer, histories, "test", n_items, max_users=config.evaluation.max_users, seed=config.seed)
+    for scorer, fact in _methods(config, everything, info, scorers, log):
+        result = protocol.evaluate(scorer, everything, targets, info.items)
         fact["seconds"]["evaluate"] = round(result.seconds, 3)
-        progress(f"  {result.name}: NDCG@10 {result.per_user['ndcg@10'].mean():.4f} in {sum(fact['seconds'].values()):.1f} s")
+        log(f"  {result.name}: NDCG@10 {result.per_user['ndcg@10'].mean():.4f} in {sum(fact['seconds'].values()):.1f} s")
         results.append(result)
         facts[result.name] = fact
-    user_ids = features.read_table(features_uri, schema.USERS_DIR, [schema.USER_INDEX, schema.USER_ID])
-    _write_per_user(storage.join(evaluation_uri, PER_USER_FILE), results, user_ids)
-    counts, _ = protocol.training_counts(histories, n_items)
-    return summary.summarise(config, info, results, facts, counts, histories.train_length[results[0].targets.rows])
+    user_ids = histories.read_table(features, schema.USERS_DIR, [schema.USER_INDEX, schema.USER_ID])
+    _write_per_user(storage.join(folder, PER_USER_FILE), results, user_ids)
+    counts, _ = training_counts(everything, info.items)
+    return summary.summarise(config, info, results, facts, counts, everything.train_length[targets.rows])
 
 
 def _methods(
-    config: Config, histories: Histories, info: FeaturesInfo, scorers: Sequence[Scorer], progress: Progress
+    config: Config, everything: Histories, info: FeaturesInfo, scorers: Sequence[Scorer], log: Log
 ) -> Iterator[tuple[Scorer, dict[str, Any]]]:
     """The given methods, then the baselines, one at a time so that only one is in memory; each with its facts."""
     for scorer in scorers:
         yield scorer, {"seconds": {}}
     for name in config.evaluation.baselines:
-        tuned = tuning.tune(name, histories, info.items, config, progress, protocol.decisive_from(info.split))
+        tuned = tuning.tune(traditional.find(name), everything, info.items, config, log, decisive_from(info.split))
         seconds = {"fit": round(tuned.seconds, 3)}
-        yield tuned.scorer, {"parameters": dict(tuned.parameters), "trials": tuned.trials, "seconds": seconds}
+        yield tuned.method, {"parameters": dict(tuned.parameters), "trials": tuned.trials, "seconds": seconds}
 
 
 def _nothing_measured(info: FeaturesInfo, why: str | None = None) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from recsys.config import Config
 from recsys.contract.features_info import FeaturesInfo
 from recsys.measure import metrics
 from recsys.measure.intervals import paired_intervals
-from recsys.measure.protocol import KS, Result, Targets
+from recsys.measure.protocol import KS, Result
+from recsys.measure.targets import Targets
 
 SLICES: Final = {"0": (0, 0), "1-4": (1, 4), "5-19": (5, 19), "20-49": (20, 49), "50+": (50, np.inf)}
 """By number of events before the cut, both ends included."""

@@ -5,44 +5,69 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Final, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from recsys import settings
 from recsys.config import Config, Spark
 from recsys.contract.histories import Histories
 from recsys.methods import als_training, counting
-from recsys.settings import to_dict
+from recsys.methods.base import DEFAULTS, Point, TraditionalMethod
+from recsys.progress import Log, silent
 
-GRID: Final = ((64, 0.03, 1.0), (64, 0.01, 0.3), (32, 0.1, 10.0))
-"""(rank, regularisation, alpha)."""
 MAX_EVENTS: Final = 5_000_000
-"""Item factors come from a random sample of users with at most so many events; all other users are folded in all the same."""
+"""Item factors come from a random sample of users with at most so many events; every user is folded in all the same."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Als:
+class Als(TraditionalMethod):
     """Factorisation with fold-in.
 
     Attributes:
-        name: of the method
         items: float32 [items + 1, rank], zeros for items without a training event
-        gram: float64 [rank, rank], the items' factors: YᵀY
+        gram: float64 [rank, rank], YᵀY of the items' factors Y
         regularisation: as in MLlib
         alpha: as in MLlib
         popular: float32 [items + 1], for users without events
     """
 
-    name: str
     items: NDArray[np.float32]
     gram: NDArray[np.float64]
     regularisation: float
     alpha: float
     popular: NDArray[np.float32]
+
+    name: ClassVar[str] = "als"
+    GRID: ClassVar[Sequence[Point]] = tuple(
+        {"rank": rank, "regularisation": regularisation, "alpha": alpha}
+        for rank, regularisation, alpha in ((64, 0.03, 1.0), (64, 0.01, 0.3), (32, 0.1, 10.0))
+    )
+
+    @classmethod
+    def fit(
+        cls, events: Histories, n_items: int, points: Sequence[Point], config: Config = DEFAULTS, log: Log = silent
+    ) -> Iterator[Self]:
+        """See TraditionalMethod.fit. All points are trained in one Spark process, which has ended before the first is yielded.
+
+        The events are already on this machine, so Spark runs here even where `spark.master` names a cluster. Only the items'
+        factors are kept.
+
+        Raises:
+            MissingComponentError: there is no Java.
+        """
+        popular, sample = counting.popularity(events, n_items), counting.sample_users(events, MAX_EVENTS, config.seed)
+        if not len(sample.items):
+            yield from [cls(np.zeros((n_items + 1, 1), np.float32), np.zeros((1, 1)), 1.0, 1.0, popular)] * len(points)
+            return
+        factors = _train(sample, n_items, points, config, log)
+        for point, items in zip(points, factors, strict=True):
+            gram = items.astype(np.float64).T @ items.astype(np.float64)
+            yield cls(items, gram, point["regularisation"], point["alpha"], popular)
 
     def score(self, context: Histories) -> NDArray[np.float32]:
         """The folded-in users' factors times the items' factors, float32 [users, items + 1]."""
@@ -70,71 +95,24 @@ def fold_in(model: Als, context: Histories) -> NDArray[np.float64]:
     return np.asarray(np.linalg.solve(left, right[:, :, None])[:, :, 0], np.float64)
 
 
-def fit(
-    train: Histories, n_items: int, grid: Sequence[tuple[int, float, float]], config: Config, progress: Callable[[str], None]
-) -> list[Als]:
-    """Trains one model for each (rank, regularisation, alpha), all in one Spark process that has ended on return.
-
-    The events are at hand on this machine, so Spark runs here, also where `spark.master` names a cluster. Only the items'
-    factors are kept.
-
-    Args:
-        train: the training part.
-        n_items: size of the catalogue.
-        grid: the points to train.
-        config: seed and Spark section.
-        progress: takes lines for a person to read.
-
-    Raises:
-        MissingComponentError: there is no Java.
-    """
+def _train(sample: Histories, n_items: int, points: Sequence[Point], config: Config, log: Log) -> list[NDArray[np.float32]]:
+    """Item factors of every point, float32 [items + 1, rank] each."""
     from recsys.spark import child, session
 
-    sample = _sample(train, config.seed)
     spark = config.spark if session.is_local(config.spark.master) else Spark(memory=config.spark.memory)
-    popular = counting.popularity(train, n_items)
-    if not len(sample.items):
-        return [Als("als", np.zeros((n_items + 1, 1), np.float32), np.zeros((1, 1)), 1.0, 1.0, popular)] * len(grid)
     with tempfile.TemporaryDirectory(prefix="recsys-als-") as folder:
         users = np.repeat(np.arange(len(sample), dtype=np.int32), sample.lengths)
-        columns = {
-            als_training.USER: users,
-            als_training.ITEM: sample.items,
-            als_training.RATING: np.ones(len(users), np.float32),
-        }
+        ones = np.ones(len(users), np.float32)
+        columns = {als_training.USER: users, als_training.ITEM: sample.items, als_training.RATING: ones}
         pq.write_table(pa.table(columns), os.path.join(folder, als_training.EVENTS_FILE))
         arguments = {
-            "config": to_dict(dataclasses.replace(config, spark=spark)),
+            "spark": settings.to_dict(spark),
+            "seed": config.seed,
             "folder": folder,
-            "grid": [list(point) for point in grid],
+            "grid": [[point["rank"], point["regularisation"], point["alpha"]] for point in points],
         }
-        outcome = child.call("recsys.methods.als_training:train", arguments, progress)
-        models = []
-        for (_, regularisation, alpha), path in zip(grid, outcome.result, strict=True):
-            items = _read_factors(path, n_items)
-            gram = items.astype(np.float64).T @ items.astype(np.float64)
-            models.append(Als("als", items, gram, regularisation, alpha, popular))
-    return models
-
-
-def candidates(
-    train: Histories,
-    n_items: int,
-    config: Config,
-    progress: Callable[[str], None],
-    grid: Sequence[tuple[int, float, float]] = GRID,
-) -> Iterator[counting.Candidate]:
-    """One candidate for each point of the grid."""
-    for (rank, regularisation, alpha), model in zip(grid, fit(train, n_items, grid, config, progress), strict=True):
-        yield counting.Candidate({"rank": rank, "regularisation": regularisation, "alpha": alpha}, model)
-
-
-def _sample(train: Histories, seed: int) -> Histories:
-    """Users drawn at random as long as their events are at most `MAX_EVENTS`; all users where that is enough."""
-    if len(train.items) <= MAX_EVENTS:
-        return train
-    order = np.random.default_rng(seed).permutation(len(train))
-    return train.rows(np.sort(order[np.cumsum(train.lengths[order]) <= MAX_EVENTS]))
+        outcome = child.call("recsys.methods.als_training:train", arguments, log)
+        return [_read_factors(path, n_items) for path in outcome.result]
 
 
 def _read_factors(path: str, n_items: int) -> NDArray[np.float32]:
@@ -144,3 +122,6 @@ def _read_factors(path: str, n_items: int) -> NDArray[np.float32]:
     items = np.zeros((n_items + 1, factors.shape[1]), np.float32)
     items[table.column("id").to_numpy()] = factors
     return items
+
+
+METHOD: Final = Als

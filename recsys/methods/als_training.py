@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from recsys.config import Config
-from recsys.settings import from_dict
+from recsys import settings
+from recsys.config import Config, Spark
 
 EVENTS_FILE: Final = "events.parquet"
 ITERATIONS: Final = 10
@@ -14,11 +14,11 @@ USER, ITEM, RATING = "user", "item", "rating"
 
 
 def train(arguments: Mapping[str, Any], progress: Callable[[str], None]) -> list[str]:
-    """Trains and writes the item factors, for `features.process.call`.
+    """Trains and writes the item factors, for `spark.child.call`.
 
     Args:
-        arguments: `config` as settings.to_dict gives it; `folder` with `EVENTS_FILE` (int32 user, int32 item, float32 rating);
-            `grid`, a list of [rank, regularisation, alpha].
+        arguments: `spark`, the section as settings.to_dict gives it; `seed`; `folder` with `EVENTS_FILE` (int32 user,
+            int32 item, float32 rating); `grid`, a list of [rank, regularisation, alpha].
         progress: takes lines for a person to read.
 
     Returns:
@@ -28,7 +28,7 @@ def train(arguments: Mapping[str, Any], progress: Callable[[str], None]) -> list
 
     from recsys.spark.session import local_cores, spark_session
 
-    config: Config = from_dict(Config, arguments["config"])
+    config = Config(seed=arguments["seed"], spark=settings.from_dict(Spark, arguments["spark"]))
     blocks = local_cores(config.spark.master)
     folders = []
     with spark_session(config, "recsys als") as spark:

@@ -1,42 +1,40 @@
-"""The network as a scorer of histories, for evaluation and for recommendations alike."""
+"""The network as a method: `cnn` in tables."""
 
 from __future__ import annotations
 
-from typing import Any
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 
 from recsys import storage
-from recsys.config import Config
-from recsys.contract import histories, model_files
-from recsys.contract.features_info import FeaturesInfo, read_info
+from recsys.contract import histories, schema
+from recsys.contract.features_info import Encoding
 from recsys.contract.histories import Histories
-from recsys.measure.protocol import Scorer
 from recsys.measure.ranking import block_rows
-from recsys.methods import blend, serving
-from recsys.model.encoding import Encoder, make_encoder
+from recsys.model import encoding
+from recsys.model.encoding import Bags, Encoder
 from recsys.model.network import CausalCNN, whole_table
-from recsys.training.hardware import choose
-from recsys.training.packing import scoring_rows
 
-BATCH = 256
+BATCH: Final = 256
 """Users that the network takes at once, an upper bound: fewer where the catalogue is large."""
 
 
-class NetworkScorer:
-    """Scores all items for what comes after each history, with the weights of the last `refresh`.
+class Network:
+    """Scores all items for what comes after each history, with the weights of the last `refresh`. Training fits it.
 
     Args:
         model: the network.
         encoder: turns histories into its inputs.
     """
 
-    name = "cnn-alone"
+    name: ClassVar[str] = "cnn"
 
     def __init__(self, model: CausalCNN, encoder: Encoder) -> None:
         import tensorflow as tf
 
-        self._model, self._encoder = model, encoder
+        self.model, self.encoder = model, encoder
         self._items = model.spec.items
         self._batch = block_rows(self._items, BATCH)
 
@@ -48,8 +46,8 @@ class NetworkScorer:
         self.refresh()
 
     def refresh(self) -> None:
-        """Makes the items' vectors anew; to be called when the weights have changed."""
-        self._table = whole_table(self._model)
+        """Computes the items' vectors anew; to be called when the weights have changed."""
+        self._table = whole_table(self.model)
 
     def score(self, context: Histories) -> np.ndarray:
         """Logits float32 [users, items + 1] for histories that may be empty; column 0 is padding."""
@@ -57,35 +55,59 @@ class NetworkScorer:
         for start in range(0, len(context), self._batch):
             rows = np.arange(start, min(start + self._batch, len(context)))
             block = context.rows(np.resize(rows, self._batch))
-            inputs = scoring_rows(block, self._encoder, self._model.spec.receptive_field)
+            inputs = encoding.scoring_rows(block, self.encoder, self.model.spec.receptive_field)
             scores[rows] = self._last_logits(inputs, self._table).numpy()[: len(rows)]
         return scores
 
+    def save(self, uri: str) -> None:
+        """Writes the network as one `.keras` file, whole or not at all."""
+        with tempfile.TemporaryDirectory() as folder:
+            local = Path(folder) / "model.keras"
+            self.model.save(local)
+            with storage.atomic_output(uri) as stream:
+                stream.write(local.read_bytes())
 
-def evaluated_scorers(config: Config, features: str, model_folder: str) -> list[Scorer]:
-    """The method as it was before the test events: the blend first, then the network alone.
+    @classmethod
+    def load(cls, uri: str, encoder: Encoder, precision: str) -> Self:
+        """Reads what `save` wrote.
 
-    The network learned from the training part; the counts go on to the validation events, as those of the baselines do.
-    """
-    info = read_info(features)
-    everything = histories.learnable(histories.read(features), info.min_user_events)
-    network = _network(config, features, info, storage.join(model_folder, model_files.EVALUATED))
-    counts = blend.count(everything.head(everything.valid_length), info.items, config.seed)
-    return [blend.Blend(network, counts, _weights(model_folder)), network]
-
-
-def published_scorer(config: Config, features: str, model_folder: str) -> blend.Blend:
-    """The method as it learned from all events."""
-    info = read_info(features)
-    network = _network(config, features, info, storage.join(model_folder, model_files.PUBLISHED))
-    counts = blend.count(histories.read(features), info.items, config.seed)
-    return blend.Blend(network, counts, _weights(model_folder))
-
-
-def _network(config: Config, features: str, info: FeaturesInfo, uri: str) -> NetworkScorer:
-    choose(config.training)
-    return NetworkScorer(serving.load(uri), make_encoder(features, info.evaluated))
+        Args:
+            uri: of the file.
+            encoder: must be that of the features the network was trained on.
+            precision: name of the Keras dtype policy to compute with here, whatever it was trained with.
+        """
+        return cls(load_model(uri, precision), encoder)
 
 
-def _weights(model_folder: str) -> blend.Weights:
-    return blend.Weights(**storage.read_json(storage.join(model_folder, model_files.BLEND)))
+def load_model(uri: str, precision: str) -> CausalCNN:
+    """The network of a `.keras` file, computing with another dtype policy if need be; its weights are float32 in any case."""
+    import keras
+
+    system, path = storage.resolve(uri)
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / "model.keras"
+        with system.open_input_stream(path) as stream:
+            local.write_bytes(stream.read())
+        saved: CausalCNN = keras.saving.load_model(local, compile=False)
+    if saved.dtype_policy.name == precision:
+        return saved
+    model = CausalCNN(saved.spec, dtype=precision)
+    model.build()
+    for variable, value in zip(model.variables, saved.variables, strict=True):
+        variable.assign(value)
+    return model
+
+
+def read_encoder(features: str, fitted: Encoding) -> Encoder:
+    """The encoder that belongs to one encoding of the features in a folder."""
+    users = _read_bags(features, fitted.users_dir, fitted.user_features, schema.USER_INDEX)
+    return Encoder(users, fitted.rating_mean, fitted.rating_std or 1.0)
+
+
+def read_item_bags(features: str, fitted: Encoding) -> Bags:
+    """The items' features in one encoding."""
+    return _read_bags(features, fitted.items_dir, fitted.item_features, schema.ITEM_INDEX)
+
+
+def _read_bags(features: str, folder: str, declared: Any, index: str) -> Bags:
+    return encoding.bags(histories.read_table(features, folder, [index, *(feature.name for feature in declared)]), declared)

@@ -1,9 +1,8 @@
-"""What the baselines share: sparse matrices of events, their Gram matrix in blocks, and the fallback to popularity."""
+"""Counts that several methods share: popularity, sparse matrices of events, their Gram matrix in blocks, the fallback."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -11,23 +10,30 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recsys.contract.histories import Histories, ranges
-from recsys.measure.protocol import Scorer
 
+DAY: Final = 86_400.0
+"""Seconds."""
 GRAM_ENTRIES: Final = 20_000_000
 """Most entries of one block of a Gram matrix, 8 bytes each."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """A fitted method and the point of its grid."""
-
-    parameters: Mapping[str, float]
-    scorer: Scorer
+def popularity(events: Histories, n_items: int) -> NDArray[np.float32]:
+    """Events of each item, float32 [items + 1]."""
+    return np.bincount(events.items, minlength=n_items + 1).astype(np.float32)
 
 
-def popularity(train: Histories, n_items: int) -> NDArray[np.float32]:
-    """Training events of each item, float32 [items + 1]."""
-    return np.bincount(train.items, minlength=n_items + 1).astype(np.float32)
+def recent_events(events: Histories, n_items: int, half_life_days: float) -> NDArray[np.float64]:
+    """Events of each item, each weighing 2^(-age / half-life) with its age since the last of them; float64 [items + 1]."""
+    age = (events.timestamps.max(initial=0) - events.timestamps) / DAY
+    return np.bincount(events.items, np.exp2(-age / half_life_days), minlength=n_items + 1).astype(np.float64)
+
+
+def sample_users(events: Histories, max_events: int, seed: int) -> Histories:
+    """Users drawn at random while their events are at most `max_events` together; everybody where that is enough."""
+    if len(events.items) <= max_events:
+        return events
+    order = np.random.default_rng(seed).permutation(len(events))
+    return events.rows(np.sort(order[np.cumsum(events.lengths[order]) <= max_events]))
 
 
 def interactions(histories: Histories, n_items: int, max_events: int | None = None) -> sparse.csr_matrix:
@@ -54,7 +60,7 @@ def gram_blocks(events: sparse.csr_matrix) -> Iterator[tuple[int, int, sparse.cs
 
 
 def fall_back(scores: NDArray[np.float32], popular: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scores with the rows that say nothing (all zeros: no event, or none that the method knows) replaced by popularity."""
+    """The scores with all-zero rows (users without an event that the method knows) replaced by popularity."""
     scores[:, 0] = 0
     scores[~scores.any(axis=1)] = popular
     return scores

@@ -1,10 +1,10 @@
-"""Popularity: everybody gets the items with the most training events."""
+"""Popularity: everybody gets the items with the most events."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,36 +12,33 @@ from numpy.typing import NDArray
 from recsys.config import Config
 from recsys.contract.histories import Histories
 from recsys.methods import counting
-
-GRID: Final = ((),)
-"""Nothing is to be chosen."""
+from recsys.methods.base import DEFAULTS, Point, TraditionalMethod
+from recsys.progress import Log, silent
 
 
 @dataclasses.dataclass(frozen=True)
-class Popularity:
-    """The same scores for every user.
+class Popularity(TraditionalMethod):
+    """The same scores for every user: the number of events of each item.
 
     Attributes:
-        name: of the method
         weights: float32 [items + 1]
     """
 
-    name: str
     weights: NDArray[np.float32]
 
+    name: ClassVar[str] = "popularity"
+
+    @classmethod
+    def fit(
+        cls, events: Histories, n_items: int, points: Sequence[Point], config: Config = DEFAULTS, log: Log = silent
+    ) -> Iterator[Self]:
+        """See TraditionalMethod.fit; there is nothing to choose."""
+        for _ in points:
+            yield cls(counting.popularity(events, n_items))
+
     def score(self, context: Histories) -> NDArray[np.float32]:
-        """float32 [users, items + 1]; see protocol.Scorer."""
+        """float32 [users, items + 1]"""
         return np.tile(self.weights, (len(context), 1))
 
 
-def fit(train: Histories, n_items: int) -> Popularity:
-    """Counts the training events of each item."""
-    return Popularity("popularity", counting.popularity(train, n_items))
-
-
-def candidates(
-    train: Histories, n_items: int, config: Config, progress: Callable[[str], None], grid: Sequence[tuple[()]] = GRID
-) -> Iterator[counting.Candidate]:
-    """One candidate for each point of the grid."""
-    for _ in grid:
-        yield counting.Candidate({}, fit(train, n_items))
+METHOD: Final = Popularity

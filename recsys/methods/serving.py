@@ -1,4 +1,4 @@
-"""The network on disk: `.keras` for this package, SavedModel for serving."""
+"""The network as a SavedModel, for serving without this package."""
 
 from __future__ import annotations
 
@@ -11,28 +11,6 @@ from recsys.model.encoding import Encoder
 from recsys.model.network import GAP_BUCKETS, CausalCNN, whole_table
 
 SERVED_ITEMS = 100
-
-
-def save(model: CausalCNN, uri: str) -> None:
-    """Writes the network as one `.keras` file, whole or not at all."""
-    with tempfile.TemporaryDirectory() as folder:
-        local = Path(folder) / "model.keras"
-        model.save(local)
-        with storage.atomic_output(uri) as stream:
-            stream.write(local.read_bytes())
-
-
-def load(uri: str) -> CausalCNN:
-    """Reads a network that `save` wrote."""
-    import keras
-
-    system, path = storage.resolve(uri)
-    with tempfile.TemporaryDirectory() as folder:
-        local = Path(folder) / "model.keras"
-        with system.open_input_stream(path) as stream:
-            local.write_bytes(stream.read())
-        model: CausalCNN = keras.saving.load_model(local, compile=False)
-    return model
 
 
 def save_for_serving(model: CausalCNN, uri: str, encoder: Encoder) -> None:

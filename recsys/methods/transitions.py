@@ -1,10 +1,10 @@
-"""Item-to-item transitions with decay: what comes soon after the items that the user had last."""
+"""Item-to-item transitions with decay: what tends to come soon after the user's last items."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,52 +13,58 @@ from scipy import sparse
 from recsys.config import Config
 from recsys.contract.histories import Histories, ranges
 from recsys.methods import counting
-
-GRID: Final = ((10, 0.7, 0.3), (10, 0.7, 0.0), (5, 0.5, 0.3), (20, 0.85, 0.3), (50, 0.95, 0.3), (50, 0.95, 0.5))
-"""(window, decay, balance)."""
+from recsys.methods.base import DEFAULTS, Point, TraditionalMethod
+from recsys.progress import Log, silent
 
 
 @dataclasses.dataclass(frozen=True)
-class Transitions:
+class Transitions(TraditionalMethod):
     """Transition model of higher order.
 
     Attributes:
-        name: of the method
         rows: CSR float32 [items + 1, items + 1], normalised counts of what follows item i in row i
-        window: last events of the context that count
-        decay: factor for each step back
+        window: last events of the context that count, and the greatest lag that was counted
+        decay: weight of a lag relative to the one before
         popular: float32 [items + 1], for users without events
     """
 
-    name: str
     rows: sparse.csr_matrix
     window: int
     decay: float
     popular: NDArray[np.float32]
 
+    name: ClassVar[str] = "transitions"
+    GRID: ClassVar[Sequence[Point]] = tuple(
+        {"window": window, "decay": decay, "balance": balance}
+        for window, decay, balance in (
+            *((10, 0.7, 0.3), (10, 0.7, 0.0), (5, 0.5, 0.3)),
+            *((20, 0.85, 0.3), (50, 0.95, 0.3), (50, 0.95, 0.5)),
+        )
+    )
+
+    @classmethod
+    def fit(
+        cls, events: Histories, n_items: int, points: Sequence[Point], config: Config = DEFAULTS, log: Log = silent
+    ) -> Iterator[Self]:
+        """See TraditionalMethod.fit; for `balance` see `normalise`."""
+        popular = counting.popularity(events, n_items)
+        for point in points:
+            window, decay = int(point["window"]), point["decay"]
+            counts = matrix(events, n_items, window, decay)
+            yield cls(normalise(counts, point["balance"]), window, decay, popular)
+
     def score(self, context: Histories) -> NDArray[np.float32]:
         """Σ decay^lag · rows[item at that lag], lag 1 being the last event; float32 [users, items + 1]."""
+        return counting.fall_back(self.score_known(context), self.popular)
+
+    def score_known(self, context: Histories) -> NDArray[np.float32]:
+        """`score` without the fallback: zeros where nothing was counted."""
         recent = recent_events(context, len(self.popular) - 1, self.window, self.decay)
-        return counting.fall_back((recent @ self.rows).toarray(), self.popular)
+        known: NDArray[np.float32] = (recent @ self.rows).toarray()
+        return known
 
 
-def fit(
-    train: Histories, n_items: int, window: int = GRID[0][0], decay: float = GRID[0][1], balance: float = GRID[0][2]
-) -> Transitions:
-    """Fits the transition counts and normalises them.
-
-    Args:
-        train: the training part.
-        n_items: size of the catalogue.
-        window: greatest lag that is counted, and number of last events that vote.
-        decay: weight of a lag relative to the one before.
-        balance: see `normalise`.
-    """
-    counts = matrix(train, n_items, window, decay)
-    return Transitions("transitions", normalise(counts, balance), window, decay, counting.popularity(train, n_items))
-
-
-def matrix(train: Histories, n_items: int, window: int, decay: float) -> sparse.csr_matrix:
+def matrix(events: Histories, n_items: int, window: int, decay: float) -> sparse.csr_matrix:
     """Decayed transition counts: Σ decay^(lag - 1) over all pairs of events of one user where j comes `lag` ≤ `window` after i.
 
     Memory grows with the distinct pairs, at most `window` times the events, 8 bytes each.
@@ -67,12 +73,12 @@ def matrix(train: Histories, n_items: int, window: int, decay: float) -> sparse.
         CSR float32 [items + 1, items + 1], entry (i, j); row and column 0 are empty.
     """
     shape = (n_items + 1, n_items + 1)
-    owners = np.repeat(np.arange(len(train), dtype=np.int32), train.lengths)
+    owners = np.repeat(np.arange(len(events), dtype=np.int32), events.lengths)
     total = sparse.csr_matrix(shape, dtype=np.float32)
     for lag in range(1, window + 1):
         pairs = np.flatnonzero(owners[:-lag] == owners[lag:])
         weights = np.full(len(pairs), decay ** (lag - 1), np.float32)
-        total = total + sparse.coo_matrix((weights, (train.items[pairs], train.items[pairs + lag])), shape=shape).tocsr()
+        total = total + sparse.coo_matrix((weights, (events.items[pairs], events.items[pairs + lag])), shape=shape).tocsr()
     return total
 
 
@@ -99,14 +105,4 @@ def recent_events(context: Histories, n_items: int, window: int, decay: float) -
     return sparse.csr_matrix((weights, context.items[events], offsets), shape=(len(context), n_items + 1))
 
 
-def candidates(
-    train: Histories,
-    n_items: int,
-    config: Config,
-    progress: Callable[[str], None],
-    grid: Sequence[tuple[int, float, float]] = GRID,
-) -> Iterator[counting.Candidate]:
-    """One candidate for each point of the grid."""
-    for window, decay, balance in grid:
-        model = fit(train, n_items, window, decay, balance)
-        yield counting.Candidate({"window": window, "decay": decay, "balance": balance}, model)
+METHOD: Final = Transitions

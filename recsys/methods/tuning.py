@@ -1,10 +1,10 @@
-"""Chooses the point of a baseline's small grid that is best on the validation events, and fits it on all before the test."""
+"""Chooses the point of a method's grid that is best on the validation events, and fits it on all events before the test."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -12,8 +12,9 @@ import numpy as np
 from recsys.config import Config
 from recsys.contract.histories import Histories
 from recsys.measure import protocol
-from recsys.measure.protocol import Scorer
-from recsys.methods import traditional
+from recsys.measure.targets import Targets, find_targets
+from recsys.methods.base import TraditionalMethod
+from recsys.progress import Log
 
 METRIC: Final = "ndcg@10"
 MAX_USERS: Final = 5_000
@@ -22,63 +23,53 @@ MAX_USERS: Final = 5_000
 
 @dataclasses.dataclass(frozen=True)
 class Tuned:
-    """A fitted baseline and how it was chosen.
+    """A fitted method and how it was chosen.
 
     Attributes:
-        scorer: fitted on the training and validation events with the chosen parameters
+        method: fitted on the training and validation events with the chosen parameters
         parameters: the chosen point of the grid
-        trials: every point with its `METRIC` on validation; no value where nothing was to be chosen
+        trials: every point with its `METRIC` on validation; empty where there was nothing to choose
         seconds: wall time of fitting and choosing
     """
 
-    scorer: Scorer
+    method: TraditionalMethod
     parameters: Mapping[str, float]
     trials: list[dict[str, Any]]
     seconds: float
 
 
 def tune(
-    name: str,
+    kind: type[TraditionalMethod],
     histories: Histories,
     n_items: int,
     config: Config,
-    progress: Callable[[str], None],
+    log: Log,
     since: int | None = None,
 ) -> Tuned:
-    """Chooses by the mean NDCG@10 over users on validation; equal values go to the earlier point, the more usual one.
+    """Chooses by the mean NDCG@10 over users on validation; ties go to the earlier point, the more usual one.
 
     Each point is fitted on the training part to be chosen from; the chosen one is fitted once more, on all events before the
-    test.
+    test. Without validation events the first point is taken.
 
     Args:
-        name: of the baseline.
+        kind: the method.
         histories: all events; only training and validation events are read.
         n_items: size of the catalogue.
         config: seed and evaluation.max_users; the Spark section for ALS.
-        progress: takes lines for a person to read.
-        since: see protocol.find_targets.
-
-    Raises:
-        ConfigError: unknown name.
+        log: takes lines for a person to read.
+        since: see targets.find_targets.
     """
     started = time.perf_counter()
-    train, before_test = histories.head(histories.train_length), histories.head(histories.valid_length)
-    values: list[float] = []
+    targets = find_targets(histories, "valid", min(config.evaluation.max_users, MAX_USERS), config.seed, since)
     trials: list[dict[str, Any]] = []
-    for candidate in traditional.candidates(name, train, n_items, config, progress):
-        values.append(0.0)
-        if candidate.parameters:
-            values[-1] = _validate(candidate.scorer, histories, n_items, config, since)
-            trials.append({"parameters": dict(candidate.parameters), f"valid {METRIC}": values[-1]})
-    (chosen,) = traditional.candidates(name, before_test, n_items, config, progress, only=int(np.argmax(values)))
-    return Tuned(chosen.scorer, chosen.parameters, trials, time.perf_counter() - started)
+    if len(kind.GRID) > 1 and len(targets.rows):
+        train = histories.head(histories.train_length)
+        for point, method in zip(kind.GRID, kind.fit(train, n_items, kind.GRID, config, log), strict=True):
+            trials.append({"parameters": dict(point), f"valid {METRIC}": _validate(method, histories, targets, n_items)})
+    chosen = kind.GRID[int(np.argmax([trial[f"valid {METRIC}"] for trial in trials])) if trials else 0]
+    (method,) = kind.fit(histories.head(histories.valid_length), n_items, [chosen], config, log)
+    return Tuned(method, chosen, trials, time.perf_counter() - started)
 
 
-def _validate(scorer: Scorer, histories: Histories, n_items: int, config: Config, since: int | None) -> float:
-    """0 where the validation part has no events."""
-    max_users = min(config.evaluation.max_users, MAX_USERS)
-    result = protocol.evaluate(
-        scorer, histories, "valid", n_items, ks=(10,), max_users=max_users, seed=config.seed, since=since
-    )
-    values = result.per_user[METRIC]
-    return float(values.mean()) if len(values) else 0.0
+def _validate(method: TraditionalMethod, histories: Histories, targets: Targets, n_items: int) -> float:
+    return float(protocol.evaluate(method, histories, targets, n_items, ks=(10,)).per_user[METRIC].mean())

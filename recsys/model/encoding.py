@@ -1,19 +1,22 @@
-"""Features of users and items as the network takes them: bags of codes and standardised numbers."""
+"""What the network reads: features of users and items as bags of codes and numbers, histories as arrays of positions."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
-from recsys.contract import histories, schema
-from recsys.contract.features_info import EncodedFeature, Encoding, FeaturesInfo
+from recsys.contract.features_info import EncodedFeature
+from recsys.contract.histories import Histories, ranges
 from recsys.model.network import GAP_BUCKETS
 
-MAX_SLOTS = 16
+MAX_SLOTS: Final = 16
 """At most so many values of one multi-valued feature are used; the rarest are left out."""
+
+Arrays = dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Encoder:
 
     Attributes:
         users: features of all users, row = user_index.
-        rating_mean, rating_std: of the training part; ratings go in standardised.
+        rating_mean, rating_std: ratings go in standardised by these.
     """
 
     users: Bags
@@ -45,45 +48,13 @@ class Encoder:
     rating_std: float
 
 
-def make_encoder(features: str, encoding: Encoding) -> Encoder:
-    """The encoder for the given features."""
-    return Encoder(user_bags(features, encoding), encoding.rating_mean, encoding.rating_std or 1.0)
-
-
-def user_bags(features: str, encoding: Encoding) -> Bags:
-    """Features of all users."""
-    return _bags(features, encoding.users_dir, encoding.user_features, schema.USER_INDEX)
-
-
-def item_bags(features: str, encoding: Encoding) -> Bags:
-    """Features of all items."""
-    return _bags(features, encoding.items_dir, encoding.item_features, schema.ITEM_INDEX)
-
-
-def item_counts(features: str, info: FeaturesInfo, whole: bool = False) -> np.ndarray:
-    """Events of each item in the training part (or, `whole`, in all), int64 [items + 1]; 0 for padding."""
-    counts = np.zeros(info.items + 1, np.int64)
-    for block in histories.stream(features, batch_users=65_536):
-        items = block.items if whole else block.head(block.train_length).items
-        counts += np.bincount(items, minlength=len(counts))
-    return counts
-
-
-def gap_codes(timestamps: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Code of the time since the event before, int32 [events]: see GAP_BUCKETS.
+def bags(table: pa.Table, declared: Sequence[EncodedFeature]) -> Bags:
+    """All declared features side by side. At least one slot and one number, so that shapes never vanish.
 
     Args:
-        timestamps: int64 [events] in seconds, histories one after another.
-        position: place of each event in its history; 0 has no event before.
+        table: a column for each feature, rows in order of index.
+        declared: the features.
     """
-    gaps = np.diff(timestamps, prepend=timestamps[:1])
-    codes = 1 + np.floor(np.log2(1.0 + np.maximum(gaps, 0))).astype(np.int32)
-    return np.where(position > 0, np.minimum(codes, GAP_BUCKETS - 1), 0).astype(np.int32)
-
-
-def _bags(features: str, folder: str, declared: Sequence[EncodedFeature], index: str) -> Bags:
-    """All declared features side by side. At least one slot and one number, so that shapes never vanish."""
-    table = histories.read_table(features, folder, [index, *(feature.name for feature in declared)])
     rows = table.num_rows
     slots, numbers, size = [np.zeros((rows, 1), np.int32)], [np.zeros((rows, 1), np.float32)], 1
     for feature in declared:
@@ -100,11 +71,91 @@ def _bags(features: str, folder: str, declared: Sequence[EncodedFeature], index:
     return Bags(np.pad(codes, [(1, 0), (0, 0)]), np.pad(values, [(1, 0), (0, 0)]), size)
 
 
+def code_origins(before: Sequence[EncodedFeature], after: Sequence[EncodedFeature]) -> np.ndarray:
+    """Where each code of the bags of `after` stands in those of `before`: int64 [codes], 0 for a code that is new.
+
+    The features are the same, in the same order; a value that was known has kept its code, new ones follow.
+    """
+    origins, offset = [np.zeros(1, np.int64)], 0
+    for old, new in zip(before, after, strict=True):
+        if old.kind == "numeric":
+            continue
+        codes = np.arange(1, new.size)
+        origins.append(np.where(codes < old.size, codes + offset, 0))
+        offset += old.size - 1
+    return np.concatenate(origins)
+
+
+def gap_codes(timestamps: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Code of the time since the event before, int32 [events]: see GAP_BUCKETS.
+
+    Args:
+        timestamps: int64 [events] in seconds, histories one after another.
+        position: place of each event in its history; 0 has no event before.
+    """
+    gaps = np.diff(timestamps, prepend=timestamps[:1])
+    codes = 1 + np.floor(np.log2(1.0 + np.maximum(gaps, 0))).astype(np.int32)
+    return np.where(position > 0, np.minimum(codes, GAP_BUCKETS - 1), 0).astype(np.int32)
+
+
+def positions(block: Histories, encoder: Encoder) -> Arrays:
+    """The network's inputs at every position, one position more than events for each user.
+
+    Returns:
+        Flat arrays of sum(lengths + 1) positions, histories one after another: item, rating, gap, position, user (the row of
+        `encoder.users`). Position p of a history holds its event p - 1; position 0 holds none.
+    """
+    none = np.zeros(len(block), np.int64)
+    position = ranges(none, block.lengths + 1)
+    event = np.repeat(block.offsets[:-1], block.lengths + 1) + position - 1
+    started = position > 0
+    ratings = (block.ratings - encoder.rating_mean) / encoder.rating_std
+    gaps = gap_codes(block.timestamps, ranges(none, block.lengths))
+
+    def at(values: np.ndarray) -> np.ndarray:
+        taken = np.zeros(len(position), values.dtype)
+        taken[started] = values[event[started]]
+        return taken
+
+    return {
+        "item": at(block.items).astype(np.int32),
+        "rating": at(ratings).astype(np.float32),
+        "gap": at(gaps),
+        "position": position.astype(np.int32),
+        "user": np.repeat(block.user_index, block.lengths + 1),
+    }
+
+
+def scoring_rows(block: Histories, encoder: Encoder, length: int) -> Arrays:
+    """The last `length` positions of each history, right-aligned, for scoring what comes next.
+
+    Returns:
+        The network's inputs [users, length, …]; positions before a history's start have item 0 and position 0.
+    """
+    arrays = positions(block, encoder)
+    lengths = np.minimum(block.lengths + 1, length)
+    ends = np.cumsum(block.lengths + 1)
+    source = ranges(ends - lengths, lengths)
+    row, place = np.repeat(np.arange(len(block)), lengths), ranges(length - lengths, lengths)
+    padded = {"user": np.repeat(block.user_index[:, None], length, axis=1)}
+    for name in ("item", "rating", "gap", "position"):
+        padded[name] = np.zeros((len(block), length), arrays[name].dtype)
+        padded[name][row, place] = arrays[name][source]
+    return with_users(padded, encoder)
+
+
+def with_users(arrays: Arrays, encoder: Encoder) -> Arrays:
+    """Replaces `user` by the users' features at every position."""
+    user = arrays["user"]
+    rest = {name: value for name, value in arrays.items() if name != "user"}
+    return {**rest, "user_codes": encoder.users.codes[user], "user_numbers": encoder.users.numbers[user]}
+
+
 def _padded(column: pa.ListArray, rows: int) -> np.ndarray:
     """Lists of codes as int32 [rows, slots], the first MAX_SLOTS of each (smaller codes are more frequent values)."""
     lengths = np.minimum(np.diff(column.offsets.to_numpy()), MAX_SLOTS)
     padded = np.zeros((rows, max(1, int(lengths.max(initial=0)))), np.int32)
     row = np.repeat(np.arange(rows), lengths)
-    place = histories.ranges(np.zeros(rows, np.int64), lengths)
-    padded[row, place] = column.values.to_numpy()[histories.ranges(column.offsets.to_numpy()[:-1], lengths)]
+    place = ranges(np.zeros(rows, np.int64), lengths)
+    padded[row, place] = column.values.to_numpy()[ranges(column.offsets.to_numpy()[:-1], lengths)]
     return padded

@@ -78,8 +78,7 @@ def _sampled(model: CausalCNN, label_smoothing: float, batch: Batch, state: Any,
     logits = model.logits(state, ops.take(table, negative, axis=0), ops.take(biases, negative, axis=0))
     hit = ops.equal(ops.expand_dims(target, -1), negative)
     others = ops.logsumexp(ops.where(hit, NEVER, logits - log_expected), axis=-1)
-    product = ops.cast(state, "float32") * ops.cast(ops.take(table, target, axis=0), "float32")
-    wanted = ops.sum(product, axis=-1) + ops.take(biases, target, axis=0)
+    wanted = ops.sum(state * ops.take(table, target, axis=0), axis=-1) + ops.take(biases, target, axis=0)
     total = ops.logaddexp(wanted, others)
     if label_smoothing:
         mean = ops.sum(logits * ops.exp(-log_expected), axis=-1) / ops.sum(model.item_known)

@@ -140,7 +140,7 @@ class CausalCNN(keras.Model):
             self.blocks.append(GatedCausalConv(width, spec.kernel_size, dilation, spec.dropout, seed, dtype=policy))
             if spec.feed_forward:
                 self.blocks.append(FeedForward(width, spec.feed_forward * width, spec.dropout, other, dtype=policy))
-        self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=policy)
+        self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype="float32")  # its output is multiplied as it is
 
     def build(self, input_shape: Any = None) -> None:
         """Creates every weight, so that a saved network can be loaded before it is called."""
@@ -156,7 +156,7 @@ class CausalCNN(keras.Model):
         self.built = True
 
     def item_table(self, rows: Any = None) -> Any:
-        """Vectors of items, compute dtype [rows, width]: an own one where the item was trained, plus its features.
+        """Vectors of items, float32 [rows, width]: an own one where the item was trained, plus its features.
 
         Args:
             rows: int32 [rows], indices of the items that are wanted; all of them, [items + 1, width], when left out.
@@ -165,7 +165,7 @@ class CausalCNN(keras.Model):
         if self.spec.use_item_features:
             features = self.item_features(self._of(self.item_codes, rows), self._of(self.item_numbers, rows))
             table = table + ops.cast(features, "float32")
-        return ops.cast(table, self.compute_dtype)
+        return table
 
     def item_biases(self, rows: Any = None, known_only: bool = False) -> Any:
         """What is added to the items' scores, float32 [rows]: a learned number, 0 without training events.
@@ -178,10 +178,10 @@ class CausalCNN(keras.Model):
         return biases + NEVER * (1.0 - known) if known_only else biases
 
     def encode(self, batch: Batch, table: Any, training: bool = False) -> Any:
-        """State after each position, compute dtype [B, T, width]; `batch["item"]` holds rows of `table`, 0 being padding."""
+        """State after each position, float32 [B, T, width]; `batch["item"]` holds rows of `table`, 0 being padding."""
         spec = self.spec
         started = ops.cast(ops.expand_dims(batch["item"] > 0, -1), self.compute_dtype)
-        x = ops.take(table, batch["item"], axis=0) * started
+        x = ops.cast(ops.take(table, batch["item"], axis=0), self.compute_dtype) * started
         if spec.use_ratings:
             x = x + self.rating(ops.expand_dims(batch["rating"], -1)) * started
         if spec.use_time_gaps:
@@ -200,10 +200,13 @@ class CausalCNN(keras.Model):
     def logits(self, state: Any, table: Any, biases: Any = None) -> Any:
         """Scores of the items in `table` [rows, width], float32 [..., rows], for states [..., width].
 
+        State and table are float32 whatever the policy, and so is their product (TF32 on GPUs): in bfloat16, logits near -13
+        would be multiples of 1/16, and the order of the best items a matter of rounding.
+
         `biases` float32 [rows] belong to the same items; item_biases() when left out.
         """
         biases = self.item_biases() if biases is None else biases
-        return ops.cast(ops.matmul(state, ops.transpose(table)), "float32") + biases
+        return ops.matmul(state, ops.transpose(table)) + biases
 
     def call(self, batch: Batch, training: bool = False) -> Any:
         """Logits at every position."""
@@ -228,7 +231,7 @@ def whole_table(model: CausalCNN) -> Any:
     """item_table() in blocks of rows, for scoring: features of all items at once would take many times the table's memory.
 
     Returns:
-        A tensor, compute dtype [items + 1, width]. It does not follow the weights when they change.
+        A tensor, float32 [items + 1, width]. It does not follow the weights when they change.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""The recommend stage: the published network and complete histories in, the top K items of every user out."""
+"""Recommendations: a scorer and complete histories in, the top K items of every user out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys import storage
-from recsys.config import Config
+from recsys.config import Recommend
 from recsys.contract import histories, schema
 from recsys.contract.features_info import read_info
 from recsys.contract.histories import Histories, ranges
@@ -26,7 +26,7 @@ EVERYBODY = Shard()
 
 
 def recommend(
-    config: Config,
+    config: Recommend,
     features: str,
     folder: str,
     run_id: str,
@@ -37,7 +37,7 @@ def recommend(
     """Writes recommendations for all users of features/, or for those of a shard, in blocks of bounded memory.
 
     Args:
-        config: the configuration.
+        config: length of the lists (cut to the number of items), size of blocks and files.
         features: folder of the finished features.
         folder: where the Parquet files and _SUCCESS go; emptied first.
         run_id: goes into the files' metadata.
@@ -52,18 +52,18 @@ def recommend(
     storage.create_folder(folder)
     info = read_info(features)
     item_ids = histories.read_table(features, schema.ITEMS_DIR, [schema.ITEM_ID]).column(0).combine_chunks()
-    block_users = block_rows(info.items, config.recommend.block_users)
-    generated_at = datetime.now(UTC).isoformat(timespec="seconds")
+    k = min(config.k, info.items)
+    block_users = block_rows(info.items, config.block_users)
     done = without_events = 0
     user_id_type = histories.read_schema(features, schema.USERS_DIR).field(schema.USER_ID).type
-    metadata = {"run_id": run_id, "generated_at": generated_at}
+    metadata = {"run_id": run_id, "generated_at": datetime.now(UTC).isoformat(timespec="seconds")}
     table_schema = schema.recommendations(user_id_type, item_ids.type, metadata)
-    with Writer(folder, table_schema, config.recommend.rows_per_file) as writer:
+    with Writer(folder, table_schema, config.rows_per_file) as writer:
         for user_ids, block in aligned(features, block_users):
             if not shard.owns(int(block.user_index[0]), info.users):
                 continue
             rows = np.repeat(np.arange(len(block)), block.lengths)
-            items, scores = top_k(scorer.score(block), rows, block.items, config.recommend.k)
+            items, scores = top_k(scorer.score(block), rows, block.items, k)
             writer.write(_rows(table_schema, user_ids, items, scores, item_ids))
             done += len(block)
             without_events += int((block.lengths == 0).sum())
@@ -71,16 +71,8 @@ def recommend(
     if done != info.users and shard == EVERYBODY:
         raise RecsysError(f"{done} users were scored, but features.json counts {info.users}")
     storage.mark_success(folder)
-    progress(
-        f"recommendations: {writer.rows:,} rows for {done:,} users ({without_events:,} without events) in {writer.files} files"
-    )
-    return {
-        "users": done,
-        "users_without_events": without_events,
-        "rows": writer.rows,
-        "files": writer.files,
-        "k": config.recommend.k,
-    }
+    progress(f"  {writer.rows:,} rows for {done:,} users ({without_events:,} without events) in {writer.files} files")
+    return {"users": done, "users_without_events": without_events, "rows": writer.rows, "files": writer.files, "k": k}
 
 
 def aligned(features: str, block_users: int) -> Iterator[tuple[pa.Array, Histories]]:

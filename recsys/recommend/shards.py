@@ -10,7 +10,6 @@ from typing import Any
 from recsys import storage
 from recsys.contract import schema
 from recsys.errors import ConfigError, RecsysError
-from recsys.run.runs import Run
 
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 """Kubernetes sets it in every Pod of an Indexed Job."""
@@ -38,17 +37,17 @@ class Shard:
         """
         return (user_index - 1) * self.count // users == self.index
 
-    def folder(self, run: Run) -> str:
-        """Where its recommendations lie until they are merged."""
-        return run.path(schema.SHARDS_DIR, str(self))
+    def folder(self, shards: str) -> str:
+        """Where its recommendations lie, below the folder of all shards, until they are merged."""
+        return storage.join(shards, str(self))
 
-    def facts_file(self, run: Run) -> str:
-        """What it counted, as recommend.stage.recommend returns it; written last, so it marks a whole shard."""
-        return run.path(schema.SHARDS_DIR, f"{self}.json")
+    def facts_file(self, shards: str) -> str:
+        """What it counted, as lists.recommend returns it; written last, so it marks a complete shard."""
+        return storage.join(shards, f"{self}.json")
 
-    def is_whole(self, run: Run) -> bool:
-        """Whether it has been scored to its end."""
-        return storage.exists(self.facts_file(run))
+    def is_whole(self, shards: str) -> bool:
+        """Whether it is complete."""
+        return storage.exists(self.facts_file(shards))
 
 
 def parse(text: str, environment: Mapping[str, str]) -> Shard:
@@ -67,19 +66,20 @@ def parse(text: str, environment: Mapping[str, str]) -> Shard:
     return Shard(int(index), int(count))
 
 
-def missing(run: Run, count: int) -> list[int]:
-    """The shards that are not whole yet."""
-    return [index for index in range(count) if not Shard(index, count).is_whole(run)]
+def missing(folder: str, count: int) -> list[int]:
+    """The shards that are not complete yet."""
+    return [index for index in range(count) if not Shard(index, count).is_whole(folder)]
 
 
-def merge(run: Run, count: int, users: int) -> dict[str, Any]:
-    """Moves the files of all shards into recommendations/, in order of the users; the marker of success comes last.
+def merge(folder: str, target: str, count: int, users: int) -> dict[str, Any]:
+    """Moves the files of all shards into one folder, in order of the users; the marker of success comes last.
 
-    May be ended anywhere and called again: what is there has been moved before, what is not is still in its shard.
+    May be interrupted anywhere and called again: a file is either in its shard still, or in its place already.
 
     Args:
-        run: its shards must all be whole.
-        count: how many there are.
+        folder: of the shards, all of which must be complete.
+        target: recommendations/ of the run.
+        count: how many shards there are.
         users: how many they must have scored together.
 
     Returns:
@@ -88,21 +88,20 @@ def merge(run: Run, count: int, users: int) -> dict[str, Any]:
     Raises:
         RecsysError: the shards do not make up all users.
     """
-    folder = run.path(schema.RECOMMENDATIONS_DIR)
     shards = [Shard(index, count) for index in range(count)]
-    facts = [storage.read_json(shard.facts_file(run)) for shard in shards]
+    facts = [storage.read_json(shard.facts_file(folder)) for shard in shards]
     summed = {name: sum(one[name] for one in facts) for name in ("users", "users_without_events", "rows")}
     if summed["users"] != users:
         raise RecsysError(f"the {count} shards scored {summed['users']} users, but features.json counts {users}")
     kept = [(shard, one["files"]) for shard, one in zip(shards, facts, strict=True) if one["rows"]] or [(shards[0], 1)]
-    sources = [storage.join(shard.folder(run), schema.part_file(number)) for shard, files in kept for number in range(files)]
+    sources = [storage.join(shard.folder(folder), schema.part_file(number)) for shard, files in kept for number in range(files)]
     if all(storage.exists(source) for source in sources):
-        storage.delete_folder(folder)  # what a process that scored everybody left unfinished
-        storage.create_folder(folder)
+        storage.delete_folder(target)  # what a process that scored everybody left unfinished
+        storage.create_folder(target)
     for number, source in enumerate(sources):
-        target = storage.join(folder, schema.part_file(number))
-        if not storage.exists(target):
-            storage.move_file(source, target)
-    storage.mark_success(folder)
+        place = storage.join(target, schema.part_file(number))
+        if not storage.exists(place):
+            storage.move_file(source, place)
+    storage.mark_success(target)
     took = {name: max(one[name] for one in facts) for name in ("seconds", "peak_bytes")}
     return {**took, **summed, "files": len(sources), "k": facts[0]["k"], "shards": count}

@@ -1,5 +1,6 @@
 """Files, folders and locks by path or URI, on a disk or in an object store; every write is whole or absent."""
 
+from recsys.storage.arrays import open_arrays, write_arrays
 from recsys.storage.locks import lock
 from recsys.storage.paths import at, check, failure, is_local, join, resolve
 from recsys.storage.whole import (
@@ -37,8 +38,10 @@ __all__ = [
     "lock",
     "mark_success",
     "move_file",
+    "open_arrays",
     "read_json",
     "resolve",
     "upload_folder",
+    "write_arrays",
     "write_json",
 ]

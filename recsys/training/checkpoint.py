@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import zipfile
 from typing import Any
 
 import numpy as np
@@ -41,20 +40,17 @@ def save(folder: str, standing: Standing, variables: list[Any], best: list[np.nd
     described = np.frombuffer(json.dumps(dataclasses.asdict(standing)).encode(), np.uint8)
     named = itertools.chain(
         [("standing", described)],
-        ((f"variable_{i:04d}", np.asarray(v.numpy())) for i, v in enumerate(variables)),
+        ((f"variable_{i:04d}", v.numpy()) for i, v in enumerate(variables)),
         ((f"best_{i:04d}", value) for i, value in enumerate(best)),
     )
-    with storage.atomic_output(storage.join(folder, CHECKPOINT)) as stream, zipfile.ZipFile(stream, "w") as archive:
-        for name, array in named:  # as np.savez does, but with one array in memory at a time
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
+    storage.write_arrays(storage.join(folder, CHECKPOINT), named)
 
 
-def load(folder: str, variables: list[Any]) -> tuple[Standing, list[np.ndarray]] | None:
+def load(folder: str, phase: str, variables: list[Any]) -> tuple[Standing, list[np.ndarray]] | None:
     """Restores the variables in place.
 
     Returns:
-        Where training stands and the best weights so far; None where there is no checkpoint.
+        Where training stands and the best weights so far; None where there is no checkpoint of the phase.
 
     Raises:
         RetryError: the checkpoint belongs to a network of another shape.
@@ -63,8 +59,10 @@ def load(folder: str, variables: list[Any]) -> tuple[Standing, list[np.ndarray]]
     if not storage.exists(uri):
         return None
     other = RetryError(f"{uri} belongs to another network; start a new run or remove the file")
-    system, path = storage.resolve(uri)
-    with system.open_input_file(path) as file, np.load(file, allow_pickle=False) as arrays:
+    with storage.open_arrays(uri) as arrays:
+        standing = Standing(**json.loads(arrays["standing"].tobytes().decode()))
+        if standing.phase != phase:  # the phase before has ended, and had no time to remove it
+            return None
         names = sorted(name for name in arrays.files if name.startswith("variable_"))
         if len(names) != len(variables):
             raise other
@@ -74,11 +72,11 @@ def load(folder: str, variables: list[Any]) -> tuple[Standing, list[np.ndarray]]
                 raise other
             variable.assign(value)
         best = [arrays[name] for name in sorted(name for name in arrays.files if name.startswith("best_"))]
-        return Standing(**json.loads(arrays["standing"].tobytes().decode())), best
+        return standing, best
 
 
 def remove(folder: str) -> None:
     """Removes the checkpoint, when the finished model has taken its place."""
-    system, path = storage.resolve(storage.join(folder, CHECKPOINT))
-    if storage.exists(storage.join(folder, CHECKPOINT)):
-        system.delete_file(path)
+    uri = storage.join(folder, CHECKPOINT)
+    if storage.exists(uri):
+        storage.delete_file(uri)

@@ -12,8 +12,10 @@ from recsys import settings
 from recsys.config import Training
 from recsys.errors import MissingComponentError
 
-NO_GPU: Final = (
-    "this TensorFlow is made for GPUs and finds none, so the CPU is used, which is slow; --device gpu would fail here"
+NO_GPU: Final = "TensorFlow was built for GPUs but finds none; the slow CPU is used (--device gpu would fail instead)"
+SEVERAL_GPUS: Final = (
+    "{count} GPUs found; only the most capable one ({name}) is used. To use all of them, start one worker for each GPU with "
+    "CUDA_VISIBLE_DEVICES and TF_CONFIG (docs/kubernetes.md)"
 )
 
 
@@ -39,14 +41,16 @@ class Hardware:
 
 
 def choose(training: Training) -> Hardware:
-    """Looks at the devices and settles what `auto` means here. Call it before anything else uses TensorFlow.
+    """Looks at the devices and decides what `auto` means here. Call it before anything else uses TensorFlow.
+
+    A process uses one device. Of several GPUs that is the one of the highest compute capability, and the warning says so.
 
     Precision: mixed_bfloat16 where matrix units are native to it (GPUs from compute capability 8.0, CPUs with AMX);
     mixed_float16 with loss scaling on GPUs of capability 7.x; float32 else. A CPU with AVX-512 BF16 instructions alone was
     measured slower in bfloat16 than in float32 (docs/model.md), so it counts as `else`.
 
     Raises:
-        MissingComponentError: a GPU was demanded and there is none.
+        MissingComponentError: a GPU was requested and there is none.
     """
     tf = import_tensorflow()
     gpus = [] if training.device == "cpu" else tf.config.list_physical_devices("GPU")
@@ -55,11 +59,16 @@ def choose(training: Training) -> Hardware:
             "--device gpu: TensorFlow finds no GPU; install the extra 'gpu', start the container with a GPU "
             "(docker run --gpus all, or a nvidia.com/gpu limit), or use --device auto to fall back to the CPU"
         )
-    if training.device == "cpu":
-        tf.config.set_visible_devices([], "GPU")
+    warning = NO_GPU if training.device == "auto" and not gpus and tf.test.is_built_with_cuda() else ""
+    if len(gpus) > 1:
+        best = max(gpus, key=lambda gpu: _capability(tf, gpu))  # the first of equal ones
+        warning = SEVERAL_GPUS.format(count=len(gpus), name=_gpu_name(tf, best))
+        gpus = [best]
+    if tf.config.get_visible_devices("GPU") != gpus:
+        tf.config.set_visible_devices(gpus, "GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
-    names, precision, reason = _gpu_precision(tf, gpus) if gpus else _cpu_precision()
+    names, precision, reason = _gpu_precision(tf, gpus[0]) if gpus else _cpu_precision()
     if training.precision != "auto":
         precision, reason = training.precision, "asked for"
     return Hardware(
@@ -68,7 +77,7 @@ def choose(training: Training) -> Hardware:
         xla=training.xla != "off",
         names=names,
         reason=reason,
-        warning=NO_GPU if training.device == "auto" and not gpus and tf.test.is_built_with_cuda() else "",
+        warning=warning,
     )
 
 
@@ -99,10 +108,17 @@ def import_tensorflow() -> Any:
     return tf
 
 
-def _gpu_precision(tf: Any, gpus: list[Any]) -> tuple[tuple[str, ...], str, str]:
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    names = tuple(str(detail.get("device_name", "GPU")) for detail in details)
-    capability = min(tuple(detail.get("compute_capability", (0, 0))) for detail in details)
+def _capability(tf: Any, gpu: Any) -> tuple[int, int]:
+    major, minor = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+    return int(major), int(minor)
+
+
+def _gpu_name(tf: Any, gpu: Any) -> str:
+    return str(tf.config.experimental.get_device_details(gpu).get("device_name", "GPU"))
+
+
+def _gpu_precision(tf: Any, gpu: Any) -> tuple[tuple[str, ...], str, str]:
+    names, capability = (_gpu_name(tf, gpu),), _capability(tf, gpu)
     if capability >= (8, 0):
         return names, "mixed_bfloat16", f"compute capability {capability[0]}.{capability[1]}: bfloat16 is native"
     if capability >= (7, 0):

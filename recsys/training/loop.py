@@ -1,4 +1,4 @@
-"""The training loop: one step, one epoch, early stopping, checkpoints. Two calls from the stage to the step."""
+"""The training loop: steps, epochs, validation, early stopping, checkpoints."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -20,9 +19,11 @@ from recsys.training.checkpoint import Standing
 from recsys.training.plan import Plan
 from recsys.training.workers import ALONE, Workers
 
-CHECKPOINT_SECONDS = 120.0
-VALIDATED = ("ndcg@10", "hit_rate@10")
-"""What is measured on the validation events after each epoch."""
+CHECKPOINT_SECONDS: Final = 120.0
+VALIDATED: Final = ("ndcg@10", "hit_rate@10")
+"""What is measured on the validation events after each epoch; the first decides."""
+
+Step = Callable[[Any], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +32,10 @@ class Session:
 
     Attributes:
         epoch_data: the batches of an epoch, from a step on: a tf.data.Dataset.
-        validate: validation metrics of the network as it is, by name; None where the split holds nothing out.
+        validate: validation metrics of the network as it is, by name; None where there are no validation events.
         checkpoints: folder of the checkpoint.
         stopped: whether a process has been asked to end.
+        progress: for people.
         workers: the processes that train together; the chief alone writes checkpoints.
     """
 
@@ -45,50 +47,49 @@ class Session:
     workers: Workers = ALONE
 
 
-def fit(model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, Any]]) -> Standing:
-    """Trains the network in place; it ends with the weights of the best epoch (of the last one without validation).
+def fit(model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Trains the network in place; it ends with the weights of the best epoch (without validation: of the last one).
 
-    Goes on from the checkpoint where there is one of this phase. `history` holds the rows of the phases before.
+    Resumes from the checkpoint where there is one of this phase.
+
+    Args:
+        model: the network.
+        plan: how long and how fast.
+        session: data, validation, checkpoints.
+        history: rows of history.csv of the phases before.
+
+    Returns:
+        The rows with those of this phase appended.
 
     Raises:
         RetryError: the process was asked to end; the checkpoint is saved.
     """
     optimizer = make_optimizer(plan, model.dtype_policy.name)
     optimizer.build(model.trainable_variables)
-    variables = [*model.variables, *optimizer.variables]
-    standing, best = Standing(phase=plan.phase, rows=list(history)), list[np.ndarray]()
-    loaded = checkpoint.load(session.checkpoints, variables)
-    if loaded is not None:
-        standing, best = loaded
-        session.progress(f"  going on from the checkpoint: epoch {standing.epoch + 1}, step {standing.step + 1}")
+    training = _Training(model, optimizer, plan, session, history)
     step = make_step(model, optimizer, plan, session.workers)
-    while standing.epoch < plan.epochs and not _exhausted(standing, plan, session):
-        save = partial(_save, session, standing, variables, best)
-        row = _run_epoch(step, plan, session, standing, save)
-        score = row.get("ndcg@10")
-        if score is None or score > standing.best_score:
-            standing.best_epoch, standing.best_score = standing.epoch, score if score is not None else -1.0
-            best = [np.asarray(variable.numpy()) for variable in model.trainable_variables]
-        standing.rows.append(row)
-        standing.epoch, standing.step, standing.loss_sum = standing.epoch + 1, 0, 0.0
-        _save(session, standing, variables, best)
-    for variable, value in zip(model.trainable_variables, best, strict=True):
+    while training.goes_on():
+        training.begin_epoch()
+        for batch in session.epoch_data(training.standing.epoch, training.standing.step):
+            training.take(float(step(batch)), batch["item"].shape)
+        training.end_epoch()
+    for variable, value in zip(model.trainable_variables, training.best, strict=True):
         variable.assign(value)
-    return standing
+    return training.standing.rows
 
 
 def make_optimizer(plan: Plan, precision: str) -> Any:
-    """Adam (AdamW with weight decay) on a warm-up and cosine schedule, gradients clipped to a global norm of 1.
+    """Adam (AdamW with weight decay), warm-up and cosine decay to zero, gradients clipped to a global norm of 1.
 
     Under mixed_float16 the loss is scaled, so that small gradients do not vanish.
     """
     import keras
 
     schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        decay_steps=max(1, plan.steps * (plan.epochs - 1)),
-        warmup_target=plan.learning_rate,
-        warmup_steps=plan.steps,
+        initial_learning_rate=0.0 if plan.warmup_steps else plan.learning_rate,
+        decay_steps=max(1, plan.steps * plan.epochs - plan.warmup_steps),
+        warmup_target=plan.learning_rate if plan.warmup_steps else None,
+        warmup_steps=plan.warmup_steps,
     )
     shared = {"beta_2": 0.98, "global_clipnorm": 1.0}
     if plan.weight_decay:
@@ -98,8 +99,12 @@ def make_optimizer(plan: Plan, precision: str) -> Any:
     return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
 
 
-def make_step(model: CausalCNN, optimizer: Any, plan: Plan, workers: Workers = ALONE) -> Callable[[Any], Any]:
-    """One step of gradient descent as a compiled function: this worker's part of a batch → loss of the whole batch."""
+def make_step(model: CausalCNN, optimizer: Any, plan: Plan, workers: Workers = ALONE) -> Step:
+    """One step of gradient descent as a compiled function: this worker's part of a batch → loss of the whole batch.
+
+    Gradients are made dense before they are clipped: of the slices of an embedding Keras would take the norm use by use, which
+    is not that of the gradient.
+    """
     import tensorflow as tf
 
     def gradients(batch: Any) -> Any:
@@ -107,73 +112,98 @@ def make_step(model: CausalCNN, optimizer: Any, plan: Plan, workers: Workers = A
             loss = next_item_loss(model, batch, plan.label_smoothing)
             scaled = optimizer.scale_loss(loss)
         found = tape.gradient(scaled, model.trainable_variables)
-        return loss, [g if g is not None else tf.zeros_like(v) for g, v in zip(found, model.trainable_variables, strict=True)]
+        pairs = zip(found, model.trainable_variables, strict=True)
+        return loss, [tf.zeros_like(variable) if g is None else tf.convert_to_tensor(g) for g, variable in pairs]
 
     def apply(found: Any) -> None:
         optimizer.apply_gradients(zip(found, model.trainable_variables, strict=True))
 
-    alone = workers.member.count == 1  # otherwise XLA compiles what is before and after the sum, which it does not know
-    parts: tuple[Callable[[Any], Any], ...] = (gradients, apply)
+    alone = workers.member.count == 1  # otherwise XLA compiles what is before and after the sum, which it cannot compile
+    parts: tuple[Step, ...] = (gradients, apply)
     learn, move = parts if alone else (tf.function(part, jit_compile=plan.xla) for part in parts)
 
     @tf.function(jit_compile=plan.xla and alone)  # type: ignore[untyped-decorator]
     def step(batch: Any) -> Any:
         loss, found = learn(batch)
         if not alone:
-            loss, found = workers.summed((loss, [tf.convert_to_tensor(gradient) for gradient in found]))
+            loss, found = workers.summed((loss, found))
         move(found)
         return loss
 
     return step  # type: ignore[no-any-return]
 
 
-def _save(session: Session, standing: Standing, variables: list[Any], best: list[np.ndarray]) -> None:
-    if session.workers.member.chief:
-        checkpoint.save(session.checkpoints, standing, variables, best)
+class _Training:
+    """Where a phase stands: its steps, its epochs, the best weights so far, and the checkpoint that holds all of it."""
 
+    def __init__(self, model: CausalCNN, optimizer: Any, plan: Plan, session: Session, history: list[dict[str, Any]]) -> None:
+        self._model, self._plan, self._session = model, plan, session
+        self._variables = [*model.variables, *optimizer.variables]
+        self.standing, self.best = Standing(phase=plan.phase, rows=list(history)), list[np.ndarray]()
+        loaded = checkpoint.load(session.checkpoints, plan.phase, self._variables)
+        if loaded is not None:
+            self.standing, self.best = loaded
+            at = self.standing
+            session.progress(f"  resuming from the checkpoint: {plan.phase} epoch {at.epoch + 1}, step {at.step + 1}")
+        session.workers.draw_apart(model)
 
-def _run_epoch(
-    step: Callable[[Any], Any], plan: Plan, session: Session, standing: Standing, save: Callable[[], None]
-) -> dict[str, Any]:
-    """The steps of one epoch that are still to be taken, then validation: the epoch's row of history.csv."""
-    started, saved, positions = time.monotonic(), time.monotonic(), 0
-    for batch in session.epoch_data(standing.epoch, standing.step):
-        loss = float(step(batch))
+    def goes_on(self) -> bool:
+        """Whether another epoch is to be trained: there is one, and patience has not run out."""
+        at, plan = self.standing, self._plan
+        exhausted = self._session.validate is not None and at.epoch - 1 - at.best_epoch >= plan.patience and at.epoch > 0
+        return at.epoch < plan.epochs and not exhausted
+
+    def begin_epoch(self) -> None:
+        """Starts the clocks."""
+        self._started = self._saved = time.monotonic()
+        self._positions = 0
+
+    def take(self, loss: float, shape: Any) -> None:
+        """Counts one step with its loss; saves a checkpoint when one is due, and ends when asked to."""
+        at, plan, session = self.standing, self._plan, self._session
         if not math.isfinite(loss):
-            raise ArithmeticError(f"the loss is {loss} at epoch {standing.epoch + 1}, step {standing.step + 1}")
-        standing.loss_sum += loss
-        standing.step += 1
-        positions += int(np.prod(batch["item"].shape))
-        mean = standing.loss_sum / standing.step
-        session.progress.update(
-            f"{plan.phase} epoch {standing.epoch + 1}/{plan.epochs}  step {standing.step}/{plan.steps}  loss {mean:.4f}",
-            min(1.0, standing.step / plan.steps),
-        )
+            raise ArithmeticError(f"the loss is {loss} at epoch {at.epoch + 1}, step {at.step + 1}")
+        at.loss_sum += loss
+        at.step += 1
+        self._positions += int(np.prod(shape))
+        where = f"{plan.phase} epoch {at.epoch + 1}/{plan.epochs}  step {at.step}/{plan.steps}"
+        session.progress.update(f"{where}  loss {at.loss_sum / at.step:.4f}", min(1.0, at.step / plan.steps))
         if session.workers.total(session.stopped()):
-            save()
+            self._save()
             session.workers.barrier()
-            raise RetryError(f"asked to end: checkpoint saved at epoch {standing.epoch + 1}, step {standing.step}; run again")
-        if time.monotonic() - saved > CHECKPOINT_SECONDS:
-            save()
-            saved = time.monotonic()
-    seconds = time.monotonic() - started
-    metrics = session.workers.from_chief(session.validate, VALIDATED) if session.validate is not None else {}
-    row = {
-        "phase": plan.phase,
-        "epoch": standing.epoch + 1,
-        "loss": round(standing.loss_sum / max(1, standing.step), 6),
-        "seconds": round(seconds, 2),
-        "positions_per_second": round(positions / max(seconds, 1e-9)),
-        **{name: round(value, 6) for name, value in metrics.items()},
-    }
-    shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-    session.progress(
-        f"  {plan.phase} epoch {row['epoch']}/{plan.epochs}  loss {row['loss']:.4f}  {shown}  "
-        f"{seconds:.1f} s  {row['positions_per_second']:,} positions/s"
-    )
-    return row
+            raise RetryError(
+                f"stopped as asked; a checkpoint was saved at epoch {at.epoch + 1}, step {at.step}; run the same command again"
+            )
+        if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            self._save()
+            self._saved = time.monotonic()
 
+    def end_epoch(self) -> None:
+        """Validates, keeps the weights if they are the best so far, and saves the checkpoint."""
+        at, plan, session = self.standing, self._plan, self._session
+        seconds = time.monotonic() - self._started
+        metrics = session.workers.from_chief(session.validate, VALIDATED) if session.validate is not None else {}
+        score = metrics.get(VALIDATED[0])
+        if score is None or score > at.best_score:
+            at.best_epoch, at.best_score = at.epoch, -1.0 if score is None else score
+            self.best = [np.asarray(variable.numpy()) for variable in self._model.trainable_variables]
+        row = {
+            "phase": plan.phase,
+            "epoch": at.epoch + 1,
+            "loss": round(at.loss_sum / max(1, at.step), 6),
+            "seconds": round(seconds, 2),
+            "positions_per_second": round(self._positions / max(seconds, 1e-9)),
+            **{name: round(value, 6) for name, value in metrics.items()},
+        }
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        session.progress(
+            f"  {plan.phase} epoch {row['epoch']}/{plan.epochs}  loss {row['loss']:.4f}  {shown}  "
+            f"{seconds:.1f} s  {row['positions_per_second']:,} positions/s"
+        )
+        at.rows.append(row)
+        at.epoch, at.step, at.loss_sum = at.epoch + 1, 0, 0.0
+        self._save()
 
-def _exhausted(standing: Standing, plan: Plan, session: Session) -> bool:
-    """Whether patience has run out."""
-    return session.validate is not None and standing.epoch - 1 - standing.best_epoch >= plan.patience and standing.epoch > 0
+    def _save(self) -> None:
+        if self._session.workers.member.chief:
+            checkpoint.save(self._session.checkpoints, self.standing, self._variables, self.best)

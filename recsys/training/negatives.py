@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.training.packing import Arrays
+from recsys.model.encoding import Arrays
 
 
 @dataclasses.dataclass(frozen=True)

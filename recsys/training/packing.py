@@ -1,8 +1,8 @@
-"""From features/ to the network: histories packed into rows of a fixed length, without padding, by record batches.
+"""Batches for training: histories packed into rows of a fixed length, without padding.
 
 A history of n events gives n positions: the start of the history predicts the first event, the first event the second, and so
 on. The positions of all users, in an order drawn anew each epoch, form one long stream, which is cut into rows of
-`row_length`. Every position in a batch is a valid one, and every shape is static.
+`row_length`. Every position of a batch is a valid one, and every shape is static.
 """
 
 from __future__ import annotations
@@ -14,44 +14,15 @@ from typing import Any
 import numpy as np
 
 from recsys.contract import histories
-from recsys.contract.histories import Histories, ranges
-from recsys.model.encoding import Bags, Encoder, gap_codes
+from recsys.contract.histories import Histories
+from recsys.model.encoding import Arrays, Bags, Encoder, positions, with_users
 from recsys.training.cluster import Member
 
-CHUNK_USERS = 65_536
-"""Users permuted together in memory; a larger data set is shuffled within chunks of this size."""
+FILES_PER_CHUNK = 4
+"""Files of histories, about a million events each, whose users are permuted together in memory."""
 
-Arrays = dict[str, np.ndarray]
 POSITIONS = ("item", "rating", "gap", "position", "user_codes", "user_numbers", "target", "weight")
 """The arrays of a batch that hold something for each position."""
-
-
-def inputs(block: Histories, encoder: Encoder) -> Arrays:
-    """The network's inputs at every position, one position more than events for each user.
-
-    Returns:
-        Flat arrays of sum(lengths + 1) positions, histories one after another: item, rating, gap, position, user (the row of
-        `encoder.users`). Position p of a history holds its event p - 1; position 0 holds none.
-    """
-    none = np.zeros(len(block), np.int64)
-    position = ranges(none, block.lengths + 1)
-    event = np.repeat(block.offsets[:-1], block.lengths + 1) + position - 1
-    started = position > 0
-    ratings = (block.ratings - encoder.rating_mean) / encoder.rating_std
-    gaps = gap_codes(block.timestamps, ranges(none, block.lengths))
-
-    def at(values: np.ndarray) -> np.ndarray:
-        taken = np.zeros(len(position), values.dtype)
-        taken[started] = values[event[started]]
-        return taken
-
-    return {
-        "item": at(block.items).astype(np.int32),
-        "rating": at(ratings).astype(np.float32),
-        "gap": at(gaps),
-        "position": position.astype(np.int32),
-        "user": np.repeat(block.user_index, block.lengths + 1),
-    }
 
 
 def training_batches(
@@ -64,7 +35,7 @@ def training_batches(
     epoch: int,
     cold_starts: float = 0.0,
 ) -> Iterator[Arrays]:
-    """Batches of one epoch.
+    """Batches of one epoch: the files in a new order, their users permuted in chunks of `FILES_PER_CHUNK`.
 
     Args:
         features: folder of the features.
@@ -79,10 +50,12 @@ def training_batches(
         the last batch.
     """
     size, left = rows * row_length, None
-    for chunk, users in enumerate(histories.stream(features, CHUNK_USERS)):
+    files = histories.files(features)
+    order = np.random.default_rng([seed, epoch, 0, 2]).permutation(len(files))  # negatives draw from [seed, epoch, step, 1]
+    for chunk, first in enumerate(range(0, len(files), FILES_PER_CHUNK)):
         random = np.random.default_rng([seed, epoch, chunk])
-        learned = part(users)
-        learned = _with_cold_starts(learned, cold_starts, random)
+        users = histories.read_files([files[number] for number in order[first : first + FILES_PER_CHUNK]])
+        learned = _with_cold_starts(part(users), cold_starts, random)
         stream = _examples(learned.rows(random.permutation(np.flatnonzero(learned.lengths))), encoder)
         if left is not None:
             stream = {name: np.concatenate([left[name], value]) for name, value in stream.items()}
@@ -111,16 +84,9 @@ def _with_cold_starts(block: Histories, share: float, random: np.random.Generato
     return histories.concatenate([block, single])
 
 
-def _with_users(arrays: Arrays, encoder: Encoder) -> Arrays:
-    """Replaces `user` by the users' features at every position."""
-    user = arrays["user"]
-    rest = {name: value for name, value in arrays.items() if name != "user"}
-    return {**rest, "user_codes": encoder.users.codes[user], "user_numbers": encoder.users.numbers[user]}
-
-
 def _examples(block: Histories, encoder: Encoder) -> Arrays:
     """All positions of the block that have a target: the last position of each history, after its last event, has none."""
-    arrays = inputs(block, encoder)
+    arrays = positions(block, encoder)
     ends = np.cumsum(block.lengths + 1) - 1
     kept = np.ones(len(arrays["item"]), bool)
     kept[ends] = False
@@ -129,8 +95,16 @@ def _examples(block: Histories, encoder: Encoder) -> Arrays:
 
 
 def _shaped(flat: Arrays, encoder: Encoder, rows: int, row_length: int) -> Arrays:
-    arrays = _with_users(flat, encoder)
+    arrays = with_users(flat, encoder)
     return {name: np.ascontiguousarray(value.reshape(rows, row_length, *value.shape[1:])) for name, value in arrays.items()}
+
+
+def item_counts(features: str, n_items: int, part: Callable[[Histories], Histories]) -> np.ndarray:
+    """Events of each item in a part of the histories, int64 [items + 1]; 0 for padding. `part` as in training_batches."""
+    counts = np.zeros(n_items + 1, np.int64)
+    for path in histories.files(features):
+        counts += np.bincount(part(histories.read_files([path])).items, minlength=n_items + 1)
+    return counts
 
 
 def part_of(batch: Arrays, member: Member) -> Arrays:
@@ -164,21 +138,3 @@ def dataset(
         **(more or {}),
     }
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
-
-
-def scoring_rows(block: Histories, encoder: Encoder, length: int) -> Arrays:
-    """The last `length` positions of each history, right-aligned, for scoring what comes next.
-
-    Returns:
-        The network's inputs [users, length, …]; positions before a history's start have item 0 and position 0.
-    """
-    arrays = inputs(block, encoder)
-    lengths = np.minimum(block.lengths + 1, length)
-    ends = np.cumsum(block.lengths + 1)
-    source = ranges(ends - lengths, lengths)
-    row, place = np.repeat(np.arange(len(block)), lengths), ranges(length - lengths, lengths)
-    padded = {"user": np.repeat(block.user_index[:, None], length, axis=1)}
-    for name in ("item", "rating", "gap", "position"):
-        padded[name] = np.zeros((len(block), length), arrays[name].dtype)
-        padded[name][row, place] = arrays[name][source]
-    return _with_users(padded, encoder)

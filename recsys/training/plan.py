@@ -22,7 +22,8 @@ class Plan:
     Attributes:
         phase: "fit" or "refit".
         epochs, steps: epochs, and steps in each of them.
-        learning_rate: the highest one, reached at the end of the first epoch; a half cosine then takes it to zero.
+        learning_rate: the peak; a half cosine takes it to zero by the last step.
+        warmup_steps: steps in which the learning rate rises from zero to its peak.
         label_smoothing, weight_decay: see config.Training.
         negatives: items drawn for each step's sampled softmax; 0: the full one.
         patience: epochs without a better validation score before the phase ends early.
@@ -33,6 +34,7 @@ class Plan:
     epochs: int
     steps: int
     learning_rate: float
+    warmup_steps: int
     label_smoothing: float
     weight_decay: float
     negatives: int
@@ -82,31 +84,44 @@ def fit_plan(training: Training, positions: int, items: int, shape: tuple[int, i
         xla: see Plan.
     """
     epochs = training.epochs or int(np.clip(round(16 * (1e6 / max(1, positions)) ** 0.25), 4, 16))
-    return _plan(training, "fit", epochs, positions, items, shape, training.learning_rate, xla)
+    return _plan(training, "fit", epochs, positions, items, shape, training.learning_rate, xla, warmup_epochs=1.0)
 
 
 def refit_plan(
     training: Training, positions: int, items: int, shape: tuple[int, int], xla: bool, rows: list[dict[str, Any]]
 ) -> Plan:
-    """The plan of going on with all events: a quarter of the epochs that were best, at half the learning rate.
+    """The plan of continuing on all events: a quarter of the epochs that were best, at half the learning rate.
+
+    The warm-up is a tenth of an epoch: the weights are good already, only the optimizer's moments begin anew.
 
     Args:
         training, positions, items, shape, xla: as above.
-        rows: history.csv of the training before.
+        rows: history.csv of the training before; without validation scores its last epoch counts as the best.
     """
-    best = int(np.argmax([row["ndcg@10"] for row in rows])) + 1
+    scores = [row["ndcg@10"] for row in rows if "ndcg@10" in row]
+    best = int(np.argmax(scores)) + 1 if scores else len(rows)
     epochs = training.refit_epochs if training.refit_epochs is not None else max(1, round(best / 4))
-    return _plan(training, "refit", epochs, positions, items, shape, training.learning_rate / 2, xla)
+    return _plan(training, "refit", epochs, positions, items, shape, training.learning_rate / 2, xla, warmup_epochs=0.1)
 
 
 def _plan(
-    training: Training, phase: str, epochs: int, positions: int, items: int, shape: tuple[int, int], rate: float, xla: bool
+    training: Training,
+    phase: str,
+    epochs: int,
+    positions: int,
+    items: int,
+    shape: tuple[int, int],
+    rate: float,
+    xla: bool,
+    warmup_epochs: float,
 ) -> Plan:
+    steps = max(1, -(-positions // (shape[0] * shape[1])))
     return Plan(
         phase=phase,
         epochs=epochs,
-        steps=max(1, -(-positions // (shape[0] * shape[1]))),
+        steps=steps,
         learning_rate=rate,
+        warmup_steps=round(steps * (warmup_epochs if epochs > 1 else 0.1)),  # a single epoch must not end at its peak
         label_smoothing=training.label_smoothing,
         weight_decay=training.weight_decay,
         negatives=sample_size(training, items),

@@ -11,8 +11,13 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from recsys.errors import ConfigError, RetryError
 from recsys.training.cluster import Member
+
+SEED_STEP = 7919
+"""Between the seeds of two workers' dropout."""
 
 
 class Workers:
@@ -57,6 +62,13 @@ class Workers:
         """Numbers that the chief makes, as float32, at every worker."""
         made = make() if self.member.chief else dict.fromkeys(names, 0.0)
         return {name: self.total(made[name]) for name in names}
+
+    def draw_apart(self, model: Any) -> None:
+        """Gives each worker dropout masks of its own: the seeds of the chief stay, the others' are moved by the index."""
+        for variable in model.non_trainable_variables:
+            if variable.name == "seed_generator_state":
+                seed, drawn = variable.numpy()
+                variable.assign(np.array([seed + self.member.index * SEED_STEP, drawn], "uint32"))
 
     def barrier(self) -> None:
         """Waits for the others: what the chief wrote before is there for all afterwards."""

@@ -1,0 +1,100 @@
+"""What every method has in common: it is fitted on events, scores items for histories, and is saved and loaded as one file."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Final, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from recsys import storage
+from recsys.config import Config
+from recsys.contract.histories import Histories
+from recsys.measure.protocol import Scorer
+from recsys.progress import Log, silent
+
+DEFAULTS: Final = Config()
+
+Point = Mapping[str, float]
+"""One point of a method's grid: its parameters by name."""
+
+
+class Method(Scorer, Protocol):
+    """A scorer that outlives the process that fitted it. The network and the blend load with more than a path: see there."""
+
+    def save(self, uri: str) -> None:
+        """Writes the fitted method; `load` reads it back and scores the same."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TraditionalMethod(abc.ABC):
+    """A method without a network: a frozen dataclass of arrays and numbers.
+
+    A new one is a file in this folder, named as in config.Baseline with `_` for `-`, whose `METHOD` is the class.
+
+    Attributes:
+        name: in tables and settings.
+        GRID: the points it is tuned over on validation; the first is the usual choice.
+    """
+
+    name: ClassVar[str]
+    GRID: ClassVar[Sequence[Point]] = ({},)
+
+    @classmethod
+    @abc.abstractmethod
+    def fit(
+        cls, events: Histories, n_items: int, points: Sequence[Point], config: Config = DEFAULTS, log: Log = silent
+    ) -> Iterator[Self]:
+        """Fits the method once for each point; what the points have in common is computed once.
+
+        Args:
+            events: what to learn from, such as the training part, `histories.head(histories.train_length)`.
+            n_items: size of the catalogue.
+            points: parameters, each a point of `GRID` or like one.
+            config: seed, and the Spark section for methods that use Spark.
+            log: takes lines for a person to read.
+        """
+
+    @classmethod
+    def fit_one(cls, events: Histories, n_items: int, point: Point | None = None) -> Self:
+        """Fits the method for one point, by default the usual one."""
+        (fitted,) = cls.fit(events, n_items, [cls.GRID[0] if point is None else point])
+        return fitted
+
+    @abc.abstractmethod
+    def score(self, context: Histories) -> NDArray[np.float32]:
+        """float32 [users, items + 1]; see measure.protocol.Scorer."""
+
+    def save(self, uri: str) -> None:
+        """Writes every field into one file (storage.arrays)."""
+        storage.write_arrays(uri, _flattened(self))
+
+    @classmethod
+    def load(cls, uri: str) -> Self:
+        """Reads what `save` wrote."""
+        with storage.open_arrays(uri) as arrays:
+            return cls(**{field.name: _restored(arrays, field.name) for field in dataclasses.fields(cls)})
+
+
+def _flattened(method: Any) -> Iterable[tuple[str, Any]]:
+    """Every field as named arrays; a sparse matrix as the three of the CSR format and its shape."""
+    for field in dataclasses.fields(method):
+        value = getattr(method, field.name)
+        if isinstance(value, sparse.csr_matrix):
+            for part in ("data", "indices", "indptr"):
+                yield f"{field.name}.{part}", getattr(value, part)
+            yield f"{field.name}.shape", np.array(value.shape)
+        else:
+            yield field.name, value
+
+
+def _restored(arrays: Any, name: str) -> Any:
+    if f"{name}.indptr" in arrays.files:
+        data, indices, indptr = (arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
+        return sparse.csr_matrix((data, indices, indptr), shape=tuple(arrays[f"{name}.shape"]))
+    value = arrays[name]
+    return value.item() if value.ndim == 0 else value

@@ -1,0 +1,118 @@
+"""Fits the blend once the network is trained: chooses its weights on validation, counts, and saves it for whoever scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys import storage
+from recsys.contract import model_files
+from recsys.contract.features_info import FeaturesInfo
+from recsys.contract.histories import Histories
+from recsys.measure import metrics
+from recsys.measure.protocol import Scorer
+from recsys.measure.ranking import block_rows, top_k
+from recsys.measure.targets import Targets, contexts, decisive_from, find_targets
+from recsys.methods.blend import HALF_LIVES, WEIGHTS_FILE, Counts, Parts, Weights, combine, count, parts, save
+from recsys.progress import Log
+
+TUNING_USERS: Final = 2048
+TUNING_BYTES: Final = 1 << 30
+"""Most memory that the tuned users' scores may take."""
+GRID: Final = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
+"""Of the weights a and e."""
+RECENT_GRID: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""Of the weights b and c."""
+SHARE_GRID: Final = (0.0, 0.5, 1.0)
+"""Of the weights p and q."""
+TUNING_K: Final = 20
+"""Weights are chosen by NDCG at this length of list: twice the one that matters most, which is steadier with few users."""
+ROUNDS: Final = 2
+"""How often the weights are gone through, one after the other."""
+
+
+def fit(network: Scorer | None, histories: Histories, info: FeaturesInfo, model: str, seed: int, log: Log) -> Weights:
+    """Tunes the weights and saves the blend twice below model/: as it is evaluated and as it is published.
+
+    The weights are chosen with counts of the training part; what is evaluated counts all events before the test, what is
+    published all events. What an interrupted run has saved already is kept.
+
+    Args:
+        network: as it is evaluated, having learned the training part; None where the split holds nothing out.
+        histories: of all users who are learned from.
+        info: features.json.
+        model: the folder of the model.
+        seed: of the draws of users.
+        log: takes lines for a person to read.
+    """
+    published = storage.join(model, model_files.PUBLISHED_BLEND)
+    if storage.exists(storage.join(published, WEIGHTS_FILE)):  # written last
+        return Weights(**storage.read_json(storage.join(published, WEIGHTS_FILE)))
+    weights = Weights()
+    if network is not None:
+        counts = count(histories.head(histories.train_length), info.items, seed)
+        weights = tune(network, counts, histories, info.items, seed, decisive_from(info.split))
+        before_test = count(histories.head(histories.valid_length), info.items, seed)
+        save(storage.join(model, model_files.EVALUATED_BLEND), before_test, weights)
+    save(published, count(histories, info.items, seed), weights)
+    log("  blend: " + ", ".join(f"{name} {value:g}" for name, value in dataclasses.asdict(weights).items()))
+    return weights
+
+
+def tune(network: Scorer, counts: Counts, histories: Histories, n_items: int, seed: int, since: int | None = None) -> Weights:
+    """The weights with the best NDCG on the validation events; users with events and users without have their own.
+
+    Args:
+        network: scores by the network alone.
+        counts: of the training part.
+        histories: all events; only training and validation events are read.
+        n_items: size of the catalogue.
+        seed: of the draw of users.
+        since: see targets.find_targets.
+    """
+    users = int(np.clip(TUNING_BYTES // (12 * (n_items + 1)), 256, TUNING_USERS))
+    targets = find_targets(histories, "valid", users, seed, since)
+    if not len(targets.rows):
+        return Weights()
+    block = block_rows(n_items, 512)
+    scored = [(context, parts(network, counts, context)) for _, context in contexts(histories, targets, block)]
+    cold = targets.context_lengths == 0
+    best = Weights(transitions=0.0)
+    popular = list(itertools.product(RECENT_GRID, HALF_LIVES, SHARE_GRID))
+    for _ in range(ROUNDS):
+        before = best
+        if not cold.all():
+            for name in ("transitions", "taste"):
+                best = _best([dataclasses.replace(best, **{name: x}) for x in GRID], scored, counts, targets, ~cold)
+            now = [dataclasses.replace(best, recent=b, half_life=h, share=p) for b, h, p in popular]
+            best = _best(now, scored, counts, targets, ~cold)
+        if cold.any():
+            now = [dataclasses.replace(best, cold_recent=c, cold_half_life=k, cold_share=q) for c, k, q in popular]
+            best = _best(now, scored, counts, targets, cold)
+        if best == before:
+            break
+    return best
+
+
+def _best(
+    candidates: Sequence[Weights],
+    scored: Sequence[tuple[Histories, Parts]],
+    counts: Counts,
+    targets: Targets,
+    users: NDArray[np.bool_],
+) -> Weights:
+    """The first of the candidates with the best NDCG of the given users."""
+    scores = []
+    for weights in candidates:
+        top = np.concatenate([_top(context, combine(summands, counts, weights)) for context, summands in scored])
+        scores.append(metrics.per_user(top, targets.offsets, targets.items, (TUNING_K,))[f"ndcg@{TUNING_K}"][users].mean())
+    return candidates[int(np.argmax(scores))]
+
+
+def _top(context: Histories, scores: NDArray[np.float32]) -> NDArray[np.int32]:
+    return top_k(scores, np.repeat(np.arange(len(context)), context.lengths), context.items, TUNING_K)[0]

@@ -1,0 +1,184 @@
+"""What each stage does: it reads the run's folder, calls the room that does the work, and returns facts for run.json."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from recsys import settings, storage
+from recsys.config import Config
+from recsys.contract import histories, model_files, schema
+from recsys.contract.features_info import read_info
+from recsys.progress import Progress
+from recsys.run.ending import Stop
+from recsys.run.runs import Run
+from recsys.training.cluster import member
+
+if TYPE_CHECKING:
+    from recsys.methods.blend import Blend
+    from recsys.recommend.shards import Shard
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A run at work.
+
+    Attributes:
+        config: the configuration of the run.
+        run: its folder.
+        progress: for people.
+        stop: whether the process has been asked to end.
+    """
+
+    config: Config
+    run: Run
+    progress: Progress
+    stop: Stop
+
+
+def probe_gpu(job: Job) -> None:
+    """Fails early if the requested GPU is missing, before the features are made.
+
+    Raises:
+        MissingComponentError: TensorFlow finds no GPU.
+    """
+    from recsys.spark import child
+
+    child.call("recsys.training.hardware:probe", settings.to_dict(job.config.training), job.progress)
+
+
+def features(job: Job) -> dict[str, Any]:
+    """Spark, in a process of its own: source tables → features/."""
+    from recsys.sources import open_source
+    from recsys.spark import child
+
+    with _scratch(job.run.path("source")) as scratch:
+        source = open_source(job.config, scratch, job.progress)
+        job.run.update({"inputs": [dict(entry) for entry in source.inputs]})
+        arguments = {
+            "config": settings.to_dict(job.config),
+            "tables": {**dataclasses.asdict(source), **_tables(source)},
+            "features": job.run.path(schema.FEATURES_DIR),
+        }
+        outcome = child.call("recsys.features.pipeline:run", arguments, job.progress)
+    info = read_info(job.run.path(schema.FEATURES_DIR))
+    job.run.update({"rejected": info.rejected})
+    job.progress(
+        f"  {info.events:,} events of {info.users:,} users with {info.items:,} items; "
+        f"training {info.train_events:,}, validation {info.valid_events:,}, test {info.test_events:,}"
+    )
+    for table, reasons in info.rejected.items():
+        for reason, count in reasons.items():
+            job.progress(f"  set aside from {table}: {reason} {count:,} (see {schema.FEATURES_DIR}/{schema.REJECTED_DIR})")
+    counts = {name: getattr(info, name) for name in ("users", "items", "events", "train_events", "valid_events", "test_events")}
+    return {"spark_peak_bytes": outcome.peak_bytes, "spark_bytes_left": outcome.bytes_left, **counts}
+
+
+def train(job: Job) -> dict[str, Any]:
+    """features/ → the networks, and then the blend that is fitted around them, in model/."""
+    from recsys.methods import blending
+    from recsys.training.hardware import choose
+    from recsys.training.train import Setting, train
+    from recsys.training.workers import Workers, lost_workers
+
+    place, folder = job.run.path(schema.FEATURES_DIR), job.run.path(schema.MODEL_DIR)
+    hardware, taking_part = choose(job.config.training), member(os.environ)
+    with job.stop.softly(), lost_workers(taking_part):
+        workers = Workers(taking_part)
+        info = read_info(place)
+        facts = train(Setting(job.config, place, info, hardware, workers), folder, job.progress, job.stop)
+        if taking_part.chief:
+            everything = histories.learnable(histories.read(place), info.min_user_events)
+            network = _network(place, folder, model_files.EVALUATED, hardware.precision) if info.split.holds_out else None
+            weights = blending.fit(network, everything, info, folder, job.config.seed, job.progress)
+            storage.mark_success(folder)
+            facts = {**facts, "blend": dataclasses.asdict(weights)}
+        workers.barrier()
+    return facts
+
+
+def evaluate(job: Job) -> dict[str, Any]:
+    """The blend, the network alone and the traditional methods on the test events → evaluation/."""
+    from recsys.evaluation.compare import evaluate_run
+    from recsys.evaluation.terminal import format_table
+
+    place = job.run.path(schema.FEATURES_DIR)
+    scorers: list[Any] = []
+    if read_info(place).split.holds_out:
+        blend = _load_blend(job, model_files.EVALUATED, model_files.EVALUATED_BLEND)
+        scorers = [blend, blend.network]
+    metrics = evaluate_run(job.config, place, job.run.path(schema.EVALUATION_DIR), scorers, job.progress)
+    if "methods" in metrics:
+        job.progress(format_table(metrics))
+        means = {name: method["metrics"] for name, method in metrics["methods"].items()}
+        job.run.update({"published_method": metrics["comparison"]["method"], "metrics": means})
+    return {}
+
+
+def recommend(job: Job, shard: Shard | None = None) -> dict[str, Any]:
+    """The published blend → recommendations/, or those of one shard of the users."""
+    from recsys.recommend.lists import EVERYBODY, recommend
+
+    blend = _load_blend(job, model_files.PUBLISHED, model_files.PUBLISHED_BLEND)
+    folder = job.run.path(schema.RECOMMENDATIONS_DIR) if shard is None else shard.folder(job.run.path(schema.SHARDS_DIR))
+    place = job.run.path(schema.FEATURES_DIR)
+    return recommend(job.config.recommend, place, folder, job.run.run_id, blend, job.progress, shard or EVERYBODY)
+
+
+def publish(job: Job) -> dict[str, Any]:
+    """The quality gate, latest.json, and then the old runs that may go."""
+    from recsys.run.publish import publish
+    from recsys.run.retention import delete_old_runs
+
+    latest = publish(job.config.publish, job.run)
+    job.progress(f"  published: {storage.join(job.run.output, schema.LATEST_FILE)} → {latest['recommendations']}")
+    deleted = delete_old_runs(job.run.output, job.config.publish.keep_runs, job.progress)
+    return {"published_at": latest["published_at"], "deleted_runs": deleted}
+
+
+RUNNERS: Final[Mapping[str, Callable[[Job], dict[str, Any]]]] = {
+    "features": features,
+    "train": train,
+    "evaluate": evaluate,
+    "recommend": recommend,
+    "publish": publish,
+}
+"""The stages in their order."""
+
+
+def _load_blend(job: Job, network: str, blend: str) -> Blend:
+    from recsys.methods.blend import Blend
+    from recsys.training.hardware import choose
+
+    place, model = job.run.path(schema.FEATURES_DIR), job.run.path(schema.MODEL_DIR)
+    loaded = _network(place, model, network, choose(job.config.training).precision)
+    return Blend.load(storage.join(model, blend), loaded)
+
+
+def _network(place: str, model: str, file: str, precision: str) -> Any:
+    """The evaluated or the published network, with the features encoded as it knows them."""
+    from recsys.methods.cnn import Network, read_encoder
+
+    info = read_info(place)
+    encoder = read_encoder(place, info.evaluated if file == model_files.EVALUATED else info.published)
+    return Network.load(storage.join(model, file), encoder, precision)
+
+
+def _tables(source: Any) -> dict[str, Any]:
+    roles = ("interactions", "users", "items")
+    return {role: None if getattr(source, role) is None else settings.to_dict(getattr(source, role)) for role in roles}
+
+
+@contextmanager
+def _scratch(folder: str) -> Iterator[str]:
+    """The folder, on this machine, where it stays if the block fails; or, for an object store, one in TMPDIR."""
+    if storage.is_local(folder):
+        yield folder
+        storage.delete_folder(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="recsys-source-") as temporary:
+        yield temporary

@@ -1,0 +1,29 @@
+"""Named NumPy arrays as one file, as np.savez writes them: without pickle, whole or absent, one array in memory at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from recsys.storage.paths import resolve
+from recsys.storage.whole import atomic_output
+
+
+def write_arrays(uri: str, arrays: Iterable[tuple[str, Any]]) -> None:
+    """Writes the arrays, of any type but object, in the order in which they come."""
+    with atomic_output(uri) as stream, zipfile.ZipFile(stream, "w") as archive:
+        for name, array in arrays:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+
+
+@contextlib.contextmanager
+def open_arrays(uri: str) -> Iterator[Any]:
+    """The arrays of a file by name; each is read when it is asked for. `files` lists the names."""
+    system, path = resolve(uri)
+    with system.open_input_file(path) as file, np.load(file, allow_pickle=False) as arrays:
+        yield arrays

@@ -1,0 +1,43 @@
+"""history.csv: one row an epoch, of all phases of a training."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from recsys import storage
+from recsys.contract.model_files import HISTORY
+
+Rows = list[dict[str, Any]]
+
+
+def exist(folder: str) -> bool:
+    """Whether a phase has ended and written its rows."""
+    return storage.exists(storage.join(folder, HISTORY))
+
+
+def write(folder: str, rows: Rows) -> None:
+    """Writes all rows; a value that a row lacks is empty."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    with storage.atomic_output(storage.join(folder, HISTORY)) as stream:
+        stream.write(text.getvalue().encode())
+
+
+def read(folder: str) -> Rows:
+    """The rows as they were written."""
+    system, path = storage.resolve(storage.join(folder, HISTORY))
+    with system.open_input_stream(path) as stream:
+        rows = csv.DictReader(io.StringIO(stream.read().decode()))
+        return [{name: _number(value) for name, value in row.items() if value != ""} for row in rows]
+
+
+def _number(text: str) -> Any:
+    try:
+        return int(text) if text.isdigit() else float(text)
+    except ValueError:
+        return text
