@@ -34,7 +34,7 @@ from tests.command import (
 )
 from tests.sources import formats
 
-METHODS = ("cnn", "popularity", "recent-popularity", "item-knn", "ease", "als", "transitions")
+METHODS = ("blend", "cnn", "popularity", "recent-popularity", "item-knn", "ease", "als", "transitions")
 
 
 def features(output: Path, table: str) -> pa.Table:
@@ -82,7 +82,7 @@ def test_finished_stages_are_skipped(by_stages: Path) -> None:
     before = manifest(by_stages / "out")
     said = succeed("train", "--output", "out", home=by_stages).stderr
     said += succeed("publish", "--output", "out", home=by_stages).stderr
-    assert "train: done before" in said and "publish: done before" in said
+    assert "train: already done" in said and "publish: already done" in said
     assert manifest(by_stages / "out")["stages"] == before["stages"]
 
 
@@ -102,7 +102,7 @@ def test_what_is_published_is_never_made_again(by_stages: Path, stage: str) -> N
     before = recommendations(by_stages / "out")
     done = recsys(stage, "--redo", "--output", "out", home=by_stages)
     assert done.returncode == 2
-    assert "is published, and readers follow it" in done.stderr
+    assert "is published and must not change" in done.stderr
     assert recommendations(by_stages / "out").equals(before)
     contract.check_output(by_stages / "out", histories(run_folder(by_stages / "out")), USERS, ITEMS, 10)
 

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from recsys.config import Config
 from recsys.contract import histories
 from recsys.contract.features_info import read_info
-from recsys.methods import blend
-from recsys.methods.cnn import NetworkScorer
-from recsys.model import encoding
+from recsys.methods import blend, blending
+from recsys.methods.cnn import Network, read_encoder
 from recsys.training import hardware, train
 from tests.support import chains, write_features
 
@@ -30,13 +29,14 @@ def network(tmp_path_factory):
     """A network with weights of every part, none of them zero."""
     features = write_features(tmp_path_factory.mktemp("features"), chains(), ITEMS, test=3)
     config, info = Config(), read_info(features)
-    encoder = encoding.make_encoder(features, info.evaluated)
-    model = train.build(train.Inputs(config, features, info, encoder, hardware.choose(config.training)))
+    encoder = read_encoder(features, info.evaluated)
+    setting = train.Setting(config, features, info, hardware.choose(config.training))
+    model = train.build(setting, info.evaluated, encoder)
     model.item_known.assign(np.ones(ITEMS + 1, np.float32))
     random = np.random.default_rng(0)
     for variable in model.trainable_variables:
         variable.assign(random.normal(size=variable.shape) * 0.2)
-    return NetworkScorer(model, encoder)
+    return Network(model, encoder)
 
 
 def with_other_events(data, first, random):
@@ -67,7 +67,7 @@ def test_test_events_move_no_weight_of_the_blend(everything, network, random):
     weights = []
     for data in (everything, with_other_events(everything, everything.valid_length, random)):
         counts = blend.count(data.head(data.train_length), ITEMS, seed=0)
-        weights.append(blend.tune(network, counts, data, ITEMS, seed=0))
+        weights.append(blending.tune(network, counts, data, ITEMS, seed=0))
     assert weights[0] == weights[1]
 
 

@@ -189,15 +189,15 @@ def test_the_same_command_goes_on_with_the_same_run(story: Story, name: str) -> 
 
 
 def test_finished_stages_are_not_done_again(story: Story) -> None:
-    assert "features: done before" in story.evidence["kill in train"].said
-    assert "train: done before" in story.evidence["kill in recommend"].said
-    assert "evaluate: done before" in story.last.stderr
+    assert "features: already done" in story.evidence["kill in train"].said
+    assert "train: already done" in story.evidence["kill in recommend"].said
+    assert "evaluate: already done" in story.last.stderr
 
 
 def test_training_goes_on_from_its_checkpoint(story: Story) -> None:
     assert "checkpoint saved" in story.evidence["SIGTERM in train"].said
-    assert "going on from the checkpoint" in story.evidence["kill in train"].said
-    assert "going on from the checkpoint" in story.evidence["kill in evaluate"].said
+    assert "resuming from the checkpoint" in story.evidence["kill in train"].said
+    assert "resuming from the checkpoint" in story.evidence["kill in evaluate"].said
 
 
 def test_a_second_process_on_the_same_run_is_refused(story: Story) -> None:

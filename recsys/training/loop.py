@@ -17,7 +17,7 @@ from recsys.progress import Progress
 from recsys.training import checkpoint
 from recsys.training.checkpoint import Standing
 from recsys.training.plan import Plan
-from recsys.training.workers import ALONE, Workers
+from recsys.training.workers import ALONE, Workers, draw_apart
 
 CHECKPOINT_SECONDS: Final = 120.0
 VALIDATED: Final = ("ndcg@10", "hit_rate@10")
@@ -145,7 +145,7 @@ class _Training:
             self.standing, self.best = loaded
             at = self.standing
             session.progress(f"  resuming from the checkpoint: {plan.phase} epoch {at.epoch + 1}, step {at.step + 1}")
-        session.workers.draw_apart(model)
+        draw_apart(model, session.workers.member)
 
     def goes_on(self) -> bool:
         """Whether another epoch is to be trained: there is one, and patience has not run out."""
@@ -172,7 +172,7 @@ class _Training:
             self._save()
             session.workers.barrier()
             raise RetryError(
-                f"stopped as asked; a checkpoint was saved at epoch {at.epoch + 1}, step {at.step}; run the same command again"
+                f"stopped as asked: checkpoint saved at epoch {at.epoch + 1}, step {at.step}; run the same command to resume"
             )
         if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
             self._save()

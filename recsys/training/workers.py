@@ -63,13 +63,6 @@ class Workers:
         made = make() if self.member.chief else dict.fromkeys(names, 0.0)
         return {name: self.total(made[name]) for name in names}
 
-    def draw_apart(self, model: Any) -> None:
-        """Gives each worker dropout masks of its own: the seeds of the chief stay, the others' are moved by the index."""
-        for variable in model.non_trainable_variables:
-            if variable.name == "seed_generator_state":
-                seed, drawn = variable.numpy()
-                variable.assign(np.array([seed + self.member.index * SEED_STEP, drawn], "uint32"))
-
     def barrier(self) -> None:
         """Waits for the others: what the chief wrote before is there for all afterwards."""
         self.total(0.0)
@@ -77,6 +70,14 @@ class Workers:
 
 ALONE = Workers(Member())
 """One process that trains by itself."""
+
+
+def draw_apart(model: Any, member: Member) -> None:
+    """Gives each worker dropout masks of its own: the chief's seeds stay, the others' move by their index."""
+    for variable in model.non_trainable_variables:
+        if variable.name == "seed_generator_state":
+            seed, drawn = variable.numpy()
+            variable.assign(np.array([seed + member.index * SEED_STEP, drawn], "uint32"))
 
 
 @contextlib.contextmanager

@@ -12,7 +12,6 @@ import pytest
 from recsys import config, storage
 from recsys.contract import histories
 from recsys.contract.histories import Histories
-from recsys.errors import ConfigError
 from recsys.evaluation.compare import evaluate_run
 from recsys.evaluation.terminal import format_table
 from tests.support import chains, write_features
@@ -120,13 +119,6 @@ def test_without_test_events_the_metrics_say_so(tmp_path: Path) -> None:
     assert format_table(metrics) == metrics["note"]
     assert storage.is_whole(folder)
     assert not Path(folder, "report.html").exists()
-
-
-def test_an_unknown_baseline_is_refused_before_anything_is_touched(run: tuple[str, str]) -> None:
-    wrong = config.Config(evaluation=config.Evaluation(baselines=("popularity", "svd")))
-    with pytest.raises(ConfigError, match="svd"):
-        evaluate_run(wrong, *run, [], lambda line: None)
-    assert not Path(run[1]).exists()
 
 
 def test_the_terminal_table_marks_the_best_and_fits(run: tuple[str, str]) -> None:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from recsys.contract import histories
-from recsys.methods import blend, ease
+from recsys.methods import blend, blending
 from recsys.methods.blend import Blend, Weights
+from recsys.methods.ease import Ease
 from tests.support import chains, write_features
 
 ITEMS = 40
@@ -32,8 +33,8 @@ def brute_force(events):
     for user in range(len(events)):
         items = events.items[events.offsets[user] : events.offsets[user + 1]]
         for after in range(len(items)):
-            for lag in range(1, min(blend.WINDOW, after) + 1):
-                counts[items[after - lag], items[after]] += blend.DECAY ** (lag - 1)
+            for lag in range(1, min(blend.TRANSITIONS["window"], after) + 1):
+                counts[items[after - lag], items[after]] += blend.TRANSITIONS["decay"] ** (lag - 1)
     return counts / np.maximum(counts.sum(1, keepdims=True), 1e-9)
 
 
@@ -62,17 +63,26 @@ def test_scores_are_the_formula(everything):
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     rows = brute_force(train)
     share = np.log((np.bincount(train.items, minlength=ITEMS + 1) + 0.5) / (len(train.items) + 0.5 * (ITEMS + 1)))[1:]
-    liked = ease.fit(train, ITEMS, blend.PENALTY).score(context)
+    liked = Ease.fit_one(train, ITEMS, blend.TASTE).score(context)
     for user in range(8):
-        items = context.items[context.offsets[user] : context.offsets[user + 1]][::-1][: blend.WINDOW]
+        items = context.items[context.offsets[user] : context.offsets[user + 1]][::-1][: blend.TRANSITIONS["window"]]
         taste = np.maximum(liked[user, 1:], 0) / np.maximum(liked[user, 1:], 0).sum()
-        following = sum((blend.DECAY ** (lag + 1) * rows[item] for lag, item in enumerate(items)), np.zeros(ITEMS + 1))
+        decay = blend.TRANSITIONS["decay"]
+        following = sum((decay ** (lag + 1) * rows[item] for lag, item in enumerate(items)), np.zeros(ITEMS + 1))
         if len(items):
             expected = log_p[user] + 0.5 * np.log(following[1:] + blend.FLOOR) + 0.75 * np.log(taste + blend.FLOOR)
             expected += 0.25 * counts.recent[7.0][1:] - 0.5 * share
         else:
             expected = log_p[user] + 0.75 * counts.recent[30.0][1:] - share
         np.testing.assert_allclose(found[user, 1:], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_loaded_blend_scores_as_the_saved_one(everything, tmp_path):
+    weights = Weights(transitions=0.5, taste=1.0, recent=0.5, half_life=7.0, share=0.5)
+    method = Blend(Noise(), blend.count(everything, ITEMS, seed=0), weights)
+    method.save(str(tmp_path / "blend"))
+    loaded = Blend.load(str(tmp_path / "blend"), Noise())
+    np.testing.assert_array_equal(loaded.score(everything), method.score(everything))
 
 
 def test_recent_shares_follow_the_half_life():
@@ -95,7 +105,7 @@ def test_recent_shares_follow_the_half_life():
 
 def test_weights_help_a_network_that_knows_nothing(everything):
     counts = blend.count(everything.head(everything.train_length), ITEMS, seed=0)
-    weights = blend.tune(Noise(), counts, everything, ITEMS, seed=0)
+    weights = blending.tune(Noise(), counts, everything, ITEMS, seed=0)
     assert weights.transitions >= 2
 
 
@@ -110,7 +120,7 @@ def test_weights_leave_a_network_alone_that_knows_everything(everything):
             return scores
 
     counts = blend.count(everything.head(everything.train_length), ITEMS, seed=0)
-    weights = blend.tune(Oracle(), counts, everything, ITEMS, seed=0)
+    weights = blending.tune(Oracle(), counts, everything, ITEMS, seed=0)
     assert weights.transitions == weights.taste == weights.recent == 0
 
 
@@ -119,5 +129,5 @@ def test_counts_of_a_large_data_set_come_from_a_sample(everything, monkeypatch):
     sampled = blend.count(everything, ITEMS, seed=0)
     monkeypatch.undo()
     whole = blend.count(everything, ITEMS, seed=0)
-    assert 0 < sampled.transitions.nnz < whole.transitions.nnz
+    assert 0 < sampled.transitions.rows.nnz < whole.transitions.rows.nnz
     np.testing.assert_array_equal(sampled.recent[7.0], whole.recent[7.0])

@@ -1,19 +1,27 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from recsys.config import Config
+from recsys.config import Baseline, Config
 from recsys.contract.histories import Histories
-from recsys.errors import ConfigError
 from recsys.measure import protocol
-from recsys.methods import counting, ease, item_knn, popularity, recent_popularity, traditional, transitions, tuning
+from recsys.measure.targets import find_targets
+from recsys.methods import counting, item_knn, traditional, transitions, tuning
+from recsys.methods.ease import Ease
+from recsys.methods.item_knn import ItemKNN
+from recsys.methods.popularity import Popularity
+from recsys.methods.recent_popularity import RecentPopularity
+from recsys.methods.transitions import Transitions
+from recsys.progress import silent
 from tests.measure.helpers import histories, random_histories
 
 N = 25
-LOCAL = [name for name in traditional.MODULES if name != "als"]
+LOCAL: list[Baseline] = [name for name in get_args(Baseline) if name != "als"]
 
 
 @pytest.fixture
@@ -32,7 +40,7 @@ def _events(data: Histories, user: int) -> list[int]:
 
 
 def test_popularity_counts(train: Histories) -> None:
-    scores = popularity.fit(train, N).score(train.rows(np.arange(2)))
+    scores = Popularity.fit_one(train, N).score(train.rows(np.arange(2)))
     np.testing.assert_array_equal(scores, np.tile(_dense(train).sum(axis=0), (2, 1)))
 
 
@@ -40,10 +48,10 @@ def test_recent_popularity_halves_with_the_half_life_and_ranks_the_same_at_any_l
     data = histories([[1, 2], [1, 3]])
     days = np.array([0, 20, 10, 20], np.int64)
     data = dataclasses.replace(data, timestamps=days * 86_400)
-    weights = recent_popularity.fit(data, 3, half_life=10).weights
+    weights = RecentPopularity.fit_one(data, 3, {"half_life_days": 10}).weights
     np.testing.assert_allclose(weights, [0, 0.25 + 0.5, 1, 1])
     later = dataclasses.replace(data, timestamps=np.append(days[:-1], 50) * 86_400)
-    moved = recent_popularity.fit(later, 3, half_life=10).weights
+    moved = RecentPopularity.fit_one(later, 3, {"half_life_days": 10}).weights
     np.testing.assert_allclose(moved[1] / moved[2], 0.75)
 
 
@@ -59,7 +67,7 @@ def test_item_knn_by_brute_force(
     with np.errstate(invalid="ignore"):
         similar = np.nan_to_num(both / (np.outer(norms, norms) + shrinkage))
     np.fill_diagonal(similar, 0)
-    model = item_knn.fit(train, N, neighbours, shrinkage)
+    model = ItemKNN.fit_one(train, N, {"neighbours": neighbours, "shrinkage": shrinkage})
     kept = model.similarity.toarray()
     assert ((kept > 0).sum(axis=0) <= neighbours).all()
     np.testing.assert_allclose(np.sort(kept, axis=0)[-neighbours:], np.sort(similar, axis=0)[-neighbours:], atol=1e-6)
@@ -71,14 +79,15 @@ def test_item_knn_by_brute_force(
 
 def test_item_knn_uses_the_last_events_of_very_long_histories(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(item_knn, "MAX_EVENTS", 2)
-    similar = item_knn.fit(histories([[1, 2, 3], [2, 3]]), 3, 5, 0).similarity.toarray()
+    data = histories([[1, 2, 3], [2, 3]])
+    similar = ItemKNN.fit_one(data, 3, {"neighbours": 5, "shrinkage": 0}).similarity.toarray()
     assert similar[2, 3] == pytest.approx(1)
     assert similar[1].sum() == 0
 
 
 def test_ease_solves_its_ridge_regressions(train: Histories) -> None:
     events = _dense(train)[:, 1:]
-    model = ease.fit(train, N, penalty=20.0)
+    model = Ease.fit_one(train, N, {"penalty": 20.0})
     for item in range(N):
         others = np.delete(np.arange(N), item)
         x = events[:, others]
@@ -89,7 +98,7 @@ def test_ease_solves_its_ridge_regressions(train: Histories) -> None:
 
 
 def test_ease_with_few_columns_ranks_the_other_items_last_by_popularity(train: Histories) -> None:
-    model = ease.fit(train, N, penalty=20.0, max_columns=5)
+    model = Ease.fit_one(train, N, {"penalty": 20.0, "max_columns": 5})
     counts = _dense(train).sum(axis=0)[1:]
     assert set(model.columns - 1) == set(np.argsort(-counts, kind="stable")[:5])
     scores = model.score(train)
@@ -116,7 +125,7 @@ def test_transition_counts_by_brute_force(train: Histories, window: int, decay: 
 
 
 def test_transition_scores_by_brute_force(train: Histories) -> None:
-    model = transitions.fit(train, N, 4, 0.6, 0.3)
+    model = Transitions.fit_one(train, N, {"window": 4, "decay": 0.6, "balance": 0.3})
     rows = model.rows.toarray()
     scores = model.score(train)
     for user in range(len(train)):
@@ -126,65 +135,72 @@ def test_transition_scores_by_brute_force(train: Histories) -> None:
 
 
 @pytest.mark.parametrize("name", LOCAL)
-def test_every_point_of_every_grid_gives_finite_scores_and_popularity_to_the_cold(name: str, train: Histories) -> None:
+def test_every_point_of_every_grid_gives_finite_scores_and_popularity_to_the_cold(name: Baseline, train: Histories) -> None:
     context = histories([[1, 2], [], [N]])  # item N is unknown to every method
     popular = np.bincount(train.items, minlength=N + 1)
-    found = list(traditional.candidates(name, train, N, Config(), lambda line: None))
-    for candidate in found:
-        scores = candidate.scorer.score(context)
+    kind = traditional.find(name)
+    found = list(kind.fit(train, N, kind.GRID))
+    assert len(found) == len(kind.GRID)
+    for method in found:
+        scores = method.score(context)
         assert scores.dtype == np.float32
         assert scores.shape == (3, N + 1)
         assert np.isfinite(scores[:, 1:]).all()
-        assert candidate.scorer.name == name
+        assert method.name == name
         if name != "recent-popularity":
             np.testing.assert_array_equal(scores[1], popular)
             np.testing.assert_array_equal(scores[2], popular)
-    assert len({str(candidate.parameters) for candidate in found}) == len(found)
+    assert len({str(point) for point in kind.GRID}) == len(found)
 
 
 @pytest.mark.parametrize("name", LOCAL)
-def test_training_without_a_single_event_is_survived(name: str) -> None:
-    nobody = histories([[], []])
-    for candidate in traditional.candidates(name, nobody, N, Config(), lambda line: None):
-        assert not candidate.scorer.score(nobody).any()
+def test_training_without_a_single_event_is_survived(name: Baseline) -> None:
+    nobody, kind = histories([[], []]), traditional.find(name)
+    for method in kind.fit(nobody, N, kind.GRID):
+        assert not method.score(nobody).any()
 
 
 @pytest.mark.parametrize("name", LOCAL)
-def test_what_comes_after_the_training_part_changes_no_fitted_method(name: str) -> None:
+def test_a_method_that_is_loaded_scores_as_the_one_that_was_saved(name: Baseline, train: Histories, tmp_path: Path) -> None:
+    kind = traditional.find(name)
+    fitted = kind.fit_one(train, N)
+    fitted.save(str(tmp_path / "method.npz"))
+    context = histories([[1, 2], [], [N]])
+    np.testing.assert_array_equal(kind.load(str(tmp_path / "method.npz")).score(context), fitted.score(context))
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_what_comes_after_the_training_part_changes_no_fitted_method(name: Baseline) -> None:
     data = random_histories(40, N, 5)
     changed = dataclasses.replace(data, items=data.items.copy(), timestamps=data.timestamps.copy())
     changed.items[data.offsets[1:] - 1] = 1
     changed.timestamps[data.offsets[1:] - 1] += 10**8
     context = data.head(data.train_length)
-    fitted = (traditional.candidates(name, part.head(part.train_length), N, Config(), print) for part in (data, changed))
+    kind = traditional.find(name)
+    fitted = (kind.fit(part.head(part.train_length), N, kind.GRID) for part in (data, changed))
     for one, other in zip(*fitted, strict=True):
-        np.testing.assert_array_equal(one.scorer.score(context), other.scorer.score(context))
+        np.testing.assert_array_equal(one.score(context), other.score(context))
 
 
 def test_tuning_keeps_the_best_point_on_validation() -> None:
     data = random_histories(80, N, 7)
-    tuned = tuning.tune("transitions", data, N, Config(), lambda line: None)
+    tuned = tuning.tune(Transitions, data, N, Config(), silent)
     values = [trial["valid ndcg@10"] for trial in tuned.trials]
-    assert len(values) == len(transitions.GRID)
+    assert len(values) == len(Transitions.GRID)
     assert tuned.parameters == tuned.trials[int(np.argmax(values))]["parameters"]
-    chosen = transitions.fit(data.head(data.train_length), N, **tuned.parameters)
-    result = protocol.evaluate(chosen, data, "valid", N)
+    chosen = Transitions.fit_one(data.head(data.train_length), N, tuned.parameters)
+    result = protocol.evaluate(chosen, data, find_targets(data, "valid"), N)
     assert result.per_user["ndcg@10"].mean() == pytest.approx(max(values))
 
 
 def test_a_tuned_method_is_fitted_on_all_events_before_the_test() -> None:
     data = random_histories(80, N, 7)
-    tuned = tuning.tune("transitions", data, N, Config(), lambda line: None)
-    again = transitions.fit(data.head(data.valid_length), N, **tuned.parameters)
+    tuned = tuning.tune(Transitions, data, N, Config(), silent)
+    again = Transitions.fit_one(data.head(data.valid_length), N, tuned.parameters)
     context = data.head(data.valid_length)
-    np.testing.assert_array_equal(tuned.scorer.score(context), again.score(context))
+    np.testing.assert_array_equal(tuned.method.score(context), again.score(context))
 
 
 def test_what_has_nothing_to_choose_has_no_trials() -> None:
     data = random_histories(80, N, 7)
-    assert tuning.tune("popularity", data, N, Config(), lambda line: None).trials == []
-
-
-def test_an_unknown_name_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"'svd'.*item-knn"):
-        traditional.candidates("svd", histories([[1]]), 1, Config(), lambda line: None)
+    assert tuning.tune(Popularity, data, N, Config(), silent).trials == []

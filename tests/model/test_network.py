@@ -12,14 +12,14 @@ from recsys.model.network import CausalCNN, resolve
 ITEMS = 30
 
 
-def make(seed=0, **settings):
+def make(seed=0, precision="float32", **settings):
     sizes = {"items": ITEMS, "item_codes": 6, "item_slots": 2, "item_numbers": 1}
     sizes |= {"user_codes": 4, "user_slots": 1, "user_numbers": 2}
     spec = resolve(Model(**{"width": 16, "dilations": (1, 2, 4), "dropout": 0.0, **settings}), 1000, sizes, seed)
     random = np.random.default_rng(seed)
     known = np.r_[0, np.ones(ITEMS - 2), 0, 0].astype(np.float32)
     codes = random.integers(0, 6, (ITEMS + 1, 2)).astype(np.int32)
-    model = CausalCNN(spec, codes, random.normal(size=(ITEMS + 1, 1)), known)
+    model = CausalCNN(spec, codes, random.normal(size=(ITEMS + 1, 1)), known, dtype=precision)
     model.build()
     for variable in model.trainable_variables:
         variable.assign(random.normal(size=variable.shape) * 0.2)
@@ -48,6 +48,19 @@ def test_the_future_does_not_move_the_past(cut):
     before, after = np.asarray(model(now)), np.asarray(model(other))
     np.testing.assert_array_equal(before[:, :cut], after[:, :cut])
     assert np.abs(before[:, cut:] - after[:, cut:]).max() > 1e-3
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_logits_are_not_rounded_to_sixteen_bits(precision):
+    """In bfloat16, logits near -13 would be multiples of 1/16."""
+    model, now = make(precision=precision), batch()
+    model.item_bias.assign(np.full(ITEMS + 1, -13.0))
+    table = model.item_table()
+    state = model.encode(now, table)
+    exact = np.asarray(state, np.float64) @ np.asarray(table, np.float64).T - 13.0 * np.asarray(model.item_known)
+    np.testing.assert_allclose(np.asarray(model.logits(state, table)), exact, atol=1e-4)
+    distinct = len(np.unique(np.asarray(model(now))))
+    assert distinct > 0.9 * np.asarray(model(now)).size
 
 
 def test_histories_in_one_row_do_not_see_each_other():

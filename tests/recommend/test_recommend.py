@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys import storage
-from recsys.config import Config, Recommend
+from recsys.config import Recommend
 from recsys.contract import histories, schema
 from recsys.errors import RecsysError
 from recsys.progress import Progress
@@ -32,8 +32,7 @@ def features(tmp_path):
 
 
 def recommend(features, folder, **settings):
-    config = Config(recommend=Recommend(**settings))
-    return lists.recommend(config, features, str(folder), "run-1", Fixed(), Progress(quiet=True))
+    return lists.recommend(Recommend(**settings), features, str(folder), "run-1", Fixed(), Progress(quiet=True))
 
 
 @pytest.mark.parametrize("block_users", [1, 4, 7, 1000])
@@ -72,6 +71,11 @@ def test_fewer_rows_only_where_fewer_items_remain(features, tmp_path):
         assert longest[f"u{user + 1:04d}"] == ITEMS - block.lengths[user]
 
 
+def test_lists_are_cut_to_the_catalogue(features, tmp_path):
+    facts = recommend(features, tmp_path / "r", k=10**9)
+    assert facts["k"] == ITEMS
+
+
 def test_rows_go_on_in_further_files_in_order(features, tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "ROWS_PER_GROUP", 20)
     facts = recommend(features, tmp_path / "r", k=5, block_users=2, rows_per_file=40)
@@ -93,8 +97,6 @@ def test_a_failure_in_the_middle_leaves_no_file_that_looks_whole(features, tmp_p
             return super().score(context) if self.calls < 4 else np.full((len(context), ITEMS + 1), np.nan, np.float32)
 
     with pytest.raises(RecsysError, match="nan"):
-        lists.recommend(
-            Config(recommend=Recommend(k=5, block_users=5)), features, str(tmp_path / "r"), "x", Failing(), Progress(quiet=True)
-        )
+        lists.recommend(Recommend(k=5, block_users=5), features, str(tmp_path / "r"), "x", Failing(), Progress(quiet=True))
     assert not storage.is_whole(str(tmp_path / "r"))
     assert not list((tmp_path / "r").iterdir())

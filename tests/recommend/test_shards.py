@@ -56,7 +56,7 @@ def test_three_shards_at_once_are_one_whole(unscored):
     facts = manifest(home / "out")["stages"]["recommend"]
     assert (facts["users"], facts["rows"], facts["shards"]) == (len(USERS), before.num_rows, 3)
     assert not (run_folder(home / "out") / "shards").exists()
-    assert "done before" in succeed("recommend", "--shard", "1/3", "--output", "out", home=home).stderr
+    assert "already done" in succeed("recommend", "--shard", "1/3", "--output", "out", home=home).stderr
     succeed("publish", "--output", "out", home=home)
     contract.check_output(home / "out", histories(run_folder(home / "out")), USERS, ITEMS, 10)
     assert pq.read_table(run_folder(home / "out") / "recommendations").replace_schema_metadata(None).equals(before)
@@ -75,12 +75,12 @@ def made(tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "ROWS_PER_GROUP", 20)
     found = runs.create(Config(output=str(tmp_path)), "r")
     features = write_features(found.path("features"), chains(users=30), CATALOGUE, cold_users=3)
-    config = Config(recommend=Recommend(k=5, block_users=4, rows_per_file=40))
+    config = Recommend(k=5, block_users=4, rows_per_file=40)
 
     def score(shard, folder=None):
-        place = folder or shard.folder(found)
+        place = folder or shard.folder(found.path("shards"))
         facts = lists.recommend(config, features, place, "r", Fixed(), Progress(quiet=True), shard)
-        storage.write_json(shard.facts_file(found), {"seconds": shard.index, "peak_bytes": 1, **facts})
+        storage.write_json(shard.facts_file(found.path("shards")), {"seconds": shard.index, "peak_bytes": 1, **facts})
 
     return found, score
 
@@ -95,10 +95,10 @@ def test_any_number_of_shards_gives_the_same_rows_in_the_same_order(made, count)
     score(lists.EVERYBODY, found.path("whole"))
     shutil.rmtree(found.path("shards"))
     for index in reversed(range(count)):
-        assert index in shards.missing(found, count)
+        assert index in shards.missing(found.path("shards"), count)
         score(Shard(index, count))
-    assert shards.missing(found, count) == []
-    facts = shards.merge(found, count, 33)
+    assert shards.missing(found.path("shards"), count) == []
+    facts = shards.merge(found.path("shards"), found.path("recommendations"), count, 33)
     assert (facts["rows"], facts["users"], facts["users_without_events"], facts["k"]) == (165, 33, 3, 5)
     assert facts["seconds"] == count - 1
     names = [path.rsplit("/", 1)[-1] for path in storage.list_files(found.path(schema.RECOMMENDATIONS_DIR))]
@@ -125,7 +125,7 @@ def test_a_merge_that_is_ended_anywhere_goes_on(made, monkeypatch):
 
         monkeypatch.setattr(storage, "move_file", one)
         try:
-            shards.merge(found, 3, 33)
+            shards.merge(found.path("shards"), found.path("recommendations"), 3, 33)
         except RetryError:
             assert not storage.is_whole(folder)
             moved += 1
@@ -133,7 +133,7 @@ def test_a_merge_that_is_ended_anywhere_goes_on(made, monkeypatch):
     assert moved > 2
     assert table(found).num_rows == 165
     rows = table(found)
-    shards.merge(found, 3, 33)
+    shards.merge(found.path("shards"), found.path("recommendations"), 3, 33)
     assert table(found).equals(rows)
 
 
@@ -142,7 +142,7 @@ def test_shards_that_do_not_make_up_all_users_are_not_merged(made):
     for index in range(3):
         score(Shard(index, 3))
     with pytest.raises(RecsysError, match="scored 33 users"):
-        shards.merge(found, 3, 34)
+        shards.merge(found.path("shards"), found.path("recommendations"), 3, 34)
     assert not storage.exists(found.path(schema.RECOMMENDATIONS_DIR))
 
 

@@ -1,10 +1,12 @@
 """Packing: every training event is a target once, with what came before it and nothing else."""
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from recsys.contract import histories
 from recsys.contract.features_info import read_info
+from recsys.methods.cnn import read_encoder, read_item_bags
 from recsys.model import encoding
 from recsys.training import packing
 from tests.support import chains, write_features
@@ -18,7 +20,7 @@ def features(tmp_path):
 
 
 def batches(features, epoch=0, seed=0, part=lambda block: block.head(block.train_length)):
-    encoder = encoding.make_encoder(features, read_info(features).evaluated)
+    encoder = read_encoder(features, read_info(features).evaluated)
     return list(packing.training_batches(features, encoder, part, ROWS, LENGTH, seed, epoch))
 
 
@@ -39,7 +41,7 @@ def test_every_training_event_is_a_target_once_after_the_event_before_it(feature
 
 
 def test_cold_starts_are_more_events_of_the_user_without_what_came_before(features):
-    encoder = encoding.make_encoder(features, read_info(features).evaluated)
+    encoder = read_encoder(features, read_info(features).evaluated)
     block = histories.read(features)
     events = int(block.train_length.sum())
 
@@ -95,7 +97,7 @@ def test_a_later_event_changes_no_training_batch(tmp_path):
 
 def test_ratings_gaps_and_user_features_stand_beside_their_event(features):
     found = batches(features)
-    encoder = encoding.make_encoder(features, read_info(features).evaluated)
+    encoder = read_encoder(features, read_info(features).evaluated)
     item, rating, gap = flat(found, "item"), flat(found, "rating"), flat(found, "gap")
     there = item > 0
     np.testing.assert_allclose(rating[there], ((1 + item[there] % 5) - 3.0) / 1.4, rtol=1e-6)
@@ -109,8 +111,8 @@ def test_ratings_gaps_and_user_features_stand_beside_their_event(features):
 
 def test_scoring_rows_hold_the_last_events_and_their_places(features):
     block = histories.read(features)
-    encoder = encoding.make_encoder(features, read_info(features).evaluated)
-    rows = packing.scoring_rows(block, encoder, 6)
+    encoder = read_encoder(features, read_info(features).evaluated)
+    rows = encoding.scoring_rows(block, encoder, 6)
     for user in range(len(block)):
         items = [0, *block.items[block.offsets[user] : block.offsets[user + 1]]][-6:]
         assert rows["item"][user].tolist() == [0] * (6 - len(items)) + items
@@ -118,22 +120,47 @@ def test_scoring_rows_hold_the_last_events_and_their_places(features):
 
 
 def test_a_user_without_events_is_a_row_with_features_alone(features):
-    encoder = encoding.make_encoder(features, read_info(features).evaluated)
+    encoder = read_encoder(features, read_info(features).evaluated)
     nobody = histories.Histories(
         np.array([61], np.int32),
         np.array([0, 0]),
         *(np.zeros(0, t) for t in (np.int32, np.float32, np.int64)),
         *2 * (np.zeros(1, np.int32),),
     )
-    rows = packing.scoring_rows(nobody, encoder, 4)
+    rows = encoding.scoring_rows(nobody, encoder, 4)
     assert not rows["item"].any()
     np.testing.assert_array_equal(rows["user_codes"][0, -1], encoder.users.codes[61])
 
 
 def test_item_bags_give_each_feature_its_own_codes(features):
-    bags = encoding.item_bags(features, read_info(features).evaluated)
+    bags = read_item_bags(features, read_info(features).evaluated)
     assert bags.size == 5
     assert bags.codes.shape == (41, 2)
     assert bags.codes[2].tolist() == [2, 4]  # item 2: genres [1 + 1 % 3, 4]
     assert not bags.codes[0].any()
     assert bags.numbers[1, 0] == pytest.approx(-1.0)
+
+
+def test_users_of_a_large_data_set_do_not_end_every_epoch_in_the_same_order(tmp_path, monkeypatch):
+    """Nine files, two of which are permuted together: which come last changes from epoch to epoch."""
+    monkeypatch.setattr(packing, "FILES_PER_CHUNK", 2)
+    features = write_features(tmp_path, chains(users=90), 40)
+    place = tmp_path / "histories" / "part-00000.parquet"
+    table = pq.read_table(place)
+    for number in range(9):
+        pq.write_table(table.slice(10 * number, 10), tmp_path / "histories" / f"part-{number:05d}.parquet")
+    whole = sorted(flat(batches(features), "target")[flat(batches(features), "weight") > 0])
+    for epoch in range(8):
+        found = batches(features, epoch)
+        assert sorted(flat(found, "target")[flat(found, "weight") > 0]) == whole
+    assert len({ending_file(features, epoch) for epoch in range(8)}) > 2
+
+
+def ending_file(features, epoch):
+    """The file whose users end an epoch."""
+    block = histories.read(features)
+    found = batches(features, epoch)
+    last = flat(found, "target")[flat(found, "weight") > 0][-3:].tolist()
+    learned = block.head(block.train_length)
+    ends = [learned.items[end - 3 : end].tolist() == last for end in learned.offsets[1:]]
+    return int(np.flatnonzero(ends)[0]) // 10

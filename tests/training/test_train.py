@@ -12,13 +12,15 @@ from recsys.contract import histories, model_files
 from recsys.contract.features_info import read_info
 from recsys.errors import MissingComponentError, RetryError
 from recsys.measure.protocol import evaluate
-from recsys.methods import serving
-from recsys.methods.cnn import NetworkScorer, evaluated_scorers, published_scorer
+from recsys.measure.targets import find_targets
+from recsys.methods import blending
+from recsys.methods.blend import Blend
+from recsys.methods.cnn import Network, load_model, read_encoder
 from recsys.model import encoding
-from recsys.progress import Progress
-from recsys.training import checkpoint, hardware, packing
+from recsys.progress import Progress, silent
+from recsys.training import checkpoint, hardware, loop
 from recsys.training.plan import batch_shape, fit_plan, refit_plan, sample_size
-from recsys.training.train import train
+from recsys.training.train import Setting, train
 from tests.support import chains, write_features
 
 ITEMS = 40
@@ -38,42 +40,69 @@ def config(**training):
     )
 
 
-def quiet():
-    return Progress(quiet=True)
+def learn(settings, features, folder, stopped=lambda: False, progress=None):
+    """The networks in `folder`; returns what model.json holds."""
+    setting = Setting(settings, features, read_info(features), hardware.choose(settings.training))
+    return train(setting, str(folder), progress or Progress(quiet=True), stopped)
+
+
+def network(features, folder, name=model_files.EVALUATED):
+    """The network that was measured, as a scorer."""
+    uri = storage.join(str(folder), name)
+    return Network.load(uri, read_encoder(features, read_info(features).evaluated), "float32")
 
 
 def weights(folder, name=model_files.PUBLISHED):
-    return [np.asarray(v) for v in serving.load(storage.join(str(folder), name)).weights]
+    return [np.asarray(v) for v in load_model(storage.join(str(folder), name), "float32").weights]
+
+
+def rows(folder):
+    with open(storage.join(str(folder), model_files.HISTORY), encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def ndcg(features, scorer):
+    data = histories.read(features)
+    return evaluate(scorer, data, find_targets(data, "test"), ITEMS).per_user["ndcg@10"].mean()
 
 
 @pytest.fixture(scope="module")
 def trained(features, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("model"))
-    train(config(), features, folder, quiet(), lambda: False)
+    learn(config(), features, folder)
     return folder
 
 
-def test_it_learns_the_order_better_than_chance(features, tmp_path):
+def test_it_learns_the_order_better_than_chance_and_the_blend_does_not_spoil_it(features, tmp_path):
     folder = str(tmp_path)
-    train(config(epochs=12, refit_epochs=0), features, folder, quiet(), lambda: False)
-    blend, alone = evaluated_scorers(config(), features, folder)
-    found = {s.name: evaluate(s, histories.read(features), "test", ITEMS).per_user["ndcg@10"].mean() for s in (blend, alone)}
-    assert found["cnn-alone"] > 0.4  # chance is about .12, always knowing the most likely next item about .8
-    assert found["cnn"] >= found["cnn-alone"] - 0.05
+    learn(config(epochs=12, refit_epochs=0), features, folder)
+    alone = network(features, folder)
+    assert ndcg(features, alone) > 0.4  # chance is about .12, always knowing the most likely next item about .8
+    blending.fit(alone, histories.read(features), read_info(features), folder, 0, silent)
+    blend = Blend.load(storage.join(folder, model_files.EVALUATED_BLEND), alone)
+    assert ndcg(features, blend) >= ndcg(features, alone) - 0.05
 
 
-def test_the_folder_is_whole_and_tells_what_happened(trained):
-    assert storage.is_whole(trained)
+def test_a_blend_that_is_there_is_not_fitted_again(features, trained, monkeypatch):
+    fits = []
+    count = blending.count
+    monkeypatch.setattr(blending, "count", lambda *given: fits.append(given) or count(*given))
+    given = network(features, trained), histories.read(features), read_info(features), trained, 0, silent
+    first = blending.fit(*given)
+    assert len(fits) == 3  # to choose, to evaluate, to publish
+    assert blending.fit(*given) == first
+    assert len(fits) == 3
+
+
+def test_the_folder_tells_what_happened(trained):
     assert not storage.exists(storage.join(trained, model_files.CHECKPOINT))
-    with open(storage.join(trained, model_files.HISTORY), encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["phase"], row["epoch"]) for row in rows] == [("fit", "1"), ("fit", "2"), ("fit", "3"), ("refit", "1")]
-    assert float(rows[2]["loss"]) < float(rows[0]["loss"])
+    assert [(row["phase"], row["epoch"]) for row in rows(trained)] == [("fit", "1"), ("fit", "2"), ("fit", "3"), ("refit", "1")]
+    assert float(rows(trained)[2]["loss"]) < float(rows(trained)[0]["loss"])
     assert storage.read_json(storage.join(trained, model_files.MODEL))["hardware"]["device"] == "cpu"
 
 
 def test_a_rerun_gives_the_same_weights(features, trained, tmp_path):
-    train(config(), features, str(tmp_path), quiet(), lambda: False)
+    learn(config(), features, str(tmp_path))
     for one, other in zip(weights(trained), weights(tmp_path), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -82,33 +111,28 @@ def test_a_rerun_gives_the_same_weights(features, trained, tmp_path):
 def test_asked_to_end_in_either_phase_it_saves_a_checkpoint_and_goes_on_to_the_same_weights(features, trained, tmp_path, after):
     asked = iter(range(10_000))
     with pytest.raises(RetryError, match="checkpoint saved"):
-        train(config(), features, str(tmp_path), quiet(), lambda: next(asked) >= after)
+        learn(config(), features, str(tmp_path), lambda: next(asked) >= after)
     assert storage.exists(storage.join(str(tmp_path), model_files.CHECKPOINT))
     assert not storage.is_whole(str(tmp_path))
-    train(config(), features, str(tmp_path), quiet(), lambda: False)
+    learn(config(), features, str(tmp_path))
     for one, other in zip(weights(trained), weights(tmp_path), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def ndcg(features, folder):
-    alone = evaluated_scorers(config(), features, folder)[1]
-    return evaluate(alone, histories.read(features), "test", ITEMS).per_user["ndcg@10"].mean()
-
-
 def test_with_drawn_negatives_it_learns_about_as_much(features, tmp_path):
     for name, count in (("full", 0), ("drawn", 20)):
-        train(config(epochs=12, refit_epochs=0, negatives=count), features, str(tmp_path / name), quiet(), lambda: False)
-    assert ndcg(features, str(tmp_path / "drawn")) > ndcg(features, str(tmp_path / "full")) - 0.08
+        learn(config(epochs=12, refit_epochs=0, negatives=count), features, str(tmp_path / name))
+    assert ndcg(features, network(features, tmp_path / "drawn")) > ndcg(features, network(features, tmp_path / "full")) - 0.08
     assert storage.read_json(storage.join(str(tmp_path / "drawn"), model_files.MODEL))["negatives"] == 20
 
 
 def test_with_drawn_negatives_it_goes_on_to_the_same_weights(features, tmp_path):
     settings = config(epochs=2, refit_epochs=0, negatives=16, xla="on")
-    train(settings, features, str(tmp_path / "whole"), quiet(), lambda: False)
+    learn(settings, features, str(tmp_path / "whole"))
     asked = iter(range(10_000))
     with pytest.raises(RetryError, match="checkpoint saved"):
-        train(settings, features, str(tmp_path / "broken"), quiet(), lambda: next(asked) >= 7)
-    train(settings, features, str(tmp_path / "broken"), quiet(), lambda: False)
+        learn(settings, features, str(tmp_path / "broken"), lambda: next(asked) >= 7)
+    learn(settings, features, str(tmp_path / "broken"))
     for one, other in zip(weights(tmp_path / "whole"), weights(tmp_path / "broken"), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -117,22 +141,21 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     standing = checkpoint.Standing()
     checkpoint.save(str(tmp_path), standing, [tf.Variable([1.0, 2.0])], [])
     with pytest.raises(RetryError, match="another network"):
-        checkpoint.load(str(tmp_path), [tf.Variable([1.0, 2.0, 3.0])])
+        checkpoint.load(str(tmp_path), "fit", [tf.Variable([1.0, 2.0, 3.0])])
 
 
 def test_training_stops_when_validation_gets_no_better(features, tmp_path):
-    train(config(epochs=30, patience=2, learning_rate=0.05), features, str(tmp_path), quiet(), lambda: False)
-    with open(storage.join(str(tmp_path), model_files.HISTORY), encoding="utf-8") as file:
-        scores = [float(row["ndcg@10"]) for row in csv.DictReader(file) if row["phase"] == "fit"]
+    learn(config(epochs=30, patience=2, learning_rate=0.05), features, str(tmp_path))
+    scores = [float(row["ndcg@10"]) for row in rows(tmp_path) if row["phase"] == "fit"]
     assert len(scores) < 30
     assert int(np.argmax(scores)) == len(scores) - 3
 
 
 def test_the_saved_model_answers_as_the_scorer_does(features, trained):
-    model = serving.load(storage.join(trained, model_files.PUBLISHED))
-    encoder = encoding.make_encoder(features, read_info(features).evaluated)
+    scorer = network(features, trained, model_files.PUBLISHED)
+    encoder = scorer.encoder
     block = histories.read(features).rows(np.arange(20))
-    scores = NetworkScorer(model, encoder).score(block)
+    scores = scorer.score(block)
     length = int(block.lengths.max())
     padded = {
         name: np.zeros((20, length), dtype)
@@ -157,11 +180,12 @@ def test_the_saved_model_answers_as_the_scorer_does(features, trained):
 
 
 def test_the_published_model_has_learned_from_the_last_events_too(features, trained):
-    known = np.asarray(serving.load(storage.join(trained, model_files.EVALUATED)).item_known)
-    everything = np.asarray(serving.load(storage.join(trained, model_files.PUBLISHED)).item_known)
+    known, everything = (
+        np.asarray(load_model(storage.join(trained, name), "float32").item_known)
+        for name in (model_files.EVALUATED, model_files.PUBLISHED)
+    )
     assert (everything >= known).all()
-    scorer = published_scorer(config(), features, trained)
-    assert scorer.score(histories.read(features).rows(np.arange(3))).shape == (3, ITEMS + 1)
+    assert everything.sum() == len(np.unique(histories.read(features).items))
 
 
 def test_the_plan_follows_from_the_size_of_the_data():
@@ -199,10 +223,69 @@ def test_falling_back_to_the_cpu_is_warned_of_where_a_gpu_was_to_be_expected(mon
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains_with_float32_logits(features, tmp_path, precision):
-    train(config(epochs=1, refit_epochs=0, precision=precision), features, str(tmp_path), quiet(), lambda: False)
-    model = serving.load(storage.join(str(tmp_path), model_files.PUBLISHED))
+    learn(config(epochs=1, refit_epochs=0, precision=precision), features, str(tmp_path))
+    uri = storage.join(str(tmp_path), model_files.PUBLISHED)
+    model = load_model(uri, precision)
     assert model.compute_dtype == precision.removeprefix("mixed_")
     assert {v.dtype for v in model.trainable_variables} == {"float32"}
-    encoder = encoding.make_encoder(features, read_info(features).evaluated)
-    rows = packing.scoring_rows(histories.read(features).rows(np.arange(2)), encoder, 8)
-    assert model(rows).dtype == "float32"
+    encoder = read_encoder(features, read_info(features).published)
+    inputs = encoding.scoring_rows(histories.read(features).rows(np.arange(2)), encoder, 8)
+    assert model(inputs).dtype == "float32"
+    here = load_model(uri, "float32")  # trained on a GPU, scored on a CPU
+    assert here.compute_dtype == "float32"
+    for one, other in zip(here.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_allclose(here(inputs), model(inputs), atol=0.1)
+
+
+def test_without_validation_events_the_last_weights_are_kept_and_the_refit_is_as_long_as_ever(tmp_path):
+    features = write_features(tmp_path / "features", chains(users=100), ITEMS, valid=0)
+    said = []
+
+    class Said(Progress):
+        def __call__(self, text):
+            said.append(text)
+
+    learn(config(epochs=5, refit_epochs=None), features, tmp_path / "model", progress=Said())
+    assert any("no validation events" in line for line in said)
+    found = rows(tmp_path / "model")
+    assert [row["phase"] for row in found] == ["fit"] * 5 + ["refit"]  # a quarter of five epochs, not of the first
+    assert all(not row.get("ndcg@10") for row in found)
+
+
+def test_users_with_too_few_events_teach_nothing(tmp_path):
+    """Item 40 is known from users with a single event alone."""
+    alone = [[40]] * 30
+    events = [[item for item in history if item != 40] for history in chains(users=60)]
+    events = [history for history in events if len(history) >= 3] + alone
+    features = write_features(tmp_path / "features", events, ITEMS, min_user_events=2)
+    learn(config(epochs=1, refit_epochs=1), features, tmp_path / "model")
+    for name in (model_files.EVALUATED, model_files.PUBLISHED):
+        assert np.asarray(load_model(storage.join(str(tmp_path / "model"), name), "float32").item_known)[40] == 0
+
+
+@pytest.mark.parametrize(("epochs", "refit"), [(1, 1), (4, 1), (16, 4)])
+def test_no_phase_ends_at_its_peak_rate(epochs, refit):
+    first = fit_plan(Training(epochs=epochs), 40_000, 500, (2, 256), True)
+    second = refit_plan(Training(refit_epochs=refit), 40_000, 500, (2, 256), True, [{"ndcg@10": 0.1}] * epochs)
+    for plan in (first, second):
+        rate = loop.make_optimizer(plan, "float32")._learning_rate
+        rates = [float(rate(step)) for step in range(plan.steps * plan.epochs)]
+        assert max(rates) == pytest.approx(plan.learning_rate, rel=1e-2)
+        assert rates[-1] < 0.01 * plan.learning_rate
+        assert np.argmax(rates) <= plan.warmup_steps < len(rates) / 2
+
+
+def test_of_several_gpus_the_most_capable_one_is_used_and_said_so(monkeypatch):
+    cards = {"GPU:0": ("old", (7, 0)), "GPU:1": ("new", (9, 0)), "GPU:2": ("new", (9, 0))}
+    seen = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: list(cards))
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None: list(cards))
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind=None: seen.append(devices))
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: None)
+    details = {gpu: {"device_name": name, "compute_capability": at} for gpu, (name, at) in cards.items()}
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", details.__getitem__)
+    chosen = hardware.choose(Training())
+    assert seen == [["GPU:1"]]
+    assert (chosen.names, chosen.precision) == (("new",), "mixed_bfloat16")
+    assert "3 GPUs found; only the most capable one (new) is used" in chosen.warning

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,23 +18,28 @@ from recsys.config import Model
 from recsys.contract import model_files
 from recsys.contract.features_info import read_info
 from recsys.errors import ConfigError
-from recsys.model import encoding
+from recsys.methods.cnn import read_encoder
 from recsys.model.loss import next_item_loss
-from recsys.progress import Progress
 from recsys.run import runs
 from recsys.training import hardware, negatives, packing
 from recsys.training.cluster import Member, member
-from recsys.training.train import Inputs, build, train
+from recsys.training.loop import make_step
+from recsys.training.plan import fit_plan
+from recsys.training.train import Setting, build
+from recsys.training.workers import draw_apart
 from tests.command import command, environment, recsys
 from tests.support import chains, write_features
-from tests.training.test_train import ITEMS, config, weights
+from tests.training.test_train import ITEMS, config, learn, weights
 
 WORKER = """
 import os, sys
+from recsys.contract.features_info import read_info
 from recsys.errors import RetryError
 from recsys.progress import Progress
 from recsys.training.cluster import member
-from recsys.training.train import train
+from recsys.training.hardware import choose
+from recsys.training.train import Setting, train
+from recsys.training.workers import Workers, lost_workers
 from tests.training.test_workers import exact
 
 class Steps(Progress):
@@ -42,7 +48,10 @@ class Steps(Progress):
 
 features, folder, epochs, stop = sys.argv[1:]
 try:
-    train(exact(int(epochs)), features, folder, Steps(), lambda: bool(stop), member(os.environ))
+    config, one = exact(int(epochs)), member(os.environ)
+    hardware = choose(config.training)
+    with lost_workers(one):
+        train(Setting(config, features, read_info(features), hardware, Workers(one)), folder, Steps(), lambda: bool(stop))
 except RetryError as error:
     sys.exit(f"try again: {error}")
 """
@@ -51,10 +60,9 @@ except RetryError as error:
 def exact(epochs=2):
     """Where two processes can do the same as one: without dropout, whose draws are those of a process.
 
-    With much smoothing no gradient is long enough to be clipped: the length that Keras measures in one process counts each use
-    of an embedding by itself. Five rows of 64 positions are two for one worker and three for the other.
+    Five rows of 64 positions are two for one worker and three for the other.
     """
-    given = config(epochs=epochs, batch_tokens=320, label_smoothing=0.5)
+    given = config(epochs=epochs, batch_tokens=320)
     return dataclasses.replace(given, model=Model(width=16, dilations=(1, 2), dropout=0.0))
 
 
@@ -112,7 +120,7 @@ def together(features, tmp_path_factory):
 
 
 def test_two_workers_learn_what_one_process_learns(features, together, tmp_path):
-    train(exact(), features, str(tmp_path), Progress(quiet=True), lambda: False)
+    learn(exact(), features, tmp_path)
     for name in (model_files.EVALUATED, model_files.PUBLISHED):
         for one, other in zip(weights(tmp_path, name), weights(together[0], name), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
@@ -130,9 +138,9 @@ def test_the_chief_alone_measures_and_writes(together, tmp_path):
 
 def test_one_that_is_asked_to_end_ends_both_and_they_go_on_to_the_same_weights(features, together, tmp_path):
     for said in finish(start(tmp_path, features, tmp_path / "model", stop=("", "now")), code=1):
-        assert "try again: asked to end: checkpoint saved at epoch 1, step 1" in said
+        assert "try again: stopped as asked: checkpoint saved at epoch 1, step 1" in said
     said = finish(start(tmp_path, features, tmp_path / "model"))
-    assert all("going on from the checkpoint: epoch 1, step 2" in one for one in said)
+    assert all("resuming from the checkpoint: fit epoch 1, step 2" in one for one in said)
     for one, other in zip(weights(together[0]), weights(tmp_path / "model"), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -151,10 +159,11 @@ def test_one_that_is_killed_does_not_leave_the_other_waiting(features, tmp_path)
 @pytest.mark.parametrize("count", [0, 16])
 def test_gradients_of_the_parts_add_up_to_that_of_the_batch(features, count):
     info = read_info(features)
-    inputs = Inputs(exact(), features, info, encoding.make_encoder(features, info.evaluated), hardware.choose(exact().training))
-    model, counts = build(inputs), encoding.item_counts(features, info)
+    setting = Setting(exact(), features, info, hardware.choose(exact().training))
+    encoder, part = read_encoder(features, info.evaluated), setting.part(lambda block: block.train_length)
+    model, counts = build(setting, info.evaluated, encoder), packing.item_counts(features, info.items, part)
     model.item_known.assign((counts > 0).astype(np.float32))
-    batch = list(packing.training_batches(features, inputs.encoder, lambda b: b.head(b.train_length), 5, 64, 0, 0))[-1]
+    batch = list(packing.training_batches(features, encoder, part, 5, 64, 0, 0))[-1]
     assert 0 < batch["weight"].sum() < batch["weight"].size
     if count:
         batch = negatives.with_negatives(batch, negatives.proposal(counts), count, 0, 0, 0)
@@ -169,6 +178,55 @@ def test_gradients_of_the_parts_add_up_to_that_of_the_batch(features, count):
     np.testing.assert_allclose(sum(losses), loss, rtol=1e-6)
     for gradient, *own in zip(whole, *parts, strict=True):
         np.testing.assert_allclose(sum(own), gradient, atol=1e-6)
+
+
+def test_workers_drop_different_channels_of_the_same_network(features):
+    info, given = read_info(features), dataclasses.replace(exact(), model=Model(width=16, dilations=(1, 2), dropout=0.5))
+    setting = Setting(given, features, info, hardware.choose(given.training))
+    encoder = read_encoder(features, info.evaluated)
+    batch = next(packing.training_batches(features, encoder, setting.part(lambda block: block.train_length), 5, 64, 0, 0))
+    models = [build(setting, info.evaluated, encoder) for _ in range(3)]
+    for model, index in zip(models, (0, 0, 1), strict=True):
+        draw_apart(model, Member(index, 2))
+    for one, other in zip(models[0].trainable_variables, models[2].trainable_variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+    states = [model.encode(batch, model.item_table(), training=True).numpy() for model in models]
+    np.testing.assert_array_equal(states[0], states[1])
+    assert np.abs(states[0] - states[2]).max() > 1e-3
+
+
+def test_gradients_are_clipped_by_their_true_norm(features):
+    """An item that is used twice in a step has one gradient, the sum; as two slices its norm would be smaller or larger."""
+    info, given = read_info(features), exact()
+    setting = Setting(given, features, info, hardware.choose(given.training))
+    encoder, part = read_encoder(features, info.evaluated), setting.part(lambda block: block.train_length)
+    batch = next(packing.training_batches(features, encoder, part, 5, 64, 0, 0))
+    counts = packing.item_counts(features, info.items, part)
+    batch = negatives.with_negatives(batch, negatives.proposal(counts), 16, 0, 0, 0)
+    plan = dataclasses.replace(fit_plan(given.training, 1000, ITEMS, (5, 64), False), negatives=16, warmup_steps=0)
+    taken = []
+    for alone in (True, False):
+        model = build(setting, info.evaluated, encoder)
+        model.item_known.assign((counts > 0).astype(np.float32))
+        for variable in model.trainable_variables:
+            variable.assign(np.random.default_rng(1).normal(size=variable.shape))
+        optimizer = keras.optimizers.SGD(1.0, global_clipnorm=1.0)
+        optimizer.build(model.trainable_variables)
+        before = [np.array(variable) for variable in model.trainable_variables]
+        data = {name: tf.constant(value) for name, value in batch.items()}
+        if alone:
+            make_step(model, optimizer, plan)(data)
+        else:
+            with tf.GradientTape() as tape:
+                loss = next_item_loss(model, data)
+            dense = [tf.convert_to_tensor(g) for g in tape.gradient(loss, model.trainable_variables)]
+            norm = np.sqrt(sum(float(tf.reduce_sum(g * g)) for g in dense))
+            assert norm > 1
+            for variable, gradient in zip(model.trainable_variables, dense, strict=True):
+                variable.assign_sub(gradient / norm)
+        taken.append([np.asarray(variable) - old for variable, old in zip(model.trainable_variables, before, strict=True)])
+    for one, other in zip(*taken, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
 def test_parts_of_a_batch_are_the_batch():
@@ -206,4 +264,4 @@ def test_another_tf_config_is_told(text):
 
 def test_several_workers_can_train_and_nothing_else(tmp_path):
     done = recsys("run", "--output", "out", home=tmp_path, changes={"TF_CONFIG": described()})
-    assert done.returncode == 2 and "2 workers: they take part in `recsys train` alone" in done.stderr
+    assert done.returncode == 2 and "2 workers, which can only run `recsys train`" in done.stderr

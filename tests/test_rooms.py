@@ -1,0 +1,96 @@
+"""The rooms of the package and the arrows between them: imports go down, never back up, and never in a circle."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "recsys"
+BELOW = {
+    "errors": set(),
+    "progress": set(),
+    "storage": {"errors"},
+    "config": {"errors", "storage"},
+    "settings": {"config", "errors", "storage"},
+    "contract": {"errors", "storage"},
+    "sources": {"config", "errors", "progress", "storage"},
+    "spark": {"config", "errors", "progress", "settings", "sources", "storage"},
+    "features": {"config", "contract", "errors", "progress", "settings", "sources", "spark", "storage"},
+    "measure": {"contract", "errors"},
+    "model": {"config", "contract"},
+    "methods": {"config", "contract", "errors", "measure", "model", "progress", "settings", "spark", "storage"},
+    "training": {"config", "contract", "errors", "measure", "methods", "model", "progress", "settings", "storage"},
+    "evaluation": {"config", "contract", "errors", "measure", "methods", "progress", "storage"},
+    "recommend": {"config", "contract", "errors", "measure", "progress", "storage"},
+}
+"""What each room may import besides itself; `run` and `cli` may import everything."""
+
+
+def room(module: str) -> str:
+    """`methods` of recsys.methods.ease."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of recsys that a file imports, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.split(".")[0] == "recsys":
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {
+                name if (PACKAGE.parent / name.replace(".", "/")).with_suffix(".py").exists() else node.module for name in names
+            }
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.split(".")[0] == "recsys"}
+    return found
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its name."""
+    names = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+@pytest.mark.parametrize("name", sorted(BELOW))
+def test_a_room_imports_only_what_is_below_it(name: str) -> None:
+    for module, path in modules().items():
+        if room(module) == name:
+            wrong = {other for other in imports(path) if room(other) not in BELOW[name] | {name, ""}}
+            assert not wrong, f"{module} imports {', '.join(sorted(wrong))}"
+
+
+def test_every_room_is_in_the_plan() -> None:
+    assert {room(module) for module in modules()} - {""} == {*BELOW, "run", "cli"}
+
+
+def test_rooms_are_in_an_order() -> None:
+    placed: set[str] = set()
+    while len(placed) < len(BELOW):
+        ready = {name for name, below in BELOW.items() if name not in placed and below <= placed}
+        assert ready, f"a circle among {', '.join(sorted(set(BELOW) - placed))}"
+        placed |= ready
+
+
+def test_no_two_files_have_one_name() -> None:
+    names = [path.name for path in modules().values() if path.name != "__init__.py"]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_the_command_line_imports_neither_tensorflow_nor_spark() -> None:
+    code = "import sys, recsys.cli; print(*sorted({'tensorflow', 'keras', 'pyspark'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert done.stdout.strip() == ""
+
+
+def test_files_stay_within_one_story() -> None:
+    """About 300 lines a file; the few longer ones must not grow unseen."""
+    for module, path in modules().items():
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert lines <= 320, f"{module} has {lines} lines"
