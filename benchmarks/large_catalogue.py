@@ -17,15 +17,16 @@ import pyarrow.parquet as pq
 from recsys import storage
 from recsys.config import Config, Model, Training
 from recsys.contract import histories, schema
-from recsys.contract.features_info import read_info
+from recsys.contract.features_info import EncodedFeature, Encoding, FeaturesInfo, SplitInfo, read_info, write_info
 from recsys.measure import protocol
+from recsys.measure.targets import find_targets
 from recsys.methods import blend
-from recsys.methods.cnn import NetworkScorer
-from recsys.model import encoding
+from recsys.methods.cnn import Network, read_encoder
+from recsys.training import packing
 from recsys.training.hardware import choose
 from recsys.training.loop import make_optimizer, make_step
 from recsys.training.plan import batch_shape, fit_plan
-from recsys.training.train import Inputs, build, epoch_data
+from recsys.training.train import Setting, build, epoch_data
 
 FOLLOWS = 0.5
 """Chance that an event's item is the successor of the one before; else it is drawn by popularity."""
@@ -65,9 +66,10 @@ def main(
         hardware = choose(config.training)
         say(f"{', '.join(hardware.names)}; {platform.platform()}; {datetime.now(UTC):%Y-%m-%d}; {hardware.precision}")
         say(f"{info.events:,} events, {users:,} users, {items:,} items; peak so far {peak()}")
-        inputs = Inputs(config, features, info, encoding.make_encoder(features, info.evaluated), hardware)
-        model = build(inputs)
-        counts = encoding.item_counts(features, info)
+        setting = Setting(config, features, info, hardware)
+        encoder, part = read_encoder(features, info.evaluated), setting.part(lambda block: block.train_length)
+        model = build(setting, info.evaluated, encoder)
+        counts = packing.item_counts(features, items, part)
         model.item_known.assign((counts > 0).astype(np.float32))
         say(f"{model.count_params():,} parameters, width {model.spec.width}; {np.count_nonzero(counts):,} items with events")
 
@@ -76,7 +78,7 @@ def main(
         optimizer = make_optimizer(plan, model.dtype_policy.name)
         optimizer.build(model.trainable_variables)
         step = make_step(model, optimizer, plan)
-        data = epoch_data(inputs, shape, lambda block: block.train_length, config.seed, plan, counts)
+        data = epoch_data(setting, encoder, shape, part, config.seed, plan, counts)
         losses, started = [], clocks()
         for number, batch in enumerate(data(0, 0)):
             if number == 1:
@@ -92,12 +94,12 @@ def main(
         say(f"peak of training {peak()}; the logits of a full softmax alone: {gibibytes(4 * positions * (items + 1))} a step")
 
         everything, started = histories.read(features), clocks()
-        scorer = NetworkScorer(model, inputs.encoder)
+        scorer = Network(model, encoder)
         counted = blend.count(everything.head(everything.train_length), items, config.seed)
         say(f"items' vectors and counts: {since(started)}; peak so far {peak()}")
         started = clocks()
         method = blend.Blend(scorer, counted, blend.Weights())
-        result = protocol.evaluate(method, everything, "valid", items, max_users=scored)
+        result = protocol.evaluate(method, everything, find_targets(everything, "valid", scored), items)
         say(f"top 20 of {len(result.top):,} users: {since(started)}; NDCG@10 {result.per_user['ndcg@10'].mean():.4f}")
         say(f"peak of all {peak()}")
 
@@ -129,20 +131,32 @@ def write_features(folder: str, users: int, items: int, seed: int = 0) -> None:
         ids = np.arange(1, numbers[name] + 1)
         code = random.integers(0, CATEGORIES, numbers[name])
         write(folder, name, pa.table({key: ids.astype(np.int32), identity: ids, "category": code.astype(np.int32)}))
-    feature = {"name": "category", "kind": "categorical", "size": CATEGORIES, "max_values": 1}
-    info = {
-        "users": users,
-        "items": items,
-        "events": len(flat),
-        "train_events": int((lengths - 2).sum()),
-        "rating_mean": 1.0,
-        "rating_std": 1.0,
-        "min_user_events": 1,
-        "split": {"method": "leave-one-out"},
-        "user_features": [feature],
-        "item_features": [feature],
-    }
-    storage.write_json(storage.join(folder, schema.FEATURES_FILE), info)
+    feature = EncodedFeature("category", "categorical", CATEGORIES)
+    encoding = Encoding(schema.USERS_DIR, schema.ITEMS_DIR, (feature,), (feature,), rating_mean=1.0, rating_std=1.0)
+    info = FeaturesInfo(
+        users=users,
+        items=items,
+        events=len(flat),
+        train_events=int((lengths - 2).sum()),
+        valid_events=users,
+        test_events=users,
+        train_users=users,
+        train_items=items,
+        skipped_users=0,
+        min_user_events=1,
+        max_history=int(lengths.max()),
+        user_id_type="int64",
+        item_id_type="int64",
+        has_ratings=False,
+        latest_timestamp=int(times.max()),
+        latest_train_timestamp=int(times.max()),
+        split=SplitInfo("leave-one-out"),
+        evaluated=encoding,
+        published=encoding,
+        rejected={},
+        options={},
+    )
+    write_info(folder, info)
 
 
 def write(folder: str, name: str, table: pa.Table) -> None:

@@ -8,7 +8,6 @@ Three tables: the network's parts and the schedule's, the summands of the blend,
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 from typing import Final
@@ -22,8 +21,11 @@ from recsys import settings
 from recsys.config import Config
 from recsys.contract import histories
 from recsys.contract.features_info import read_info
+from recsys.contract.model_files import EVALUATED, EVALUATED_BLEND
 from recsys.measure import protocol
-from recsys.methods import blend, cnn
+from recsys.measure.targets import find_targets
+from recsys.methods.blend import Blend
+from recsys.methods.cnn import Network, read_encoder
 
 DATA, SPLIT = "ml-100k", "per-user-ratio"
 RUN = "ablation"
@@ -85,12 +87,10 @@ def _run(output: Path) -> list[object]:
 def network_table(reference: Run, variants: dict[str, Run]) -> str:
     """Test NDCG@10 of the blend and of the network alone, and the minutes of training."""
     lines = [f"{DATA}, {SPLIT}; {reference.measured}.", ""]
-    lines += ["| changed | `cnn` | `cnn-alone` | minutes of training |", "|---|---|---|---|"]
+    lines += ["| changed | `blend` | `cnn` | minutes of training |", "|---|---|---|---|"]
     for name, run in {"as built": reference, **variants}.items():
         minutes = run.manifest["stages"]["train"]["seconds"] / 60
-        lines.append(
-            f"| {name} | {run.value('cnn', 'ndcg@10'):.4f} | {run.value('cnn-alone', 'ndcg@10'):.4f} | {minutes:.1f} |"
-        )
+        lines.append(f"| {name} | {run.value('blend', 'ndcg@10'):.4f} | {run.value('cnn', 'ndcg@10'):.4f} | {minutes:.1f} |")
     return "\n".join(lines)
 
 
@@ -100,25 +100,25 @@ def blend_table(run: Run) -> str:
     features, model = str(run.folder / "features"), run.folder / "model"
     info = read_info(features)
     events = histories.learnable(histories.read(features), info.min_user_events)
-    network = cnn.evaluated_scorers(config, features, str(model))[1]
-    counts = blend.count(events.head(events.valid_length), info.items, config.seed)
-    weights = blend.Weights(**json.loads((model / "blend.json").read_text()))
+    network = Network.load(str(model / EVALUATED), read_encoder(features, info.evaluated), "float32")
+    whole = Blend.load(str(model / EVALUATED_BLEND), network)
+    targets = find_targets(events, "test", seed=config.seed)
     lines = ["| without | NDCG@10 |", "|---|---|"]
     for name, zeros in {"nothing": {}, **TERMS}.items():
-        method = blend.Blend(network, counts, dataclasses.replace(weights, **zeros))
-        found = protocol.evaluate(method, events, "test", info.items, ks=(10,), seed=config.seed)
+        method = Blend(network, whole.counts, dataclasses.replace(whole.weights, **zeros))
+        found = protocol.evaluate(method, events, targets, info.items, ks=(10,))
         lines.append(f"| {name} | {found.per_user['ndcg@10'].mean():.4f} |")
     return "\n".join(lines)
 
 
 def slice_table(title: str, whole: Run, less: dict[str, Run]) -> str:
     """Test NDCG@10 of the network alone by users' events before the cut, and its recall of new items."""
-    slices = whole.metrics["methods"]["cnn-alone"]["slices"]
+    slices = whole.metrics["methods"]["cnn"]["slices"]
     names = [f"{name} ({found['users']})" for name, found in slices.items()]
-    lines = [title + ", `cnn-alone`", "", "| without | " + " | ".join(names) + " | new items, R@10 |"]
+    lines = [title + ", `cnn`", "", "| without | " + " | ".join(names) + " | new items, R@10 |"]
     lines.append("|---" * (2 + len(names)) + "|")
     for label, run in {"nothing": whole, **less}.items():
-        method = run.metrics["methods"]["cnn-alone"]
+        method = run.metrics["methods"]["cnn"]
         new = f"{method['new_items']['recall@10']:.4f}" if method["new_items"] else ""
         cells = " | ".join(f"{method['slices'][name]['ndcg@10']:.4f}" for name in slices)
         lines.append(f"| {label} | {cells} | {new} |")

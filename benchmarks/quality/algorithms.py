@@ -20,12 +20,12 @@ import tensorflow as tf
 from benchmarks.quality import job
 from benchmarks.quality.job import Run
 from recsys import settings
-from recsys.config import Config
+from recsys.config import Baseline, Config
 from recsys.contract import histories
 from recsys.contract.features_info import FeaturesInfo, read_info
 from recsys.contract.histories import Histories
 from recsys.methods import traditional
-from recsys.model import encoding
+from recsys.methods.cnn import read_encoder
 
 USERS = 200
 
@@ -42,7 +42,7 @@ def main(output: Path) -> None:
     rows = np.random.default_rng(config.seed).permutation(len(known))[:USERS]
     trained = run.manifest["stages"]["train"]["seconds"]
     lines = [run.measured + ".", "", "| method | HR@10 | NDCG@10 | fitting, s | one user, ms |", "|---|---|---|---|---|"]
-    lines.append(_row(run, "cnn-alone", trained, _median_ms(_served(run, features, info, known), rows)))
+    lines.append(_row(run, "cnn", trained, _median_ms(_served(run, features, info, known), rows)))
     for name in config.evaluation.baselines:
         seconds, score = _fitted(run, name, known, info.items, config)
         lines.append(_row(run, name, seconds, _median_ms(score, rows)))
@@ -57,7 +57,7 @@ def _row(run: Run, name: str, seconds: float, milliseconds: float) -> str:
 def _served(run: Run, features: str, info: FeaturesInfo, known: Histories) -> Callable[[int], Any]:
     """The SavedModel's signature, asked for the user of a row."""
     serve = tf.saved_model.load(str(run.folder / "model" / "saved_model")).signatures["serving_default"]
-    bags = encoding.user_bags(features, info)
+    bags = read_encoder(features, info.published).users
 
     def score(row: int) -> Any:
         one, user = known.rows(np.array([row])), known.user_index[row : row + 1]
@@ -72,14 +72,13 @@ def _served(run: Run, features: str, info: FeaturesInfo, known: Histories) -> Ca
     return score
 
 
-def _fitted(run: Run, name: str, known: Histories, items: int, config: Config) -> tuple[float, Callable[[int], Any]]:
+def _fitted(run: Run, name: Baseline, known: Histories, items: int, config: Config) -> tuple[float, Callable[[int], Any]]:
     """Seconds of one fit with the chosen parameters, and the scoring of the user of a row."""
     facts = run.metrics["methods"][name]
-    chosen = [trial["parameters"] for trial in facts["trials"]].index(facts["parameters"]) if facts["trials"] else 0
     started = time.perf_counter()
-    (candidate,) = traditional.candidates(name, known, items, config, lambda line: None, only=chosen)
+    (method,) = traditional.find(name).fit(known, items, [facts["parameters"]], config)
     seconds = time.perf_counter() - started
-    return seconds, lambda row: np.argpartition(candidate.scorer.score(known.rows(np.array([row])))[0], -100)
+    return seconds, lambda row: np.argpartition(method.score(known.rows(np.array([row])))[0], -100)
 
 
 def _median_ms(score: Callable[[int], Any], rows: np.ndarray) -> float:

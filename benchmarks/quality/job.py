@@ -35,22 +35,28 @@ class Run:
         """Hardware and day."""
         return f"{self.manifest['stages']['train']['hardware']['names'][0]}, {self.manifest['created_at'][:10]}"
 
+    @property
+    def method(self) -> str:
+        """The method that is published."""
+        return str(self.metrics["comparison"]["method"])
+
     def value(self, method: str, metric: str) -> float:
         """The mean over users of a method's metric."""
         return float(self.metrics["methods"][method]["metrics"][metric])
 
 
-def run(output: Path, arguments: Sequence[object], changes: Sequence[str] = (), seed: int = 0) -> Run:
-    """`recsys run` into `output` unless it has been published there; nothing is learned after what is measured.
+def run(output: Path, arguments: Sequence[object], changes: Sequence[str] = (), seed: int = 0, refit: bool = False) -> Run:
+    """`recsys run` into `output` unless it has been published there.
 
     Args:
         output: the folder for --output.
         arguments: more of the command line, the source above all.
         changes: SECTION.FIELD=VALUE.
         seed: of everything random.
+        refit: whether the network learns on after it was measured; not needed for tables of what is measured.
     """
     if not (output / "latest.json").exists():
-        settings = ["training.refit_epochs=0", "publish.must_beat=", *changes]
+        settings = ["publish.must_beat=", *(() if refit else ("training.refit_epochs=0",)), *changes]
         recsys("run", *arguments, "--seed", seed, "--output", output, changes=settings)
     return published(output)
 

@@ -15,7 +15,7 @@ def table(run: Run) -> str:
     """The published run of an output as one Markdown table with a line that says what it is."""
     methods = run.metrics["methods"]
     best = {name: max(method["metrics"][key] for method in methods.values()) for name, key in COLUMNS.items()}
-    lines = [_heading(run), "", "| method | " + " | ".join(COLUMNS) + " | NDCG@10 of `cnn` minus this, 95 % |"]
+    lines = [_heading(run), "", "| method | " + " | ".join(COLUMNS) + f" | NDCG@10 of `{run.method}` minus this, 95 % |"]
     lines.append("|---" * (len(COLUMNS) + 2) + "|")
     for name, method in methods.items():
         cells = []

@@ -1,4 +1,4 @@
-"""Splits in time, on MovieLens and a shop's ratings: the network beside the best of six tuned baselines.
+"""Splits in time, on MovieLens and a shop's ratings: the published method beside the best of six tuned baselines.
 
     python -m benchmarks.quality.temporal --data ../shared/data --output out/temporal
 
@@ -68,12 +68,13 @@ def source(name: str, data: Path, folder: Path) -> list[object]:
 
 
 def table(runs: dict[tuple[str, str], Run]) -> str:
-    """One row a run: for each metric the network, the best baseline, and the paired interval of their difference."""
+    """One row a run: for each metric the published method, the best baseline, and the paired interval of their difference."""
+    method = next(iter(runs.values())).method
     lines = [
         next(iter(runs.values())).measured + ".",
         "",
         "| data, split | users | "
-        + " | ".join(f"{name}: `cnn` | best baseline | difference, 95 %" for name in COMPARED)
+        + " | ".join(f"{name}: `{method}` | best baseline | difference, 95 %" for name in COMPARED)
         + " | minutes |",
         "|---" * (3 + 3 * len(COMPARED)) + "|",
     ]
@@ -85,7 +86,7 @@ def table(runs: dict[tuple[str, str], Run]) -> str:
 
 
 def _beside_the_best(run: Run, metric: str) -> tuple[str, str, str]:
-    value = run.value("cnn", metric)
+    value = run.value(run.method, metric)
     best = max(Config().evaluation.baselines, key=lambda name: run.value(name, metric))
     minus = run.metrics["comparison"]["minus"][best][metric]
     difference = f"{minus['low']:+.4f} … {minus['high']:+.4f}" + ("*" if minus["significant"] else "")

@@ -22,7 +22,7 @@ def finished(output, run_id, score=0.3, popularity=0.2, split="global-time", row
     storage.mark_success(folder)
     made.record_stage("recommend", {"rows": 3})
     if score is not None:
-        methods = {"cnn": score, "cnn-alone": score - 0.01, "popularity": popularity}
+        methods = {"blend": score, "cnn": score - 0.01, "popularity": popularity}
         metrics = {"protocol": {"split": split}, "methods": {n: {"metrics": {"ndcg@10": v}} for n, v in methods.items()}}
         storage.write_json(made.path(schema.EVALUATION_DIR, schema.METRICS_FILE), metrics)
     return made
