@@ -34,6 +34,11 @@ def lengths(history: list[Event], method: str, test: float, valid: float, valid_
     return n, n
 
 
+def standardised(number: float, fitted: list[float]) -> float:
+    mean, deviation = moments(fitted)
+    return (number - mean) / (deviation or 1.0)
+
+
 def item_order(training: list[Event], all_items: set[Any]) -> list[Any]:
     counts = Counter(event[1] for event in training)
     return sorted(all_items, key=lambda item: (-counts[item], item if isinstance(item, int) else str(item).encode()))
@@ -43,6 +48,11 @@ def vocabulary(rows: list[list[str]], most: int = 5000, least: int = 1) -> list[
     counts = Counter(value for row in rows for value in set(row))
     ranked = sorted(counts, key=lambda value: (-counts[value], value.encode()))
     return [value for value in ranked if counts[value] >= least][:most]
+
+
+def extended(known: list[str], rows: list[list[str]], most: int = 5000, least: int = 1) -> list[str]:
+    """The known values, and after them those that are new in these rows."""
+    return (known + [value for value in vocabulary(rows, least=least) if value not in known])[:most]
 
 
 def moments(values: list[float]) -> tuple[float, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import re
@@ -16,9 +15,10 @@ from typing import IO
 import pyspark
 import pytest
 
-from recsys import config, settings
+from recsys import config
+from recsys.contract.features_info import read_info
 from recsys.spark import child, java
-from tests.building import Built, load
+from tests.building import Built, load, request
 from tests.features.test_pipeline import content, make_data, tables
 
 JARS = os.path.join(os.path.dirname(pyspark.__file__), "jars", "*")
@@ -66,15 +66,15 @@ def test_two_workers_write_the_same_as_one_machine(
 ) -> None:
     url, log = cluster
     monkeypatch.setenv("SPARK_LOCAL_HOSTNAME", "127.0.0.1")  # what the executors call the driver by
-    described = dataclasses.asdict(tables(csv, make_data(7)))
+    described = tables(csv, make_data(7))
     written: dict[str, Built] = {}
     for master, conf in (("local[2]", {}), (url, QUIET)):
         options = config.Config(spark=config.Spark(master=master, conf=conf, memory="1g"))
         folder = str(tmp_path / master[:5])
-        arguments = {"config": settings.to_dict(options), "tables": described, "features": folder}
         said: list[str] = []
-        written[master] = load(folder, child.call("recsys.features.pipeline:run", arguments, said.append).result, said)
-        assert json.loads((Path(folder) / "features.json").read_text()) == written[master].info
+        result = child.call("recsys.features.pipeline:run", request(options, described, folder), said.append).result
+        assert json.loads((Path(folder) / "features.json").read_text()) == result
+        written[master] = load(folder, read_info(folder), said)
     alone, together = written["local[2]"], written[url]
     assert len(re.findall(r"Launching executor app-\d+-0000/\d+ on worker", log.read_text())) == 2
     assert content(together) == content(alone)
