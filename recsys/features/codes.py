@@ -69,32 +69,32 @@ class Number:
 
 
 def check(features: Mapping[str, Feature], role: str) -> None:
-    """Refuses names that the output already uses, and patterns without a group.
+    """Refuses invalid features.
 
     Raises:
-        ConfigError: names the feature.
+        ConfigError: a name is reserved, a pattern is invalid or has no group, or flags go with a kind other than multi.
     """
     for name, feature in features.items():
         if name in RESERVED or name.startswith("__") or not name:
-            raise ConfigError(f"[source.{role}.features.{name}]: the name is taken; call the feature something else")
+            raise ConfigError(f"[source.{role}.features.{name}]: the name is taken; choose another")
         if feature.pattern is not None:
             try:
                 groups = re.compile(feature.pattern).groups
             except re.error as error:
                 raise ConfigError(f"[source.{role}.features.{name}] pattern {feature.pattern!r}: {error}") from None
             if groups < 1:
-                raise ConfigError(f"[source.{role}.features.{name}] pattern {feature.pattern!r} needs a group in brackets")
+                raise ConfigError(f"[source.{role}.features.{name}] pattern {feature.pattern!r} needs a group in parentheses")
         if feature.flags and feature.kind != "multi":
-            raise ConfigError(f"[source.{role}.features.{name}]: flags make a feature of kind multi, not {feature.kind}")
+            raise ConfigError(f"[source.{role}.features.{name}]: flags need kind 'multi', not '{feature.kind}'")
 
 
 def raw_values(rows: Rows) -> list[Column]:
-    """One column a feature, named raw_name(feature): double for numeric, an array of distinct strings for the others."""
+    """One column for each feature, named raw_name(feature): double if numeric, otherwise an array of distinct strings."""
     return [_raw(rows, name, feature).alias(raw_name(name)) for name, feature in rows.table.features.items()]
 
 
 def raw_name(feature: str) -> str:
-    """Column of a feature before it is encoded."""
+    """Name of the column with a feature's raw values."""
     return _RAW + feature
 
 
@@ -205,7 +205,7 @@ def _codes(feature: Feature, code: Column) -> Column:
 
 
 def _pairs(catalogue: DataFrame, coded: list[str], *keep: str) -> DataFrame:
-    """One row for every value of every feature: __feature (its place in `coded`) and __value."""
+    """One row for each value of each feature: the columns `keep`, __feature (its place in `coded`) and __value."""
     from pyspark.sql import functions as F
 
     def place(number: int, name: str) -> Column:
@@ -231,7 +231,7 @@ def _raw(rows: Rows, name: str, feature: Feature) -> Column:
     kind = rows.type_name(source)
     if kind.startswith("array"):
         if feature.kind in ("categorical", "numeric"):
-            raise ConfigError(f"feature '{name}': column '{source}' holds lists; its kind must be multi or text")
+            raise ConfigError(f"feature '{name}': column '{source}' holds lists; its kind must be 'multi' or 'text'")
         values = F.transform(column, lambda v: v.cast("string"))
         return _clean_list(values) if feature.kind == "multi" else _clean_list(_words(F.array_join(values, " ")))
     text = column.cast("string")
@@ -254,7 +254,7 @@ def _words(text: Column) -> Column:
 def _clean_list(values: Column) -> Column:
     from pyspark.sql import functions as F
 
-    def trim(value: Column) -> Column:  # F.trim itself has a second parameter, and would be given the place in the array
+    def trim(value: Column) -> Column:  # F.trim has a second parameter, which F.transform would fill with the position
         return F.trim(value)
 
     trimmed = F.transform(values, trim)

@@ -1,4 +1,4 @@
-"""The usable events with their place in each user's history, and the histories that are written."""
+"""The usable events with their position in each user's history, and the histories that are written."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Events:
     """The usable events.
 
     Attributes:
-        frame: user_id, item_id, rating float, timestamp bigint, POSITION int (from 0) in the user's history and its LENGTH;
-            cached, all rows of a user in one partition.
+        frame: user_id, item_id, rating float, timestamp bigint, POSITION int in the user's history (from 0) and the history's
+            LENGTH int; cached, partitioned by user.
         count: number of events.
         users: number of users with an event.
         learned_users: number of users with at least features.min_user_events events.
