@@ -1,4 +1,4 @@
-"""The features stage once more, in plain Python: slow, obvious, and written from the contract alone."""
+"""The features stage again in plain Python: slow, obvious, and written from the contract only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Event = tuple[Any, Any, float, int]
 
 
 def histories(events: list[Event], min_item_events: int = 1) -> dict[Any, list[Event]]:
-    """Each user's events by time, ties in source order, only the first with an item."""
+    """Each user's events ordered by time, ties in source order, with only the first event of each item."""
     found: dict[Any, list[Event]] = {}
     for event in sorted(events, key=lambda event: event[3]):
         history = found.setdefault(event[0], [])

@@ -1,4 +1,4 @@
-"""Bad rows are counted and kept aside, bad tables are refused with words, odd but good ones are read as they are."""
+"""Bad rows are counted and set aside, bad tables are refused with a message, and unusual but valid ones are read correctly."""
 
 from __future__ import annotations
 

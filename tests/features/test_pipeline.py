@@ -222,8 +222,8 @@ def test_what_is_new_since_the_cut_is_known_to_the_published_network_alone(
             features={"brand": Feature("categorical"), "words": Feature("text", "name")},
         ),
     )
-    options = config.Config(split=config.Split(test_fraction=0.4, allow_few=True))
-    built = build(tables, options)
+    split = config.Split(test_fraction=0.4, allow_few=True)
+    built = build(tables, config.Config(split=split))
     ids = built.items["item_id"].to_pylist()
 
     def codes(table: Any, name: str) -> dict[str, Any]:
@@ -241,7 +241,7 @@ def test_what_is_new_since_the_cut_is_known_to_the_published_network_alone(
     assert (evaluated.user_features[0].values, published.user_features[0].values) == (("AB",), ("AB", "XX"))
     assert built.published_users["country"].to_pylist() == [1] * 9 + [2]
 
-    small = dataclasses.replace(options, features=config.Features(max_vocabulary=3))
+    small = config.Config(split=split, features=config.Features(max_vocabulary=3))
     assert build(tables, small).info.published.item_features[0].values == ("old", "other", "new")
 
 
@@ -304,7 +304,7 @@ def test_partitioning_changes_nothing(
 def test_several_files_are_read_in_order_of_name(
     build: Callable[..., Built], csv: Callable[..., config.Table], tmp_path: Any
 ) -> None:
-    """All at one moment, so that the order in the source alone decides."""
+    """All timestamps are equal, so that only the order in the source decides."""
     folder = tmp_path / "many files [x] ü"
     folder.mkdir()
     for number in range(12):

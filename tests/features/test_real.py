@@ -1,4 +1,4 @@
-"""MovieLens 100K from the archive to features, in a process of its own."""
+"""MovieLens 100K from the archive to features, in a child process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The moments of a split by time: against an oracle, and in Spark."""
+"""The split by time: its moments against an oracle and in Spark, and what happens if a part is too small."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def oracle(times: list[int], valid_fraction: float, test_fraction: float) -> tup
 
 
 def find(times: list[int], valid: float, test: float, spans: int, passes: list[tuple[int, int]] | None = None) -> Any:
-    """`moments.find` with histograms of at most so many spans."""
+    """`moments.find` with histograms of at most that many spans."""
 
     def histogram(first: int, last: int) -> np.ndarray:
         if passes is not None:
@@ -80,7 +80,7 @@ def test_all_of_1970_to_2100_takes_four_passes_at_most() -> None:
 
 
 def events(times: list[int]) -> str:
-    """Every time is an event of one of 10 users with one of 24 items."""
+    """One event for each time, by ten users in turn, each with a new item."""
     return "user,item,rating,time\n" + "".join(f"u{n % 10},i{n // 10},1,{time}\n" for n, time in enumerate(times))
 
 

@@ -1,4 +1,4 @@
-"""Features on a cluster of Spark's own: a master and two workers, each a JVM, as in production but for the network."""
+"""Features on a standalone Spark cluster: a master and two workers, each a JVM, as in production except for the network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ START_SECONDS = 180.0
 
 
 def wait_for(log: IO[bytes], pattern: str, count: int = 1) -> str:
-    """Reads the log of a process until so many lines match; returns the first group of the last."""
+    """Reads the log of a process until `count` matches are found; returns the group of the last."""
     end = time.monotonic() + START_SECONDS
     while len(found := re.findall(pattern, Path(log.name).read_text(errors="replace"))) < count:
         assert time.monotonic() < end, Path(log.name).read_text(errors="replace")
@@ -65,7 +65,7 @@ def test_two_workers_write_the_same_as_one_machine(
     cluster: tuple[str, Path], csv: Callable[..., config.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, log = cluster
-    monkeypatch.setenv("SPARK_LOCAL_HOSTNAME", "127.0.0.1")  # what the executors call the driver by
+    monkeypatch.setenv("SPARK_LOCAL_HOSTNAME", "127.0.0.1")  # the name by which executors reach the driver
     described = tables(csv, make_data(7))
     written: dict[str, Built] = {}
     for master, conf in (("local[2]", {}), (url, QUIET)):
