@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,6 +190,9 @@ def _environment(config: Config, java_home: str) -> dict[str, str]:
     }
     if is_local(config.spark.master):
         found["SPARK_LOCAL_IP"] = "127.0.0.1"
+        found["PYSPARK_PYTHON"] = os.environ.get(
+            "PYSPARK_PYTHON", sys.executable
+        )  # else workers run whatever python3 is on PATH
     return found
 
 
