@@ -104,6 +104,10 @@ class Split:
     test_fraction: float = 0.2
     valid_fraction: float = 0.1
     """Of the events that are not test events."""
+    min_events: int = 20
+    """Least number of validation events and of test events; fewer is an error."""
+    allow_few: bool = False
+    """Go on with fewer than `min_events`; the warning stands in run.json."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One Spark session for all tests of the features stage, and a way to build features from a few lines of text."""
+"""One Spark session for all tests of the features stage, and fixtures that build features from a few lines of text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from recsys import config
+from recsys import config, settings
 from recsys.contract import histories, schema
 from recsys.contract.features_info import FeaturesInfo, read_info, write_info
 from recsys.features import pipeline
@@ -22,12 +22,14 @@ from tests.store import Store
 
 @dataclasses.dataclass(frozen=True)
 class Built:
-    """What a build wrote."""
+    """What a build wrote; the tables as encoded for the evaluated and for the published network."""
 
     info: FeaturesInfo
     histories: histories.Histories
     users: pa.Table
     items: pa.Table
+    published_users: pa.Table
+    published_items: pa.Table
     rejected: pa.Table
     said: list[str]
 
@@ -46,9 +48,18 @@ class Built:
 def source(
     interactions: config.Table, users: config.Table | None = None, items: config.Table | None = None, **options: Any
 ) -> SourceTables:
-    """Source tables as recsys.sources hands them over."""
+    """Source tables as recsys.sources returns them."""
     given: dict[str, Any] = {"id_type": "auto", "timestamp_unit": "s", "name": "test", "inputs": (), **options}
     return SourceTables(interactions, users, items, **given)
+
+
+def request(options: config.Config, tables: SourceTables, folder: str) -> dict[str, Any]:
+    """What `recsys.features.pipeline:run` takes in a process of its own."""
+    described = {field.name: getattr(tables, field.name) for field in dataclasses.fields(tables)}
+    for role in ("interactions", "users", "items"):
+        if described[role] is not None:
+            described[role] = settings.to_dict(described[role])
+    return {"config": settings.to_dict(options), "tables": described, "features": folder}
 
 
 def load(folder: str, info: FeaturesInfo, said: list[str]) -> Built:
@@ -56,8 +67,10 @@ def load(folder: str, info: FeaturesInfo, said: list[str]) -> Built:
     return Built(
         info,
         histories.read(folder),
-        histories.read_table(folder, schema.USERS_DIR),
-        histories.read_table(folder, schema.ITEMS_DIR),
+        histories.read_table(folder, info.evaluated.users_dir),
+        histories.read_table(folder, info.evaluated.items_dir),
+        histories.read_table(folder, info.published.users_dir),
+        histories.read_table(folder, info.published.items_dir),
         histories.read_table(folder, schema.REJECTED_DIR),
         said,
     )
@@ -65,7 +78,7 @@ def load(folder: str, info: FeaturesInfo, said: list[str]) -> Built:
 
 @pytest.fixture(scope="session")
 def spark(store: Store) -> Iterator[Any]:
-    """A local session with two cores, whose workers know the object store."""
+    """A local session with two cores, whose workers can reach the object store."""
     options = config.Config(spark=config.Spark(master="local[2]", memory="1g"))
     with spark_session(options, "tests", 0) as session:
         yield session
@@ -73,7 +86,7 @@ def spark(store: Store) -> Iterator[Any]:
 
 @pytest.fixture
 def build(spark: Any, tmp_path: Path) -> Callable[..., Built]:
-    """`build(tables, config=…, conf=…)` makes features in the session of the tests."""
+    """`build(tables, config=…, conf=…)` builds features in the session of the tests."""
     count = 0
 
     def make(tables: SourceTables, options: config.Config | None = None, conf: dict[str, str] | None = None) -> Built:

@@ -1,4 +1,4 @@
-"""Checks an output against the contract alone; nothing of recsys is imported, so it knows the promises and not the code.
+"""Checks an output against the contract. Imports nothing from recsys, so it knows the promises and not the code.
 
 As a command, for an operator:
 

@@ -326,7 +326,8 @@ def dirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     items = "".join(f"{item},Title {item}\n" for item in range(5))
     (folder / "items.csv").write_text("item,title\n" + items + "\n".join(BAD_ITEMS) + "\n")
     file = write(folder)
-    done = recsys("features", "--config", file, "--output", folder / "out", *SPARK, home=folder)
+    few = ("--set", "split.allow_few=true")
+    done = recsys("features", "--config", file, "--output", folder / "out", *SPARK, *few, home=folder)
     assert done.returncode == 0, done.stderr
     (folder / "stderr").write_text(done.stderr)
     return folder

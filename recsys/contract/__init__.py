@@ -1,1 +1,1 @@
-"""What stages hand each other: column names, Arrow schemas, features.json, histories."""
+"""What one stage hands to the next: column names, Arrow schemas, features.json, histories."""

@@ -1,4 +1,4 @@
-"""features.json: what the features stage says of the events, of the split and of the encoded features."""
+"""features.json: sizes, split and encoded features, as the features stage found them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class EncodedFeature:
         name: of the column.
         kind: categorical (int32 codes), multi or text (lists of codes) or numeric (float32, standardised).
         size: number of codes, 0 for "unknown" included; 1 for numeric.
-        max_values: most codes in one row.
-        values: of the codes from 1 on; None for numeric.
-        mean, std: of the numbers before they were standardised; None for the other kinds.
+        max_values: greatest number of codes in one row.
+        values: what the codes 1, 2, … stand for; None for numeric.
+        mean, std: of the numbers before standardisation; None for the other kinds.
     """
 
     name: str
@@ -37,9 +37,10 @@ class Encoding:
     """How users, items and ratings are encoded, fitted on one part of the events.
 
     Attributes:
-        users_dir, items_dir: folders below features/ with the encoded features, one row for each user or item.
-        user_features, item_features: the features of users and items, in the order of their columns.
-        rating_mean, rating_std: of the ratings in that part; 1 and 0 without ratings.
+        users_dir, items_dir: folders below features/ with the index and the encoded features, one row for each user or item
+            in order of index.
+        user_features, item_features: the encoded features, in the order of their columns.
+        rating_mean, rating_std: of the ratings in that part; 1 and 0 if the source has none.
     """
 
     users_dir: str
@@ -55,9 +56,9 @@ class SplitInfo:
     """The split as it was applied.
 
     Attributes:
-        method: as config.Split.
-        test_fraction, valid_fraction: as config.Split.
-        valid_from, test_from: the moments of global-time, seconds; None with other methods.
+        method: see config.Split.
+        test_fraction, valid_fraction: see config.Split.
+        valid_from, test_from: where validation and test begin with global-time, seconds; None with other methods.
     """
 
     method: Literal["leave-one-out", "per-user-ratio", "global-time", "none"]
@@ -79,19 +80,22 @@ class FeaturesInfo:
     Attributes:
         users, items: rows of users/ and items/; indices run from 1 to these.
         events: events in histories/.
-        train_events, valid_events, test_events: of the users who are learned from, by part.
+        train_events, valid_events, test_events: events of each part, of the users who are learned from; those of the others
+            are in `events` alone.
         train_users, train_items: users and items with a training event.
-        skipped_users: users with fewer than `min_user_events` events: they neither train nor are evaluated.
-        min_user_events: as config.Features.
-        max_history: events of the user with the most.
+        skipped_users: users with fewer than `min_user_events` events; nothing is learned from them, and they are not evaluated.
+        min_user_events: see config.Features.
+        max_history: number of events of the user with the most.
         user_id_type, item_id_type: Arrow names of the ids' types.
         has_ratings: whether the source has ratings; without, each is 1.
-        latest_timestamp, latest_train_timestamp: seconds; the latter None without training events.
+        latest_timestamp, latest_train_timestamp: of the last event and of the last training event, seconds.
         split: as applied.
         evaluated: fitted on the training part, for the network that is measured.
-        published: fitted on all events, for the network that recommends.
+        published: fitted on all events of the users who are learned from, for the network that recommends. A value has the
+            code that it has in `evaluated`; further values follow. The same as `evaluated` if no event is held out.
         rejected: rows set aside, by table and reason.
         options: settings that shaped the features.
+        warnings: what the user should know about these features, in sentences.
     """
 
     users: int
@@ -115,6 +119,7 @@ class FeaturesInfo:
     published: Encoding
     rejected: Mapping[str, Mapping[str, int]]
     options: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
 
     @property
     def learned_events(self) -> int:
@@ -126,7 +131,8 @@ def read_info(features: str) -> FeaturesInfo:
     """Reads features.json of the features folder."""
     found = storage.read_json(storage.join(features, schema.FEATURES_FILE))
     encodings = {name: _encoding(found[name]) for name in ("evaluated", "published")}
-    return FeaturesInfo(**{**found, **encodings, "split": SplitInfo(**found["split"])})
+    warnings = tuple(found.get("warnings", ()))
+    return FeaturesInfo(**{**found, **encodings, "split": SplitInfo(**found["split"]), "warnings": warnings})
 
 
 def write_info(features: str, info: FeaturesInfo) -> None:

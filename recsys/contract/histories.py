@@ -1,4 +1,4 @@
-"""The features of a run as NumPy arrays: histories, users and items, read from features/ by record batches."""
+"""Reads features/: histories as NumPy arrays, in record batches, and the tables of users and items."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recsys.contract import schema
 
 @dataclasses.dataclass(frozen=True)
 class Histories:
-    """Events of some users, ragged: those of row u lie at offsets[u]:offsets[u + 1], in time order.
+    """Events of some users as a ragged array: those of row u are at offsets[u]:offsets[u + 1], ordered by time.
 
     Attributes:
         user_index: int32 [users]
@@ -23,8 +23,8 @@ class Histories:
         items: int32 [events], indices from 1
         ratings: float32 [events]
         timestamps: int64 [events], seconds
-        train_length: int32 [users], length of the training part
-        valid_length: int32 [users], length of the training and validation parts together
+        train_length: int32 [users], number of events in the training part
+        valid_length: int32 [users], number of events in the training and validation parts together
     """
 
     user_index: np.ndarray
@@ -40,11 +40,11 @@ class Histories:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Events of each user, int64 [users]."""
+        """Number of events of each user, int64 [users]."""
         return np.diff(self.offsets)
 
     def rows(self, rows: np.ndarray) -> Histories:
-        """The users at the given row numbers, in that order."""
+        """The users in the given rows, in that order."""
         lengths = self.lengths[rows]
         events = ranges(self.offsets[rows], lengths)
         return Histories(
@@ -58,7 +58,7 @@ class Histories:
         )
 
     def head(self, lengths: np.ndarray) -> Histories:
-        """Only the first `lengths[u]` events of each user, for example the training part: `head(train_length)`."""
+        """The first `lengths[u]` events of each user; `head(train_length)` is the training part."""
         lengths = np.minimum(lengths, self.lengths)
         events = ranges(self.offsets[:-1], lengths)
         return dataclasses.replace(
@@ -71,16 +71,16 @@ class Histories:
 
 
 def learnable(block: Histories, min_user_events: int) -> Histories:
-    """Without the users who have fewer events than `features.min_user_events`: they neither train nor are evaluated.
+    """The users with at least `features.min_user_events` events; the others neither train nor are evaluated.
 
-    Their training length is their whole history, so with a split by time they would show the future.
+    The training part of the others is their whole history, which would leak the future with a split by time.
     """
     enough = block.lengths >= min_user_events
     return block if enough.all() else block.rows(np.flatnonzero(enough))
 
 
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """`concatenate([arange(s, s + n) for s, n in zip(starts, lengths)])`, without the loop: int64 [sum(lengths)]."""
+    """`concatenate([arange(s, s + n) for s, n in zip(starts, lengths)])` without a loop: int64 [sum(lengths)]."""
     ends = np.cumsum(lengths, dtype=np.int64)
     total = int(ends[-1]) if len(ends) else 0
     events: np.ndarray = np.arange(total, dtype=np.int64) + np.repeat(np.asarray(starts, np.int64) - (ends - lengths), lengths)
@@ -88,29 +88,29 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def files(features: str) -> list[str]:
-    """The files of histories/ in order of user_index, each with about a million events."""
+    """The files of histories/, ordered by user_index, each with about a million events."""
     return storage.list_files(storage.join(features, schema.HISTORIES_DIR), ".parquet")
 
 
 def read(features: str) -> Histories:
-    """All histories of features/, in order of user_index; 16 bytes an event."""
+    """All histories of features/, ordered by user_index; 16 bytes per event."""
     return read_files(files(features))
 
 
 def read_files(paths: list[str]) -> Histories:
-    """The histories of some of the `files`, in that order."""
+    """The histories of some of the `files`, in the given order."""
     parts = [block for path in paths for block in _blocks(path, batch_users=65_536)]
     return concatenate(parts) if parts else EMPTY
 
 
 def stream(features: str, batch_users: int) -> Iterator[Histories]:
-    """Histories in order of user_index, at most `batch_users` at a time, in memory bounded by one batch."""
+    """Histories ordered by user_index, at most `batch_users` at a time; memory is bounded by one batch."""
     for path in files(features):
         yield from _blocks(path, batch_users)
 
 
 def concatenate(parts: list[Histories]) -> Histories:
-    """Several blocks of users as one."""
+    """Joins several blocks of users."""
     lengths = np.concatenate([part.lengths for part in parts])
     names = [field.name for field in dataclasses.fields(Histories) if field.name != "offsets"]
     columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
@@ -118,7 +118,7 @@ def concatenate(parts: list[Histories]) -> Histories:
 
 
 def read_table(features: str, folder: str, columns: list[str] | None = None) -> pa.Table:
-    """users/ or items/ of features/ as one Arrow table, in order of index."""
+    """A folder of features/, such as users/ or items/, as one Arrow table ordered by index."""
     parts = []
     for path in storage.list_files(storage.join(features, folder), ".parquet"):
         system, inner = storage.resolve(path)
@@ -128,7 +128,7 @@ def read_table(features: str, folder: str, columns: list[str] | None = None) -> 
 
 
 def read_schema(features: str, folder: str) -> pa.Schema:
-    """Arrow schema of users/ or items/ of features/."""
+    """Arrow schema of a folder of features/, such as users/ or items/."""
     system, path = storage.resolve(storage.list_files(storage.join(features, folder), ".parquet")[0])
     with system.open_input_file(path) as file:
         return pq.read_schema(file)
@@ -158,4 +158,4 @@ def _from_arrow(batch: pa.RecordBatch) -> Histories:
 
 _NONE = np.zeros(0, np.int32)
 EMPTY = Histories(_NONE, np.zeros(1, np.int64), _NONE, _NONE.astype(np.float32), _NONE.astype(np.int64), _NONE, _NONE)
-"""No user at all."""
+"""No users."""

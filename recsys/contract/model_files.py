@@ -1,13 +1,13 @@
-"""Names of the files and folders in model/, once."""
+"""Names of the files and folders in model/."""
 
 from typing import Final
 
 MODEL: Final = "model.json"
 """What was trained on what, and how well; written when all the rest is there."""
 EVALUATED: Final = "evaluated.keras"
-"""The network that learned from the training part alone, with the features as encoded by it."""
+"""The network trained on the training part only, with the features as encoded by that part."""
 PUBLISHED: Final = "model.keras"
-"""The network that recommends: it learned from all events, with the features encoded anew."""
+"""The network that recommends: trained on all events, with the features encoded anew."""
 SAVED_MODEL: Final = "saved_model"
 HISTORY: Final = "history.csv"
 EVALUATED_BLEND: Final = "blend/evaluated"

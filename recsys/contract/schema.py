@@ -1,4 +1,4 @@
-"""Every column name and Arrow schema that crosses from one stage to another, once."""
+"""Every column name, file name and Arrow schema that is shared between stages."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Final
 
 import pyarrow as pa
 
-# Source tables: what every source yields.
+# Source tables, as every source provides them.
 USER_ID: Final = "user_id"
 ITEM_ID: Final = "item_id"
 RATING: Final = "rating"
 TIMESTAMP: Final = "timestamp"
 TITLE: Final = "title"
 
-# Features: dense and numeric. Index 0 is padding in both index spaces, so the first user and the first item have index 1.
+# Features: dense and numeric. Index 0 is padding, so the first user and the first item have index 1.
 USER_INDEX: Final = "user_index"
 ITEM_INDEX: Final = "item_index"
 ITEMS: Final = "items"
@@ -23,9 +23,9 @@ TIMESTAMPS: Final = "timestamps"
 TRAIN_LENGTH: Final = "train_length"
 VALID_LENGTH: Final = "valid_length"
 TRAIN_COUNT: Final = "train_count"
-"""items.parquet: events of the item in the training part."""
+"""items/: number of the item's events in the training part."""
 FIRST_SEEN: Final = "first_seen"
-"""items.parquet: timestamp of the item's first event in the training part, null where it has none."""
+"""items/: timestamp of the item's first event in the training part, null if there is none."""
 
 HISTORIES: Final = pa.schema(
     [
@@ -38,9 +38,9 @@ HISTORIES: Final = pa.schema(
     ]
 )
 """features/histories/*.parquet, sorted by user_index: events [0, train_length) are the training part, [train_length,
-valid_length) validation, [valid_length, end) test. Users without an event have no row here, but one in users/."""
+valid_length) validation, [valid_length, end) test. Users without events have no row here, but one in users/."""
 
-# Rows that cleaning set aside.
+# Rows set aside by cleaning.
 REASON: Final = "reason"
 REJECTED: Final = pa.schema(
     [
@@ -50,14 +50,14 @@ REJECTED: Final = pa.schema(
         pa.field("row", pa.string()),
     ]
 )
-"""features/rejected/*.parquet: one row for every source row that was not used, with the row's text as it was read."""
+"""features/rejected/*.parquet: one row for each source row that was not used, with its text as read."""
 
 RANK: Final = "rank"
 SCORE: Final = "score"
 
 
 def recommendations(user_id: pa.DataType, item_id: pa.DataType, metadata: Mapping[str, str] | None = None) -> pa.Schema:
-    """Schema of recommendations/*.parquet for ids of the given types; `metadata` carries run_id and generated_at."""
+    """Schema of recommendations/*.parquet for ids of the given types; `metadata` holds run_id and generated_at."""
     return pa.schema(
         [
             pa.field(USER_ID, user_id, nullable=False),
@@ -74,12 +74,14 @@ FEATURES_DIR: Final = "features"
 HISTORIES_DIR: Final = "histories"
 USERS_DIR: Final = "users"
 ITEMS_DIR: Final = "items"
+PUBLISHED_DIR: Final = "published"
+"""features/published/: users/ and items/ as encoded for the published network."""
 REJECTED_DIR: Final = "rejected"
 FEATURES_FILE: Final = "features.json"
 MODEL_DIR: Final = "model"
 RECOMMENDATIONS_DIR: Final = "recommendations"
 SHARDS_DIR: Final = "shards"
-"""Recommendations that were scored in shards, until they are merged."""
+"""Recommendations of single shards, until they are merged."""
 EVALUATION_DIR: Final = "evaluation"
 METRICS_FILE: Final = "metrics.json"
 RUN_FILE: Final = "run.json"
@@ -87,5 +89,5 @@ LATEST_FILE: Final = "latest.json"
 
 
 def part_file(number: int) -> str:
-    """Name of a Parquet file of a table, counted from 0."""
+    """Name of a table's Parquet file; the first has number 0."""
     return f"part-{number:05d}.parquet"

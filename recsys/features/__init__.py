@@ -1,1 +1,1 @@
-"""The Spark stage: source tables in, histories and encoded features out, in a process of its own."""
+"""The features stage: what Spark does to the data."""

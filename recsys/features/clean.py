@@ -1,8 +1,8 @@
-"""Turns rows as read into typed events, users and items, and says of every unusable row why it is not used.
+"""Turns rows as read into typed events, users and items, and gives a reason for each row that is not used.
 
-Duplicates: a user's first event with an item, by time and then by source order, is kept; the later ones are set aside. What is
-recommended is new to the user, so only the first encounter is a target, and which one is first does not depend on the future.
-Of several rows for one user or item of the users' or items' table, the first in source order is kept.
+Of several events of a user with the same item, the first by time, then by source order, is kept and the others are set aside:
+only new items are recommended, so only the first encounter is a target, and which one is first does not depend on the future.
+Of several rows for the same user in the users' table, or item in the items' table, the first in source order is kept.
 """
 
 from __future__ import annotations
@@ -38,30 +38,30 @@ ENTITY_REASONS: Final = {
     "items": ("malformed_row", "undecodable_text", "missing_item_id", "bad_item_id", DUPLICATE),
 }
 HINTS: Final = {
-    "timestamp_out_of_range": "times must lie between 1970 and 2100 in [source] timestamp_unit: milliseconds need 'ms'",
-    "bad_timestamp": "times must be numbers in [source] timestamp_unit, or dates with 'iso8601'",
+    "timestamp_out_of_range": "times must be from 1970 to 2099, in the unit of [source] timestamp_unit: milliseconds need 'ms'",
+    "bad_timestamp": "times must be numbers in the unit of [source] timestamp_unit, or dates with 'iso8601'",
     "malformed_row": "every row must have as many values as there are columns: check delimiter, quoting and header",
-    "undecodable_text": "the text is not in the declared encoding: check encoding, such as 'latin-1'",
-    "bad_user_id": "with [source] id_type 'integer' ids must be whole numbers of 64 bits",
-    "bad_item_id": "with [source] id_type 'integer' ids must be whole numbers of 64 bits",
-    "missing_rating": "leave out 'rating' where the events have none",
-    "bad_rating": "ratings must be finite numbers",
+    "undecodable_text": "the text is not in the declared encoding: set encoding, such as 'latin-1'",
+    "bad_user_id": "with [source] id_type 'integer' ids must be 64-bit integers",
+    "bad_item_id": "with [source] id_type 'integer' ids must be 64-bit integers",
+    "missing_rating": "leave out 'rating' if the events have none",
+    "bad_rating": "ratings must be finite numbers of 32 bits",
 }
 
 INTEGER_TYPES: Final = ("tinyint", "smallint", "int", "bigint")
 ARROW_NAMES: Final = {"string": "string", "tinyint": "int8", "smallint": "int16", "int": "int32", "bigint": "int64"}
 LATEST: Final = 4_102_444_800
-"""2100-01-01 in seconds."""
+"""2100-01-01, in seconds since 1970."""
 _UNITS: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _NUMBER: Final = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 _DATE: Final = r"^\s*\d{4}-\d{1,2}-\d{1,2}"
 
 
 def id_type(rows: Rows, name: str, declared: str) -> str:
-    """Spark type that an id column has in features/: its own for Parquet; for text, string or, if so declared, bigint.
+    """Spark type of an id column in features/: its own for Parquet; for CSV string, or bigint if declared as integer.
 
     Raises:
-        DataError: the column is neither text nor an integer type.
+        DataError: the column is neither of text nor of an integer type.
     """
     found = rows.type_name(name)
     if found == "string":
@@ -72,20 +72,20 @@ def id_type(rows: Rows, name: str, declared: str) -> str:
 
 
 def common_type(first: str, second: str) -> str:
-    """Type of the ids of two tables: that of the events; of two integer types the wider."""
+    """Type for the ids of two tables: the wider of two integer types, otherwise that of the first, the events."""
     if first in INTEGER_TYPES and second in INTEGER_TYPES:
         return max(first, second, key=INTEGER_TYPES.index)
     return first
 
 
 def events(rows: Rows, user_type: str, item_type: str, unit: str) -> DataFrame:
-    """The interactions: user_id, item_id, rating float (1.0 where the source has none), timestamp bigint in seconds (0 where
-    the source has none), REASON (null for a usable row), FILE, TEXT and ORDER."""
+    """The interactions: user_id, item_id, rating float (1.0 if the source has none), timestamp bigint in seconds (0 if the
+    source has none), REASON (null if usable), FILE, TEXT and ORDER."""
     from pyspark.sql import functions as F
 
     table = rows.table
     if table.user_id is None or table.item_id is None:
-        raise ConfigError("[source.interactions] needs user_id and item_id: the names of those columns")
+        raise ConfigError("[source.interactions] needs user_id and item_id, the names of the columns with the ids")
     user, user_missing = _id(rows, table.user_id, user_type)
     item, item_missing = _id(rows, table.item_id, item_type)
     reason = F.when(F.col(MALFORMED), "malformed_row").when(
@@ -118,13 +118,13 @@ def events(rows: Rows, user_type: str, item_type: str, unit: str) -> DataFrame:
 
 
 def entities(rows: Rows, role: str, kind: str) -> DataFrame:
-    """Rows of the users' or items' table with their id parsed: the source's columns, user_id or item_id, title (items), REASON,
-    FILE, TEXT and ORDER. A second row of one id has the reason `duplicate`.
+    """Rows of the users' or items' table with parsed ids: the source's columns, user_id or item_id, title, REASON, FILE, TEXT
+    and ORDER. Further rows of the same id have the reason `duplicate`.
 
     Args:
         rows: the table as read.
         role: users or items.
-        kind: Spark type of the ids, that of the events.
+        kind: Spark type of the ids, as in the events.
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as F
@@ -132,7 +132,7 @@ def entities(rows: Rows, role: str, kind: str) -> DataFrame:
     key = USER_ID if role == "users" else ITEM_ID
     name = rows.table.user_id if role == "users" else rows.table.item_id
     if name is None:
-        raise ConfigError(f"[source.{role}] needs {key}: the name of that column")
+        raise ConfigError(f"[source.{role}] needs {key}, the name of the column with the ids")
     identifier, missing = _id(rows, name, kind)
     text_columns = [name for name in rows.columns.values() if rows.frame.schema[name].dataType.simpleString() == "string"]
     damaged = F.lit(False)
@@ -152,7 +152,7 @@ def entities(rows: Rows, role: str, kind: str) -> DataFrame:
 
 
 def with_repeats(frame: DataFrame) -> DataFrame:
-    """Adds `repeat`, 1 for a user's first event with an item and 2, 3, … for the later ones; partitioned by user."""
+    """Adds `repeat`: 1 for a user's first event with an item, 2, 3, … for later ones. Partitions the frame by user."""
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
@@ -161,7 +161,7 @@ def with_repeats(frame: DataFrame) -> DataFrame:
 
 
 def number(column: Column) -> Column:
-    """A column as double; null where it is no plain decimal number."""
+    """A column as double; null if it is not a plain decimal number."""
     from pyspark.sql import functions as F
 
     text = column.cast("string")
@@ -169,7 +169,7 @@ def number(column: Column) -> Column:
 
 
 def _id(rows: Rows, name: str, kind: str) -> tuple[Column, Column]:
-    """The id, null where it cannot be parsed; and whether there is none."""
+    """The id, null if it cannot be parsed; and whether it is missing."""
     from pyspark.sql import functions as F
 
     column = rows.column(name)
@@ -193,7 +193,7 @@ def _undecodable(column: Column) -> Column:
 
 
 def _seconds(column: Column, found: str, unit: str) -> tuple[Column, Column]:
-    """Whole seconds, and whether they lie in 1970 … 2100: null where the value is no time."""
+    """Whole seconds, and whether they are in 1970 to 2099; both null if the value is not a time."""
     from pyspark.sql import functions as F
 
     if found.startswith("timestamp") or found == "date" or unit == "iso8601":
@@ -209,7 +209,7 @@ def _seconds(column: Column, found: str, unit: str) -> tuple[Column, Column]:
 
 
 def counted(frame: DataFrame, reasons: tuple[str, ...]) -> tuple[DataFrame, Callable[[], dict[str, int]]]:
-    """The frame, and a function that gives, after an action on it, its rows (key "") and those of each REASON that occurs."""
+    """The frame, and a function that, after an action on it, returns its number of rows (key "") and that of each REASON."""
     from pyspark.sql import Observation
     from pyspark.sql import functions as F
 
@@ -225,17 +225,17 @@ def counted(frame: DataFrame, reasons: tuple[str, ...]) -> tuple[DataFrame, Call
 
 
 def check_rejected(role: str, path: str, counts: Mapping[str, int], most: float, rejected: DataFrame) -> None:
-    """Refuses a table of which too much cannot be used; duplicates do not count.
+    """Refuses a table if too many rows cannot be used; duplicates do not count.
 
     Args:
         role: interactions, users or items.
         path: the table's path.
         counts: see `counted`.
-        most: greatest share, features.max_rejected.
-        rejected: the rows with a REASON, read only for an example.
+        most: greatest allowed share, features.max_rejected.
+        rejected: the rows with a REASON; read only for an example.
 
     Raises:
-        DataError: says how many rows for which reason, shows one of them, and what may help.
+        DataError: with the number of rows for each reason, an example, and a hint.
     """
     from pyspark.sql import functions as F
 
@@ -246,8 +246,8 @@ def check_rejected(role: str, path: str, counts: Mapping[str, int], most: float,
     example = rejected.where(F.col(REASON) == worst).select(FILE, TEXT).head()
     shown = f"; for example in {unquote(example[0])}: {example[1][:200]!r} is a {worst}" if example else ""
     listed = ", ".join(f"{reason} {number}" for reason, number in sorted(bad.items(), key=lambda pair: -pair[1]))
-    hint = HINTS.get(worst, "correct the column or its name in the configuration")
+    hint = HINTS.get(worst, "correct the column, or its name in the configuration")
     raise DataError(
         f"{path}: {sum(bad.values())} of {counts['']} rows of {role} cannot be used ({listed}), more than "
-        f"features.max_rejected = {most:g} allows{shown}. What may help: {hint}"
+        f"features.max_rejected = {most:g} allows{shown}. Hint: {hint}"
     )

@@ -1,9 +1,9 @@
-"""The usable events with their place in each user's history, and the histories that are written."""
+"""The usable events with their position in each user's history, and the histories that are written."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recsys import storage
 from recsys.config import Config
@@ -40,20 +40,22 @@ class Events:
     """The usable events.
 
     Attributes:
-        frame: user_id, item_id, rating float, timestamp bigint, POSITION int (from 0) in the user's history and its LENGTH;
-            cached, all rows of a user in one partition.
-        count: events.
-        users: users with an event.
+        frame: user_id, item_id, rating float, timestamp bigint, POSITION int in the user's history (from 0) and the history's
+            LENGTH int; cached, partitioned by user.
+        count: number of events.
+        users: number of users with an event.
+        learned_users: number of users with at least features.min_user_events events.
         earliest: least timestamp.
         latest: greatest timestamp.
-        longest: events of the user with the most.
-        rejected: number of rows set aside by reason.
-        aside: those rows, with REASON, FILE and TEXT, or None where there are none.
+        longest: number of events of the user with the most.
+        rejected: number of rows set aside, by reason.
+        aside: those rows, with REASON, FILE and TEXT; None if there are none.
     """
 
     frame: DataFrame
     count: int
     users: int
+    learned_users: int
     earliest: int
     latest: int
     longest: int
@@ -62,12 +64,12 @@ class Events:
 
 
 def prepare(rows: Rows, user_type: str, item_type: str, unit: str, config: Config) -> Events:
-    """Cleans the interactions, and puts each user's events in order of time, ties in source order.
+    """Cleans the interactions, and sorts each user's events by time, ties in source order.
 
-    Items with fewer than features.min_item_events events in all, of any part, are left out: that is what the catalogue is.
+    Items with fewer than features.min_item_events events, of all parts together, are left out of the catalogue.
 
     Raises:
-        DataError: too many rows are unusable, or what is left has no event, only one user.
+        DataError: too many rows are unusable, or there is nothing to learn from in the rest.
     """
     from pyspark.sql import Observation, Window
     from pyspark.sql import functions as F
@@ -88,9 +90,10 @@ def prepare(rows: Rows, user_type: str, item_type: str, unit: str, config: Confi
     position = F.row_number().over(user.orderBy(TIMESTAMP, *ORDER)) - 1
     length = F.count("*").over(user).cast("int")
     frame = kept.select(USER_ID, ITEM_ID, RATING, TIMESTAMP, position.alias(POSITION), length.alias(LENGTH)).persist()
-    count, users, earliest, latest, longest = frame.agg(
-        F.count("*"), F.count_if(F.col(POSITION) == 0), F.min(TIMESTAMP), F.max(TIMESTAMP), F.max(LENGTH)
-    ).first() or (0, 0, None, None, None)
+    starts = F.col(POSITION) == 0
+    enough = F.col(LENGTH) >= config.features.min_user_events
+    sums = [F.count("*"), F.count_if(starts), F.count_if(starts & enough), F.min(TIMESTAMP), F.max(TIMESTAMP), F.max(LENGTH)]
+    count, users, learned_users, earliest, latest, longest = frame.agg(*sums).first() or (0,) * 6
     counts = counts_of()
     path = rows.table.path
     clean.check_rejected("interactions", path, counts, config.features.max_rejected, parsed)
@@ -103,14 +106,26 @@ def prepare(rows: Rows, user_type: str, item_type: str, unit: str, config: Confi
     if count == 0:
         shown = ", ".join(f"{reason} {number}" for reason, number in rejected.items()) or "there are no rows"
         raise DataError(f"{path} has no usable event: {shown}")
+    if users < 2:
+        raise DataError(f"{path} has the events of one user only; there is nothing to learn from what users have in common")
+    if not learned_users:
+        least = config.features.min_user_events
+        raise DataError(f"{path}: no user has features.min_user_events = {least} events (the most is {longest}); lower it")
     aside = _aside(parsed, frequent, rejected)
     if frequent is not None and aside is None:
         first.unpersist()
-    return Events(frame, count, users, earliest or 0, latest or 0, longest or 0, rejected, aside)
+    return Events(frame, count, users, learned_users, earliest, latest, longest, rejected, aside)
 
 
-def write_histories(events: Events, cut: split.Cut, users: Catalogue, items: Catalogue, features: str) -> dict[str, Any]:
-    """Writes histories/ and returns train_events, valid_events, test_events, skipped_users.
+def of_learned_users(events: Events, min_user_events: int) -> DataFrame:
+    """The events of the users who are learned from."""
+    from pyspark.sql import functions as F
+
+    return events.frame.where(F.col(LENGTH) >= min_user_events)
+
+
+def write_histories(events: Events, cut: split.Cut, users: Catalogue, items: Catalogue, features: str) -> dict[str, int]:
+    """Writes histories/; returns train_events, valid_events and test_events of the users who are learned from.
 
     Args:
         events: the events.
@@ -137,19 +152,19 @@ def write_histories(events: Events, cut: split.Cut, users: Catalogue, items: Cat
     sums = Observation()
     length = F.size(ITEMS)
     sizes: dict[str, Column] = {
-        "train_events": F.sum(TRAIN_LENGTH),
-        "valid_events": F.sum(F.col(VALID_LENGTH) - F.col(TRAIN_LENGTH)),
-        "test_events": F.sum(length - F.col(VALID_LENGTH)),
-        "skipped_users": F.count_if(length < cut.min_user_events),
+        "train_events": F.col(TRAIN_LENGTH),
+        "valid_events": F.col(VALID_LENGTH) - F.col(TRAIN_LENGTH),
+        "test_events": length - F.col(VALID_LENGTH),
     }
-    observed = histories.observe(sums, *(size.alias(name) for name, size in sizes.items()))
+    counted = [F.sum(F.when(split.learned(cut, length), size)).alias(name) for name, size in sizes.items()]
+    observed = histories.observe(sums, *counted)
     folder = storage.join(features, HISTORIES_DIR)
     parquet.write_sorted(observed, folder, USER_INDEX, users.rows, parquet.files_for(events.count))
     return {name: sums.get[name] for name in sizes}
 
 
 def _aside(parsed: DataFrame, frequent: DataFrame | None, rejected: dict[str, int]) -> DataFrame | None:
-    """The rows that were not used, read again with their text; duplicates are found as they were the first time."""
+    """The rows that were not used, read again with their text; duplicates are found in the same way."""
     from pyspark.sql import functions as F
 
     if not rejected:

@@ -1,4 +1,4 @@
-"""Dense indices: 1, 2, 3, … in a given order, without bringing the rows to one place."""
+"""Dense indices: 1, 2, 3, … in a given order, without collecting the rows in one partition."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ ROWS_PER_PARTITION: Final = 1_000_000
 def dense_index(
     frame: DataFrame, name: str, order: list[Column], rows: int, per_partition: int = ROWS_PER_PARTITION
 ) -> DataFrame:
-    """Adds the int32 column `name`: the row's place, from 1, in the given total order.
+    """Adds the int32 column `name`: the row's rank, from 1, in the given total order.
 
-    The rows are divided by ranges of the order and sorted inside each; only the sizes of the ranges come to the driver.
+    The rows are partitioned by ranges of the order and sorted in each; only the sizes of the ranges reach the driver.
 
     Args:
-        frame: cached or cheap; it is read twice where there are several ranges.
+        frame: cached or cheap; read twice if there are several ranges.
         name: of the new column.
         order: must leave no ties.
-        rows: how many rows there are.
-        per_partition: rows of a range, about.
+        rows: number of rows.
+        per_partition: approximate number of rows in a range.
 
     Returns:
-        A cached frame, to be unpersisted by the caller, so that every use sees the same ranges.
+        A cached frame, so that every use sees the same ranges; the caller unpersists it.
     """
     from pyspark.sql import functions as F
 

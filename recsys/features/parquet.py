@@ -1,4 +1,4 @@
-"""Writes frames as Parquet through Spark, in files of useful size whose names give their order."""
+"""Writes frames as Parquet, in files of useful size whose names give their order."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ VALUES_PER_FILE: Final = 1_000_000
 
 
 def write_sorted(frame: DataFrame, folder: str, index: str, last: int, files: int) -> None:
-    """Writes a frame sorted by an index from 1, over files in order of name.
+    """Writes a frame sorted by an index that starts at 1; the order of the file names continues that of the rows.
 
     Args:
         frame: with the column `index`.
-        folder: path or URI; must not hold files yet.
+        folder: path or URI; must not contain files yet.
         index: name of the index column.
-        last: greatest value that the index can have.
-        files: how many files to write.
+        last: greatest possible index.
+        files: number of files.
     """
     from pyspark.sql import functions as F
 
@@ -37,7 +37,7 @@ def write_sorted(frame: DataFrame, folder: str, index: str, last: int, files: in
 
 
 def write(frame: DataFrame, folder: str) -> None:
-    """Writes a frame as it is divided."""
+    """Writes a frame with one file for each partition."""
     if storage.is_local(folder):
         frame.write.mode("append").parquet(folder)
         _tidy(storage.resolve(folder)[1])
@@ -48,18 +48,18 @@ def write(frame: DataFrame, folder: str) -> None:
 
 
 def write_empty(schema: pa.Schema, folder: str) -> None:
-    """Writes one file without rows, so that a reader finds the columns."""
+    """Writes one file without rows, so that readers find the columns."""
     with storage.atomic_output(storage.join(folder, "part-00000.parquet")) as stream:
         pq.write_table(schema.empty_table(), stream)
 
 
 def files_for(values: int) -> int:
-    """Number of files for so many values (events, or rows of a narrow table)."""
+    """Number of files for that many values (events, or rows of a narrow table)."""
     return max(1, -(-values // VALUES_PER_FILE))
 
 
 def _tidy(folder: str) -> None:
-    """Plain names instead of Spark's random ones, and no checksum files."""
+    """Replaces Spark's random file names by plain ones, and deletes checksum files."""
     for number, name in enumerate(sorted(name for name in os.listdir(folder) if name.endswith(".parquet") and name[0] != ".")):
         os.replace(os.path.join(folder, name), os.path.join(folder, f"part-{number:05d}.parquet"))
     for name in os.listdir(folder):

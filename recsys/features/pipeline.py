@@ -1,22 +1,19 @@
-"""The features stage: source tables in; histories, users, items, rejected rows and features.json out."""
+"""The features stage: from source tables to histories, users, items, rejected rows and features.json."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from recsys import storage
-from recsys.config import Config, Table
-from recsys.contract import schema
-from recsys.contract.features_info import Encoding, FeaturesInfo, SplitInfo, write_info
+from recsys import settings, storage
+from recsys.config import Config, Split, Table
+from recsys.contract.features_info import FeaturesInfo, SplitInfo, write_info
 from recsys.contract.schema import ITEM_ID, USER_ID
 from recsys.errors import DataError
-from recsys.features import codes, events, rejected, split, tables
+from recsys.features import codes, encodings, events, rejected, split, tables
 from recsys.features.clean import ARROW_NAMES, common_type, id_type
 from recsys.features.read import Rows, read
-from recsys.settings import from_dict
 from recsys.sources.files import input_files
 from recsys.spark import failures
 from recsys.spark.session import spark_session
@@ -28,37 +25,40 @@ if TYPE_CHECKING:
 
 
 def run(arguments: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
-    """`build` for `features.process.call`.
+    """`build` for `recsys.spark.child.call`.
 
     Args:
-        arguments: `config` and `tables` as dataclasses.asdict gives them, and `features`, the folder's path or URI.
-        progress: gets lines of progress.
+        arguments: `config` and `tables` as plain JSON types, and `features`, the folder's path or URI.
+        progress: called with each line of progress.
+
+    Returns:
+        The content of features.json.
     """
     from recsys.sources import SourceTables
 
     described = dict(arguments["tables"])
     for role in ("interactions", "users", "items"):
         if described[role] is not None:
-            described[role] = from_dict(Table, described[role])
-    info = build(from_dict(Config, arguments["config"]), SourceTables(**described), arguments["features"], progress)
+            described[role] = settings.from_dict(Table, described[role])
+    info = build(settings.from_dict(Config, arguments["config"]), SourceTables(**described), arguments["features"], progress)
     return dataclasses.asdict(info)
 
 
 def build(config: Config, source: SourceTables, features: str, progress: Callable[[str], None]) -> FeaturesInfo:
-    """Makes features/ from the source tables; what was in the folder is removed first, its marker of success comes last.
+    """Builds features/ from the source tables. Deletes the folder first and writes its success marker last.
 
     Args:
-        config: sections features, split and spark.
-        source: the tables and how ids and times are to be read.
+        config: the sections features, split and spark are read.
+        source: the tables, and how to read ids and times.
         features: path or URI of the folder.
-        progress: gets lines of progress.
+        progress: called with each line of progress.
 
     Returns:
-        What was written to features.json.
+        The content of features.json.
 
     Raises:
         DataError: the input cannot be used.
-        ConfigError: a feature or option that cannot be.
+        ConfigError: a feature or an option is invalid.
         MissingComponentError: Java or Spark is missing.
     """
     for role in ("users", "items"):
@@ -78,29 +78,23 @@ def build(config: Config, source: SourceTables, features: str, progress: Callabl
 def build_with(
     spark: SparkSession, config: Config, source: SourceTables, features: str, progress: Callable[[str], None]
 ) -> FeaturesInfo:
-    """`build` in a session that is there already, without features.json and the marker of success."""
+    """`build` in an existing session, without features.json and the success marker."""
     progress("reading and cleaning the events")
     rows = read(spark, source.interactions, "interactions")
     user_rows = read(spark, source.users, "users") if source.users is not None else None
     item_rows = read(spark, source.items, "items") if source.items is not None else None
     user_type = _id_type(rows, user_rows, USER_ID, source.id_type)
     item_type = _id_type(rows, item_rows, ITEM_ID, source.id_type)
+    least = config.features.min_user_events
     found = events.prepare(rows, user_type, item_type, source.timestamp_unit, config)
-    path = source.interactions.path
-    if found.users < 2:
-        raise DataError(f"{path} has the events of one user only; there is nothing to learn from what users have in common")
-    cut = split.prepare(found.frame, config.split, config.features.min_user_events, found.earliest, found.latest)
-    progress(f"{found.count} events of {found.users} users; making users and items")
+    cut = split.prepare(events.of_learned_users(found, least), config.split, least, found.earliest, found.latest)
+    progress(f"{found.count} events of {found.users} users; encoding users and items")
     users = tables.users(found, cut, user_rows, user_type, config)
     items = tables.items(found, cut, item_rows, item_type, config)
     if items.facts["event_items"] < 2:
-        raise DataError(f"{path} has events with one item only; there is nothing to choose from")
-    if not items.facts["count"]:
-        raise DataError(f"no user of {path} has features.min_user_events = {config.features.min_user_events} events; lower it")
+        raise DataError(f"{source.interactions.path} has events with one item only; there is nothing to choose from")
     has_ratings = source.interactions.rating is not None
-    mean, deviation = _rating_moments(items.facts)
-    user_features = tables.write_users(users, config, features)
-    item_features = tables.write_items(items, mean if has_ratings else None, config, features)
+    evaluated, published = encodings.write(users, items, has_ratings, cut.holds_out, config, features)
     progress("writing the histories")
     sizes = events.write_histories(found, cut, users, items, features)
     aside = [("interactions", found.aside), ("users", users.aside), ("items", items.aside)]
@@ -108,9 +102,9 @@ def build_with(
     reasons = {"interactions": found.rejected, "users": users.rejected, "items": items.rejected}
     for frame in (found.frame, users.frame, items.frame):
         frame.unpersist()
-    encoding = Encoding(
-        schema.USERS_DIR, schema.ITEMS_DIR, tuple(user_features), tuple(item_features), rating_mean=mean, rating_std=deviation
-    )
+    warnings = _too_few(config.split, sizes, source.interactions.path) if cut.holds_out else ()
+    for warning in warnings:
+        progress(f"warning: {warning}")
     return FeaturesInfo(
         users=users.rows,
         items=items.rows,
@@ -118,27 +112,49 @@ def build_with(
         **sizes,
         train_users=users.facts["train_users"],
         train_items=items.facts["train_items"],
-        min_user_events=config.features.min_user_events,
+        skipped_users=found.users - found.learned_users,
+        min_user_events=least,
         max_history=found.longest,
         user_id_type=ARROW_NAMES[user_type],
         item_id_type=ARROW_NAMES[item_type],
         has_ratings=has_ratings,
         latest_timestamp=found.latest,
         latest_train_timestamp=items.facts["last"],
-        split=SplitInfo(**dataclasses.asdict(config.split), valid_from=cut.valid_from, test_from=cut.test_from),
-        evaluated=encoding,
-        published=encoding,
+        split=SplitInfo(
+            config.split.method, config.split.test_fraction, config.split.valid_fraction, cut.valid_from, cut.test_from
+        ),
+        evaluated=evaluated,
+        published=published,
         rejected={role: counts for role, counts in reasons.items() if counts},
         options={
-            "features": dataclasses.asdict(config.features),
+            "features": settings.to_dict(config.features),
             "id_type": source.id_type,
             "timestamp_unit": source.timestamp_unit,
         },
+        warnings=warnings,
+    )
+
+
+def _too_few(split: Split, sizes: Mapping[str, int], path: str) -> tuple[str, ...]:
+    """The warning that there are too few events to measure anything, if so and if that is allowed."""
+    if min(sizes["valid_events"], sizes["test_events"]) >= split.min_events:
+        return ()
+    valid, test = sizes["valid_events"], sizes["test_events"]
+    found = (
+        f"{path}: split {split.method} leaves {valid} validation events and {test} test events, "
+        f"fewer than split.min_events = {split.min_events}"
+    )
+    if split.allow_few:
+        return (f"{found}: the metrics say little",)
+    others = [f"--split {method}" for method in ("leave-one-out", "per-user-ratio") if method != split.method]
+    raise DataError(
+        f"{found}. Use another split ({', '.join(others)}), train on everything and measure nothing (--split none), "
+        "or accept it (--set split.allow_few=true)"
     )
 
 
 def _input_bytes(source: SourceTables) -> int:
-    """Size of all input files, compressed ones taken for four times as much."""
+    """Size of all input files; a compressed one counts four times."""
     total = 0
     for table in (source.interactions, source.users, source.items):
         for path in input_files(table) if table is not None else ():
@@ -154,10 +170,3 @@ def _id_type(rows: Rows, others: Rows | None, key: str, declared: str) -> str:
         if table_rows is not None and name is not None:
             kinds.append(id_type(table_rows, name, declared))
     return common_type(kinds[0], kinds[-1])
-
-
-def _rating_moments(facts: Mapping[str, Any]) -> tuple[float, float]:
-    """Mean and population standard deviation of the ratings in the training part."""
-    mean = facts["sum"] / facts["count"]
-    variance = max(facts["squares"] / facts["count"] - mean * mean, 0.0)
-    return codes.settle(mean), codes.settle(math.sqrt(variance))

@@ -1,4 +1,4 @@
-"""Reads a source table with Spark: its columns, where each row stands in the source, and the row's text."""
+"""Reads a source table with Spark: its columns, the position of each row in the source, and the row's text."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 FILE: Final = "__file"
-"""Column with the path of the row's file, percent-encoded as in a URI."""
+"""Column with the path of the row's file, percent-encoded as in URIs."""
 FILE_NUMBER: Final = "__file_number"
 BLOCK: Final = "__block"
 ROW: Final = "__row"
 TEXT: Final = "__text"
 MALFORMED: Final = "__malformed"
 ORDER: Final = (FILE_NUMBER, BLOCK, ROW)
-"""Source order: file in sorted order, start of the block in the file, row in the block. It is the same however Spark divides
-the files among its tasks."""
+"""Source order: file, in order of path; start of the block in the file; row in the block. It does not depend on how Spark
+splits the files into tasks."""
 
 _CORRUPT: Final = "__corrupt"
 _LOCAL: Final = "^file:/+"
@@ -36,13 +36,13 @@ _WIDE_ENCODINGS: Final = ("utf-16", "utf-32")
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Rows of a source table as they were read.
+    """Rows of a source table as read.
 
     Attributes:
         frame: the source's columns under internal names, FILE, ORDER, TEXT and MALFORMED.
-        columns: internal name of each source column.
-        table: the description that they were read by.
-        typed: whether the values have types of their own (Parquet) or are text.
+        columns: the internal name of each source column.
+        table: how the table is described in the configuration.
+        typed: whether the values have types (Parquet) or are all text (CSV).
     """
 
     frame: DataFrame
@@ -54,7 +54,7 @@ class Rows:
         """The source column of that name.
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: the table has no such column.
         """
         from pyspark.sql import functions as F
 
@@ -63,24 +63,23 @@ class Rows:
         return F.col(self.columns[name])
 
     def type_name(self, name: str) -> str:
-        """Spark's name of a source column's type: string, bigint, double, …; always string for CSV."""
+        """Spark's name for the type of a source column: string, bigint, double, …; always string for CSV."""
         return self.frame.schema[self.columns[name]].dataType.simpleString()
 
 
 def read(spark: SparkSession, table: Table, role: str) -> Rows:
     """Reads a table lazily.
 
-    CSV values are text, an empty one is null, and a row with another number of values than there are columns is MALFORMED.
-    Parquet values keep their types.
+    CSV values are text and null if empty; a row with too few or too many values is MALFORMED. Parquet values keep their types.
 
     Args:
         spark: the session.
-        table: where and how.
+        table: path and format.
         role: interactions, users or items.
 
     Raises:
         ConfigError: the encoding is unknown.
-        DataError: a file is missing or is not what it should be.
+        DataError: a file is missing or has the wrong format.
     """
     from pyspark.sql import functions as F
 
@@ -105,10 +104,10 @@ def read(spark: SparkSession, table: Table, role: str) -> Rows:
 
 
 def encoding_for_java(encoding: str) -> str:
-    """Java's name of a character encoding given in Python's or Java's words.
+    """Java's name for a character encoding given by its name in Python or Java.
 
     Raises:
-        ConfigError: nobody knows it.
+        ConfigError: the encoding is unknown.
     """
     try:
         name = codecs.lookup(encoding).name
@@ -121,7 +120,7 @@ def _local_parquet(spark: SparkSession, table: Table, files: list[str], names: l
     raw = spark.read.parquet(*map(_spark_path, files))
     missing = [name for name in names if name not in raw.columns]
     if missing:
-        raise DataError(f"{table.path}: the files have different columns; '{missing[0]}' is not in all of them")
+        raise DataError(f"{table.path}: the files have different columns; '{missing[0]}' is not in all files")
     values = [_quoted(name).alias(f"c{names.index(name)}") for name in dict.fromkeys(names)]
     return _number_files(spark, raw.select(*values, *_where()), raw.inputFiles())
 
@@ -159,7 +158,7 @@ def _where() -> list[Column]:
 
 def _csv_options(table: Table, role: str) -> dict[str, str]:
     encoding = encoding_for_java(table.encoding)
-    # A line break inside quotes needs a parser that sees the whole file: fine for users and items, too slow for events.
+    # Line breaks inside quotes need a parser that reads the file as a whole: fine for users and items, too slow for events.
     whole_file = encoding.startswith(_WIDE_ENCODINGS) or (table.quoting and role != "interactions")
     return {
         "sep": table.delimiter,
@@ -186,7 +185,7 @@ def _number_files(spark: SparkSession, frame: DataFrame, uris: list[str]) -> Dat
 
 
 def _spark_path(path: str) -> str:
-    """A path for Spark's readers, which take it for a glob pattern."""
+    """A path for Spark's readers, escaped since they read it as a glob pattern."""
     return "file://" + re.sub(r"([\\*?\[\]{}])", r"\\\1", os.path.abspath(path))
 
 

@@ -1,4 +1,4 @@
-"""Keeps aside the rows that were not used: rejected/*.parquet, as schema.REJECTED says."""
+"""Writes the rows that were not used to rejected/*.parquet; see schema.REJECTED."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def write_rejected(aside: list[tuple[str, DataFrame | None]], features: str) -> None:
-    """Writes the rows of all tables together; one empty file where there are none.
+    """Writes the rows of all tables together; one empty file if there are none.
 
     Args:
-        aside: name of the source table, and its rows with REASON, FILE and TEXT.
+        aside: pairs of a source table's name and its rows with REASON, FILE and TEXT, or None.
         features: path or URI of the features folder.
     """
     from pyspark.sql import functions as F

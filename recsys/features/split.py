@@ -1,28 +1,25 @@
 """Divides every history into training, validation and test part. A part is a range of positions, so a split is two numbers.
 
-* leave-one-out: the last event is the test, the one before validation; users with fewer than three events train only.
+* leave-one-out: the last event is the test, the one before it validation; users with fewer than three events only train.
 * per-user-ratio: the last `test_fraction` of each history, rounded up, is the test, and `valid_fraction` of the rest, rounded
-  up, validation; at least one event stays in the training part.
-* global-time: events at or after a moment `test_from` are the test, those in [valid_from, test_from) validation. The moments
-  are edges of 4096 equal spans of time between the first and the last event, chosen so that the shares come closest to the
-  fractions; events of the first span always train.
-* none: everything is training part.
+  up, is validation; at least one event trains.
+* global-time: events at or after the moment `test_from` are the test, those in [valid_from, test_from) validation. The moments
+  are those at which the shares of the events come closest to the fractions; see recsys.features.moments.
+* none: all events train.
 
-Users with fewer than `min_user_events` events have no test and no validation part; see `in_training`.
+Users with fewer than `min_user_events` events have neither a validation nor a test part, and nothing is learned from them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from recsys.config import Split
-from recsys.contract.schema import TIMESTAMP
+from recsys.features import moments
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
-
-SPANS: Final = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +29,8 @@ class Cut:
     Attributes:
         split: method and fractions.
         min_user_events: users with fewer events neither train nor are evaluated.
-        valid_from: seconds, with global-time only.
-        test_from: seconds, with global-time only.
+        valid_from: seconds; None unless the method is global-time.
+        test_from: seconds; None unless the method is global-time.
     """
 
     split: Split
@@ -41,45 +38,26 @@ class Cut:
     valid_from: int | None = None
     test_from: int | None = None
 
+    @property
+    def holds_out(self) -> bool:
+        """Whether some events are kept from training."""
+        return self.split.method != "none"
+
 
 def prepare(events: DataFrame, split: Split, min_user_events: int, earliest: int, latest: int) -> Cut:
-    """The split of these events; with global-time one pass over them finds the moments.
+    """The split of these events; global-time makes a few passes over them to find its moments.
 
     Args:
-        events: with a column `timestamp` in seconds.
+        events: of the users who are learned from, at least one, with a column `timestamp` in seconds; cached.
         split: method and fractions.
         min_user_events: see `Cut`.
-        earliest: least timestamp.
-        latest: greatest timestamp.
+        earliest: no timestamp is less.
+        latest: no timestamp is greater.
     """
-    from pyspark.sql import functions as F
-
     if split.method != "global-time":
         return Cut(split, min_user_events)
-    width = (latest - earliest) // SPANS + 1
-    span = F.floor((F.col(TIMESTAMP) - earliest) / width).cast("int")
-    counts = {row[0]: row[1] for row in events.groupBy(span.alias("span")).count().collect()}
-    valid_span, test_span = moments(counts, split.valid_fraction, split.test_fraction)
-    return Cut(split, min_user_events, earliest + valid_span * width, earliest + test_span * width)
-
-
-def moments(counts: dict[int, int], valid_fraction: float, test_fraction: float) -> tuple[int, int]:
-    """The spans at which validation and test begin: at least 1, at most one after the last.
-
-    Args:
-        counts: events of each span, from 0; absent means none.
-        valid_fraction: of the events that are not test events.
-        test_fraction: of all events.
-    """
-    last = max(counts)
-    before = [0]
-    for span in range(last + 1):
-        before.append(before[-1] + counts.get(span, 0))
-    total = before[-1]
-    test = min(range(1, last + 2), key=lambda span: (abs(total - before[span] - test_fraction * total), -span))
-    wanted = valid_fraction * before[test]
-    valid = min(range(1, test + 1), key=lambda span: (abs(before[test] - before[span] - wanted), -span))
-    return valid, test
+    found = moments.find(moments.spans_of(events), earliest, latest, split.valid_fraction, split.test_fraction)
+    return Cut(split, min_user_events, *found)
 
 
 def lengths(cut: Cut, length: Column, timestamps: Column) -> tuple[Column, Column]:
@@ -97,15 +75,19 @@ def lengths(cut: Cut, length: Column, timestamps: Column) -> tuple[Column, Colum
         valid_from, test_from = F.lit(cut.valid_from), F.lit(cut.test_from)
         train = F.size(F.filter(timestamps, lambda moment: moment < valid_from))
         valid = F.size(F.filter(timestamps, lambda moment: moment < test_from))
-    skipped = length < cut.min_user_events
-    return tuple(F.when(skipped, length).otherwise(part).cast("int") for part in (train, valid))  # type: ignore[return-value]
+    train, valid = (F.when(learned(cut, length), part).otherwise(length).cast("int") for part in (train, valid))
+    return train, valid
+
+
+def learned(cut: Cut, length: Column) -> Column:
+    """Whether the user of a history of that length is learned from."""
+    return length >= cut.min_user_events
 
 
 def in_training(cut: Cut, length: Column, position: Column, timestamp: Column) -> Column:
-    """Whether an event belongs to what is learned from: the training part of a user with enough events.
+    """Whether an event is in the training part of a user who is learned from.
 
-    Users with fewer than `min_user_events` events are left out of all statistics: with global-time, theirs would show the
-    future.
+    The others are left out of all statistics: their whole history counts as training part, which would leak the future.
 
     Args:
         cut: the split.
@@ -114,7 +96,7 @@ def in_training(cut: Cut, length: Column, position: Column, timestamp: Column) -
         timestamp: of the event, seconds.
     """
     before = position < _positions(cut.split, length)[0] if cut.valid_from is None else timestamp < cut.valid_from
-    return before & (length >= cut.min_user_events)
+    return before & learned(cut, length)
 
 
 def _positions(split: Split, length: Column) -> tuple[Column, Column]:
@@ -132,7 +114,7 @@ def _positions(split: Split, length: Column) -> tuple[Column, Column]:
 
 
 def _share(length: Column, fraction: float) -> Column:
-    """The fraction of a length, rounded up; a product that is whole but for the rounding of floats is not rounded up."""
+    """The fraction of a length, rounded up; the small difference keeps float error from rounding up a whole number."""
     from pyspark.sql import functions as F
 
     return F.ceil(length * fraction - 1e-9).cast("int")

@@ -66,7 +66,7 @@ def features(job: Job) -> dict[str, Any]:
         }
         outcome = child.call("recsys.features.pipeline:run", arguments, job.progress)
     info = read_info(job.run.path(schema.FEATURES_DIR))
-    job.run.update({"rejected": info.rejected})
+    job.run.update({"rejected": info.rejected, "warnings": list(info.warnings)})
     job.progress(
         f"  {info.events:,} events of {info.users:,} users with {info.items:,} items; "
         f"training {info.train_events:,}, validation {info.valid_events:,}, test {info.test_events:,}"

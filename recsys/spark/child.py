@@ -1,8 +1,8 @@
-"""Runs a function in a process of its own, so that Spark's JVM and its memory are gone when the function has returned.
+"""Runs a function in a child process, so that Spark's JVM and its memory are gone when the function returns.
 
-The child is `python -m recsys.spark.child` in its own session. The parent sends one line of JSON on its standard input
-and keeps that open: when it closes, because the parent has died, the child ends its whole process group. The child answers
-with lines of JSON: progress, and at the end a result or an error. What Spark prints goes to a log that is shown on failure.
+The child is `python -m recsys.spark.child` in a session of its own. The parent sends one line of JSON to its standard input and
+keeps the pipe open; when the parent dies and the pipe closes, the child kills its whole process group. The child answers with
+lines of JSON: progress, and finally a result or an error. What Spark prints goes to a log, whose end is logged on failure.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Outcome:
     """What a function returned, and what it cost.
 
     Attributes:
-        result: the function's return value, as JSON carries it.
-        seconds: wall time with the start of the process.
-        peak_bytes: greatest sum of the resident memory of the process and all its descendants, sampled.
-        bytes_left: resident memory of what was still alive of them afterwards; 0 unless something escaped.
+        result: the function's return value, after a round trip through JSON.
+        seconds: wall time, including the start of the process.
+        peak_bytes: peak of the resident memory of the process and all its descendants together, sampled.
+        bytes_left: resident memory of those still alive afterwards; 0 unless one escaped.
     """
 
     result: Any
@@ -61,11 +61,11 @@ def call(target: str, arguments: Mapping[str, Any], progress: Progress) -> Outco
     Args:
         target: "module:function"; the function takes the arguments and a callback for lines of progress.
         arguments: JSON types only.
-        progress: gets every line of progress, in this process.
+        progress: called in this process with each line of progress.
 
     Raises:
-        RecsysError: the error that the function raised, same class and message; or, for any other failure, a plain
-            RecsysError (exit 70), with the end of the child's log in this module's logger at level INFO.
+        RecsysError: the error that the function raised, with its class and message; for any other failure a plain RecsysError
+            (exit 70), and the end of the child's log goes to this module's logger at level INFO.
     """
     started = time.monotonic()
     with tempfile.TemporaryFile() as log:
@@ -90,7 +90,7 @@ def call(target: str, arguments: Mapping[str, Any], progress: Progress) -> Outco
 
 
 def _talk(child: subprocess.Popen[bytes], request: Mapping[str, Any], progress: Progress) -> dict[str, Any] | None:
-    """Sends the request and returns the answer, None when the child ended without one."""
+    """Sends the request and returns the answer, or None if the child ended without one."""
     if child.stdin is None or child.stdout is None:
         return None
     with contextlib.suppress(BrokenPipeError):
@@ -125,13 +125,14 @@ def _raise_failure(target: str, answer: Mapping[str, Any] | None, returncode: in
         if not error["defect"]:
             raise BY_EXIT_CODE.get(error["code"], RecsysError)(error["message"])
         logger.info("%s failed:\n%s\n%s", target, error["traceback"], tail)
-        raise RecsysError(f"{target} failed, which is a defect of recsys: {error['message']}")
+        raise RecsysError(f"{target} failed, a defect in recsys: {error['message']}")
     logger.info("%s ended with status %s; the end of its log:\n%s", target, returncode, tail)
     if returncode == -signal.SIGKILL:
         raise RecsysError(
-            f"the process of {target} was killed, most likely for want of memory; give the container more or lower spark.memory"
+            f"the process of {target} was killed, most likely out of memory; raise the container's memory limit, "
+            "or lower spark.memory"
         )
-    raise RecsysError(f"the process of {target} ended with status {returncode} before it answered: {tail[-300:]}")
+    raise RecsysError(f"the process of {target} ended with status {returncode} without an answer: {tail[-300:]}")
 
 
 class _Meter:
@@ -146,7 +147,7 @@ class _Meter:
         self._thread.start()
 
     def finish(self, grace: float) -> int:
-        """Waits until all of them are gone, `grace` seconds at most; returns the bytes of those that are not."""
+        """Waits up to `grace` seconds until all are gone; returns the bytes of those that are not."""
         self.stop()
         end = time.monotonic() + grace
         while (left := self._living_bytes()) and time.monotonic() < end:
@@ -177,9 +178,9 @@ class _Meter:
 
 
 def main() -> None:
-    """The child: one request in, progress and one answer out."""
+    """The child: reads one request, sends progress and one answer."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever Python, Spark or the JVM print belongs into the log
+    os.dup2(2, 1)  # whatever Python, Spark or the JVM print goes to the log
     request = json.loads(_read_line(0))
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
 
@@ -202,7 +203,7 @@ def main() -> None:
 
 
 def _read_line(descriptor: int) -> bytes:
-    """One line, read byte by byte as far as needed, so that nothing of the pipe is left in a buffer."""
+    """One line, read without buffering, so that nothing of the pipe is left in a buffer."""
     parts = []
     while part := os.read(descriptor, 65536):
         parts.append(part)
@@ -212,7 +213,7 @@ def _read_line(descriptor: int) -> bytes:
 
 
 def _end_with_parent(parent: int) -> None:
-    """Ends this process group when the parent is gone: its end of our standard input closes, or we get another parent."""
+    """Kills this process group when the parent is gone: standard input closes, or another process becomes the parent."""
     while True:
         ready, _, _ = select.select([0], [], [], 1.0)
         if (ready and not os.read(0, 65536)) or os.getppid() != parent:

@@ -1,6 +1,6 @@
-"""An executor of Spark on Kubernetes in the image of recsys: what the Pod that Spark makes runs, instead of Spark's own script.
+"""Starts a Spark executor on Kubernetes from the recsys image, in place of the entrypoint.sh of Spark's own images.
 
-Spark says what to do by environment variables; the names are those of its images' entrypoint.sh.
+Spark passes everything in environment variables, under the names that entrypoint.sh uses.
 """
 
 from __future__ import annotations
@@ -29,18 +29,16 @@ def command(environment: Mapping[str, str], home: str, jars: str) -> list[str]:
     """The Java command line of an executor.
 
     Args:
-        environment: as Spark's driver has set it for the Pod.
-        home: of Java.
-        jars: folder of Spark's libraries.
+        environment: as set by Spark's driver for the Pod.
+        home: Java's home folder.
+        jars: the folder with Spark's libraries.
 
     Raises:
         ConfigError: a variable is missing.
     """
     missing = [name for name in (*ARGUMENTS.values(), "SPARK_EXECUTOR_MEMORY") if name not in environment]
     if missing:
-        raise ConfigError(
-            f"{', '.join(missing)}: not set; this is what Spark's driver starts in Pods of its own, not a command"
-        )
+        raise ConfigError(f"{', '.join(missing)}: not set; only Spark's driver starts this, in the Pods that it creates")
     numbered = sorted((int(found[1]), value) for name, value in environment.items() if (found := _OPTION.fullmatch(name)))
     memory = environment["SPARK_EXECUTOR_MEMORY"]
     classes = os.pathsep.join(filter(None, (environment.get("SPARK_CLASSPATH"), os.path.join(jars, "*"))))
@@ -50,7 +48,7 @@ def command(environment: Mapping[str, str], home: str, jars: str) -> list[str]:
 
 
 def main() -> None:
-    """Becomes the executor."""
+    """Replaces this process by the executor."""
     import pyspark
 
     home = java.home_for_spark(java.find(), tempfile.mkdtemp(prefix="recsys-executor-"))

@@ -1,4 +1,4 @@
-"""Spark's exceptions in the user's words: which file cannot be read, and what to do."""
+"""Translates Spark's exceptions into messages for users: which file cannot be read, and what to do."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ _DAMAGED: Final = (
     "snappy",
 )
 _RAISED: Final = re.compile(r"^recsys\.errors\.(\w+): (.*)$", re.MULTILINE)
-"""One of recsys' own errors in a worker's traceback."""
+"""An error of recsys in the traceback of a worker."""
 _MISSING: Final = ("FileNotFoundException", "PATH_NOT_FOUND", "FILE_NOT_EXIST", "does not exist")
 
 
 @contextlib.contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Turns what Spark and its gateway raise into one of recsys' errors.
+    """Turns exceptions of Spark and py4j into the errors of recsys.
 
     Args:
         doing: what was being done, for the message.
 
     Raises:
-        DataError: an input file is damaged, cut off or gone.
+        DataError: an input file is damaged, truncated or gone.
         RetryError: a disk is full or a store does not answer.
         RecsysError: the heap is too small.
     """
@@ -53,31 +53,33 @@ def translated(doing: str) -> Iterator[None]:
     except Exception as error:
         if type(error).__module__.split(".")[0] not in ("pyspark", "py4j") and not isinstance(error, ConnectionError):
             raise
-        text = str(error)  # now: without its JVM the error cannot say any more what it is
+        text = str(error)  # must happen before the JVM ends, which holds the text
         raise _of_worker(text) or explain(text, doing) or RuntimeError(f"{doing}: {type(error).__name__}: {text}") from None
 
 
 def explain(text: str, doing: str) -> RecsysError | None:
-    """The error for Spark's words; None where they tell of no known trouble."""
+    """The error for a message of Spark; None if it is not a known one."""
     match = _FILE.search(text)
     file = re.sub(r"^file:/+", "/", unquote(match.group())) if match else "an input file"
     if "No space left on device" in text:
-        return RetryError(f"{doing}: no space left on the disk of TMPDIR or of the output; free some, or set TMPDIR to another")
+        return RetryError(
+            f"{doing}: no space left on the disk of TMPDIR or of the output; free some, or point TMPDIR to another disk"
+        )
     if "OutOfMemoryError" in text:
         return RecsysError(
-            f"{doing}: Spark's heap is too small; give the container more memory or set spark.memory, such as 4g"
+            f"{doing}: Spark's heap is too small; raise the container's memory limit or set spark.memory, such as 4g"
         )
     if any(words in text for words in _MISSING):
-        return DataError(f"{doing}: {file} was there a moment ago and cannot be found any more")
+        return DataError(f"{doing}: {file} has disappeared while the job was running")
     if "PARQUET_COLUMN_DATA_TYPE_MISMATCH" in text or "SchemaColumnConvertNotSupported" in text:
-        return DataError(f"{doing}: {file} has another type in a column than the other files of its table")
+        return DataError(f"{doing}: a column of {file} has another type than in the other files of the table")
     if any(words in text for words in _DAMAGED):
-        return DataError(f"{doing}: {file} cannot be read to its end: it was cut off or is damaged; copy it again")
+        return DataError(f"{doing}: {file} cannot be read to the end: it was cut off or is damaged; copy it again")
     return None
 
 
 def _of_worker(text: str) -> RecsysError | None:
-    """The error that recsys.spark.remote raised in one of Spark's Python workers."""
+    """The error that recsys.spark.remote raised in a Python worker of Spark."""
     if raised := _RAISED.search(text):
         own: RecsysError = getattr(errors, raised[1])(raised[2])
         return own

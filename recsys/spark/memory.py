@@ -1,4 +1,4 @@
-"""How much memory the container may use, and what share of it Spark's heap gets."""
+"""The memory limit of the container, and the size of Spark's heap."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MOST_OF_LIMIT: Final = 0.75
 
 
 def limit(root: str = "/") -> int:
-    """Bytes that this process may use: the lowest limit of its control groups (v2, then v1), and the machine's memory at most.
+    """Bytes that this process may use: the lowest limit of its control groups (v2 or v1), at most the machine's memory.
 
     Args:
-        root: where /proc and /sys are looked for; another folder in tests.
+        root: the folder with proc/ and sys/; another one in tests.
     """
     found = [int(psutil.virtual_memory().total)]
     for line in _read(os.path.join(root, "proc/self/cgroup")).splitlines():
@@ -37,15 +37,15 @@ def limit(root: str = "/") -> int:
 def heap(memory: str | None, limit_bytes: int) -> int:
     """Bytes of the driver's heap.
 
-    The configured size where there is one; otherwise 40 % of the limit, at least 1 GiB and at most 8 GiB, but never more
-    than three quarters of the limit.
+    The configured size if there is one; otherwise 40 % of the limit, at least 1 GiB and at most 8 GiB, but never more than
+    three quarters of the limit.
 
     Args:
         memory: config.spark.memory, such as 2g or 900m.
         limit_bytes: see `limit`.
 
     Raises:
-        ConfigError: `memory` is no size.
+        ConfigError: `memory` is not a size.
     """
     if memory is not None:
         return parse_size(memory)
@@ -57,7 +57,7 @@ def parse_size(text: str) -> int:
     """Bytes of 2g, 900m, 65536k or a plain number of bytes.
 
     Raises:
-        ConfigError: the text is no size.
+        ConfigError: the text is not a size.
     """
     match = re.fullmatch(r"(\d+)\s*([kmgt]?)i?b?", text.strip().lower())
     if not match or int(match.group(1)) == 0:
@@ -66,7 +66,7 @@ def parse_size(text: str) -> int:
 
 
 def _limits(mount: str, path: str, name: str) -> list[int]:
-    """Limits of a control group and of all above it; in a container the path may be the host's, then only the mount counts."""
+    """Limits of a control group and its ancestors. A container may see the host's path; then only the mount point exists."""
     folders = [part for part in path.split("/") if part not in ("", "..")]
     values = [_read(os.path.join(mount, *folders[:depth], name)).strip() for depth in range(len(folders), -1, -1)]
     return [int(value) for value in values if value.isdigit()]

@@ -1,8 +1,8 @@
-"""Spark's way to files in an object store: data sources in Python, which stream Arrow batches through recsys.storage.
+"""Reads and writes files in an object store from Spark: Python data sources that stream Arrow batches through recsys.storage.
 
-Spark's own readers and writers would need a connector of Hadoop's for each store. A text file is brought to Spark line by line
-(or, where line breaks may stand inside quotes, record by record), which Spark's own CSV parser then takes apart; a Parquet file
-comes by row groups. The workers find endpoint and credentials in their environment, as every part of recsys does.
+Spark's own readers and writers would need a Hadoop connector for each store. Text files reach Spark as lines (as records where
+quoted values may contain line breaks), which Spark's own CSV parser then parses; Parquet files are read by row group. The
+workers take endpoint and credentials from their environment, as every part of recsys does.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from recsys.sources.files import open_binary, size
 
 LINE: Final = "__line"
 SPLIT_BYTES: Final = 64 << 20
-"""A text file that is not compressed is read in parts of so many bytes."""
+"""Bytes of one partition of an uncompressed text file."""
 _BLOCK: Final = 4 << 20
 _TYPES: Final = {
     pa.uint8(): pa.int16(),
@@ -53,14 +53,14 @@ _BREAK: Final = re.compile(r"\r\n|\n|\r")
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """What to read, as the data source's one option carries it.
+    """What to read; travels as the single option of the data source.
 
     Attributes:
         uris: the files, in order.
-        table: how a text file is written.
-        names: names of a Parquet table's columns, which become c0, c1, …; None for text.
+        table: the format of a text file.
+        names: the columns of a Parquet table, read as c0, c1, …; None for text.
         where: names of the columns for the file, its number, the block in the file and the row in the block.
-        records: whether a line break may stand inside quotes, or the encoding is one of more than a byte a unit.
+        records: whether quoted values may contain line breaks, or the encoding uses several bytes a unit.
     """
 
     uris: tuple[str, ...]
@@ -71,16 +71,16 @@ class Files:
 
 
 def read(spark: SparkSession, files: Files) -> DataFrame:
-    """The rows of the files: the columns `where`, and c0, c1, … of Parquet files or LINE of text.
+    """The rows of the files: the columns `where`, then c0, c1, … for Parquet or LINE for text.
 
-    The header of a text file and blank lines are left out.
+    The headers of text files and blank lines are left out.
     """
     spark.dataSource.register(_Source)
-    return spark.read.format(_Source.name()).option("files", json.dumps(dataclasses.asdict(files))).load()
+    return spark.read.format(_Source.name()).option("files", _to_json(files)).load()
 
 
 def write(frame: DataFrame, folder: str) -> None:
-    """Writes a frame as part-00000.parquet, …, one file for each partition that is not empty; each appears whole."""
+    """Writes a frame as part-00000.parquet, …, one file for each partition with rows; each file appears only when complete."""
     frame.sparkSession.dataSource.register(_Sink)
     frame.write.format(_Sink.name()).mode("append").option("folder", folder).save()
 
@@ -102,7 +102,7 @@ class _Reader(DataSourceReader):
         self._files, self._schema = files, _schema(files)
 
     def partitions(self) -> Sequence[InputPartition]:
-        """(number of the file, block, its end): blocks of Parquet are row groups, of text ranges of bytes."""
+        """(number of the file, block, end of the block): a block is a row group of Parquet or a byte range of text."""
         parts = []
         for number, uri in enumerate(self._files.uris):
             if self._files.names is not None:
@@ -115,7 +115,7 @@ class _Reader(DataSourceReader):
         return parts
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
-        if partition.value is None:  # what Spark makes of no partitions at all
+        if partition.value is None:  # Spark passes this if there are no partitions
             return
         number, block, end = partition.value
         uri = self._files.uris[number]
@@ -165,9 +165,17 @@ class _Writer(DataSourceArrowWriter):
         return WriterCommitMessage()
 
 
+def _to_json(files: Files) -> str:
+    plain = {field.name: getattr(files, field.name) for field in dataclasses.fields(files)}
+    return json.dumps({**plain, "table": settings.to_dict(files.table)})
+
+
 def _files(options: Any) -> Files:
-    files: Files = settings.from_dict(Files, json.loads(options["files"]))
-    return files
+    """The inverse of `_to_json`."""
+    found = json.loads(options["files"])
+    names = None if found["names"] is None else tuple(found["names"])
+    table = settings.from_dict(Table, found["table"])
+    return Files(tuple(found["uris"]), table, names, tuple(found["where"]), found["records"])
 
 
 def _schema(files: Files) -> pa.Schema:
@@ -182,13 +190,13 @@ def _schema(files: Files) -> pa.Schema:
             from_arrow_schema(pa.schema({name: kind}))
         except PySparkTypeError:
             raise DataError(
-                f"{uri}: column '{name}' is of type {kind}, which Spark has not; write the file without it"
+                f"{uri}: column '{name}' is of type {kind}, which Spark does not support; write the file without that column"
             ) from None
     return pa.schema(types)
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type that a column of a Parquet file has in Spark, which lacks some of Arrow's."""
+    """The closest type that Spark supports to that of a Parquet column."""
     if pa.types.is_dictionary(kind):
         return _plain(kind.value_type)
     if pa.types.is_timestamp(kind):
@@ -198,7 +206,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 def _column(batch: pa.RecordBatch, name: str, path: str) -> pa.Array:
     if name not in batch.schema.names:
-        raise DataError(f"{path}: the files have different columns; '{name}' is not in all of them")
+        raise DataError(f"{path}: the files have different columns; '{name}' is not in all files")
     return batch.column(name)
 
 
@@ -207,11 +215,11 @@ def _cast(uri: str, name: str, column: pa.Array, wanted: pa.DataType) -> pa.Arra
     with contextlib.suppress(pa.ArrowInvalid):
         if found == wanted or (pa.types.is_integer(found) and pa.types.is_integer(wanted)):
             return column.cast(wanted, safe=not pa.types.is_timestamp(wanted))
-    raise DataError(f"{uri} has another type in the column '{name}' ({found}) than the other files of its table ({wanted})")
+    raise DataError(f"{uri}: column '{name}' is of type {found}, but {wanted} in the other files of the table")
 
 
 def _lines(uri: str, table: Table, start: int, end: int) -> Iterator[str]:
-    """The lines that begin after byte `start` (or at 0) and not after `end`, as Hadoop divides a file; without blank ones."""
+    """The non-blank lines that begin after byte `start` (or at 0) and at `end` at the latest, as Hadoop splits files."""
     with _opened(uri) as stream:
         position = start
         if start:
@@ -229,7 +237,7 @@ def _lines(uri: str, table: Table, start: int, end: int) -> Iterator[str]:
 
 
 def _records(uri: str, table: Table) -> Iterator[str]:
-    """The lines of a file, joined where a line break stands inside quotes, by the judgement of Python's csv module."""
+    """The records of a file: lines, joined where Python's csv module finds a line break inside quotes."""
     with _opened(uri) as stream:
         if stream.peek(3).startswith(codecs.BOM_UTF8):
             stream.read(3)
@@ -248,7 +256,7 @@ def _records(uri: str, table: Table) -> Iterator[str]:
 
 
 def _kept(lines: Iterable[str], delimiter: str, separator: str, taken: list[str]) -> Iterator[str]:
-    """The lines with another delimiter; as they stand they are appended to `taken`."""
+    """Yields the lines with another delimiter, and appends the original lines to `taken`."""
     for line in lines:
         taken.append(line)
         yield line.replace(delimiter, separator)

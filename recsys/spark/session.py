@@ -1,4 +1,4 @@
-"""One Spark session with the options that a small batch job wants: quiet, local by default, inside the container's memory."""
+"""A Spark session for a small batch job: quiet, local by default, within the container's memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 SMALL_INPUT: Final = 64 << 20
 SHUFFLE_BYTES: Final = 32 << 20
-"""Input bytes for each partition of a shuffle on a local master; adaptive execution joins small ones."""
+"""Input bytes per shuffle partition on a local master; adaptive execution merges small ones."""
 
 _LOG4J: Final = """\
 rootLogger.level = error
@@ -38,16 +39,16 @@ appender.console.layout.pattern = spark %p %c{1}: %m%n%maxLen{%xEx}{4000}
 
 @contextlib.contextmanager
 def spark_session(config: Config, app: str, input_bytes: int | None = None) -> Iterator[SparkSession]:
-    """A Spark session whose JVM ends with the block. Python's own memory stays: run this through `features.process.call`.
+    """A Spark session whose JVM ends with the block. Python's own memory stays: run this through `recsys.spark.child.call`.
 
     Args:
-        config: `spark.master`, `spark.conf` (wins over everything set here) and `spark.memory` are read.
+        config: `spark.master`, `spark.memory` and `spark.conf` (overrides everything set here) are read.
         app: name of the application on a cluster.
-        input_bytes: size of the input where it is known: a short job is compiled less thoroughly and divided less.
+        input_bytes: size of the input, if known: for a short job less is compiled and fewer partitions are made.
 
     Raises:
-        MissingComponentError: there is no Java, `obstacles` finds something, or Spark does not start; the message then has
-            Spark's own last words.
+        MissingComponentError: there is no Java, `obstacles` found something, or Spark does not start; the message then quotes
+            Spark.
     """
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
@@ -76,31 +77,31 @@ def spark_session(config: Config, app: str, input_bytes: int | None = None) -> I
 
 
 def obstacles(scratch: str) -> list[str]:
-    """What keeps Spark from working here, beside a missing Java, and what to do about each; Spark's own words name none of it.
+    """What keeps Spark from working here, apart from a missing Java, and what to do about it; Spark itself names none of it.
 
     Args:
-        scratch: folder for shuffle files, caches and native libraries, or the one it will be made in.
+        scratch: folder for shuffle files, caches and native libraries, or its parent.
     """
     found = []
     if shutil.which("bash") is None:
-        found.append("Spark's launcher needs bash, and there is none on PATH; install bash")
+        found.append("Spark's launcher needs bash, which is not on PATH; install bash")
     if os.statvfs(scratch).f_flag & os.ST_NOEXEC:
         found.append(
-            f"{scratch} is mounted noexec, and Spark's native libraries run from there; mount it with exec "
+            f"{scratch} is mounted noexec, but Spark loads its native libraries from there; mount it with exec "
             "(docker run --tmpfs /tmp:exec), or set TMPDIR to another folder"
         )
     try:
         pwd.getpwuid(os.geteuid())
     except KeyError:
         found.append(
-            f"user {os.geteuid()} has no name here, and Spark needs one; leave --user out of docker run, "
-            "or add -v /etc/passwd:/etc/passwd:ro to it"
+            f"user {os.geteuid()} has no name here, but Spark needs one; call docker run without --user, "
+            "or with -v /etc/passwd:/etc/passwd:ro"
         )
     return found
 
 
 def options(config: Config, scratch: str, input_bytes: int | None = None) -> dict[str, str]:
-    """Spark's configuration for this job: ours, with `spark.conf` on top.
+    """Spark's configuration for this job: defaults, overridden by `spark.conf`.
 
     Args:
         config: see `spark_session`.
@@ -125,7 +126,7 @@ def options(config: Config, scratch: str, input_bytes: int | None = None) -> dic
                     "-XX:MaxHeapFreeRatio=50",
                 ),
                 *("-XX:-UsePerfData", "-XX:ReservedCodeCacheSize=128m", "-Xss2m"),
-                *(("-XX:TieredStopAtLevel=1",) if small else ()),  # halves the processor time of a short job
+                *(("-XX:TieredStopAtLevel=1",) if small else ()),  # halves the CPU time of a short job
                 *(f"-Djava.io.tmpdir={scratch}", f"-Dlog4j2.configurationFile={log4j.as_uri()}"),
             ]
         ),
@@ -142,7 +143,7 @@ def options(config: Config, scratch: str, input_bytes: int | None = None) -> dic
         "spark.sql.sources.useV1SourceList": "avro,csv,json,kafka,orc,parquet,text",
         "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
         "spark.sql.caseSensitive": "true",
-        "spark.sql.legacy.javaCharsets": "true",  # windows-1252 and others beside the few that Spark 4 lists
+        "spark.sql.legacy.javaCharsets": "true",  # windows-1252 and others that Spark 4 does not list
         "spark.sql.catalogImplementation": "in-memory",
     }
     if local:
@@ -155,22 +156,22 @@ def options(config: Config, scratch: str, input_bytes: int | None = None) -> dic
         }
     if config.spark.master.startswith("k8s://"):
         settings |= {
-            "spark.kubernetes.driver.pod.name": socket.gethostname(),  # executors go when this Pod goes
+            "spark.kubernetes.driver.pod.name": socket.gethostname(),  # executors end with this Pod
             "spark.kubernetes.executor.disableConfigMap": "true",
             "spark.kubernetes.driver.service.deleteOnTermination": "false",
             "spark.kubernetes.driver.ownPersistentVolumeClaim": "false",
             "spark.kubernetes.driver.reusePersistentVolumeClaim": "false",
-        }  # so that Spark needs rights to Pods alone
+        }  # so that Spark needs rights to nothing but Pods
     return {key: str(value) for key, value in settings.items()} | dict(config.spark.conf)
 
 
 def is_local(master: str) -> bool:
-    """Whether Spark runs on this machine alone."""
+    """Whether Spark runs on this machine only."""
     return master == "local" or master.startswith("local[")
 
 
 def local_cores(master: str) -> int:
-    """Cores that `local`, `local[4]` or `local[*]` uses."""
+    """Number of cores that `local`, `local[4]` or `local[*]` uses."""
     match = re.match(r"local\[(\d+)", master)
     if match:
         return int(match.group(1))
@@ -178,7 +179,7 @@ def local_cores(master: str) -> int:
 
 
 def _environment(config: Config, java_home: str) -> dict[str, str]:
-    """Variables for Spark's launcher. SPARK_HOME of another installation would bring its own jars, so pyspark's own is set."""
+    """Variables for Spark's launcher. SPARK_HOME is always pyspark's own: another installation would bring its own jars."""
     import pyspark
 
     found = {
@@ -189,11 +190,14 @@ def _environment(config: Config, java_home: str) -> dict[str, str]:
     }
     if is_local(config.spark.master):
         found["SPARK_LOCAL_IP"] = "127.0.0.1"
+        found["PYSPARK_PYTHON"] = os.environ.get(
+            "PYSPARK_PYTHON", sys.executable
+        )  # else workers run whatever python3 is on PATH
     return found
 
 
 def _end(session: SparkSession) -> None:
-    """Stops Spark and ends its JVM, which would otherwise keep its heap until Python ends."""
+    """Stops Spark and its JVM, which would otherwise keep its heap until Python ends."""
     from pyspark import SparkContext
 
     gateway: Any = SparkContext._gateway
@@ -205,7 +209,7 @@ def _end(session: SparkSession) -> None:
     with contextlib.suppress(Exception):
         gateway.shutdown()
     with contextlib.suppress(OSError):
-        process.stdin.close()  # the JVM watches it
+        process.stdin.close()  # the JVM ends when this closes
     try:
         process.wait(20)
     except subprocess.TimeoutExpired:

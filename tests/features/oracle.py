@@ -1,4 +1,4 @@
-"""The features stage once more, in plain Python: slow, obvious, and written from the contract alone."""
+"""The features stage again in plain Python: slow, obvious, and written from the contract only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Event = tuple[Any, Any, float, int]
 
 
 def histories(events: list[Event], min_item_events: int = 1) -> dict[Any, list[Event]]:
-    """Each user's events by time, ties in source order, only the first with an item."""
+    """Each user's events ordered by time, ties in source order, with only the first event of each item."""
     found: dict[Any, list[Event]] = {}
     for event in sorted(events, key=lambda event: event[3]):
         history = found.setdefault(event[0], [])
@@ -34,6 +34,11 @@ def lengths(history: list[Event], method: str, test: float, valid: float, valid_
     return n, n
 
 
+def standardised(number: float, fitted: list[float]) -> float:
+    mean, deviation = moments(fitted)
+    return (number - mean) / (deviation or 1.0)
+
+
 def item_order(training: list[Event], all_items: set[Any]) -> list[Any]:
     counts = Counter(event[1] for event in training)
     return sorted(all_items, key=lambda item: (-counts[item], item if isinstance(item, int) else str(item).encode()))
@@ -43,6 +48,11 @@ def vocabulary(rows: list[list[str]], most: int = 5000, least: int = 1) -> list[
     counts = Counter(value for row in rows for value in set(row))
     ranked = sorted(counts, key=lambda value: (-counts[value], value.encode()))
     return [value for value in ranked if counts[value] >= least][:most]
+
+
+def extended(known: list[str], rows: list[list[str]], most: int = 5000, least: int = 1) -> list[str]:
+    """The known values, and after them those that are new in these rows."""
+    return (known + [value for value in vocabulary(rows, least=least) if value not in known])[:most]
 
 
 def moments(values: list[float]) -> tuple[float, float]:

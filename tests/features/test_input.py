@@ -1,8 +1,9 @@
-"""Bad rows are counted and kept aside, bad tables are refused with words, odd but good ones are read as they are."""
+"""Bad rows are counted and set aside, bad tables are refused with a message, and unusual but valid ones are read correctly."""
 
 from __future__ import annotations
 
 import gzip
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,38 @@ def test_features_that_cannot_be(name: str, feature: config.Feature, words: str)
         codes.check({name: feature}, "items")
 
 
+def test_numbers_that_float32_cannot_hold_are_missing(build: Callable[..., Built], csv: Callable[..., config.Table]) -> None:
+    """u1 to u4 train; u9, which has no event, has a price far beyond their spread."""
+    prices = ["1", "3", "1.7e308", "-3.5e38", "3e38"]
+    users = "id,price,large\n" + "".join(f"u{n},{price},{n}e37\n" for n, price in zip((1, 2, 3, 4, 9), prices, strict=True))
+    features = {"price": config.Feature("numeric"), "large": config.Feature("numeric")}
+    built = build(source(csv(HEAD + GOOD), csv(users, "users.csv", user_id="id", features=features)), NONE)
+    price, large = built.info.evaluated.user_features
+    assert (price.mean, price.std) == (2.0, 1.0)
+    assert built.users["price"].to_pylist()[:4] == [-1.0, 1.0, 0.0, 0.0]
+    assert large.mean == pytest.approx(2.5e37)
+    assert built.users["large"].to_pylist() == pytest.approx([-1.3416, -0.4472, 0.4472, 1.3416, 5.8138], abs=1e-4)
+    assert all(math.isfinite(value) for value in built.users["price"].to_pylist())
+
+
+def test_a_number_far_outside_of_what_was_fitted_stays_finite(
+    build: Callable[..., Built], csv: Callable[..., config.Table]
+) -> None:
+    """(3e38 - mean) / 1e-5 is more than float32 holds."""
+    users = "id,price\nu1,0.00001\nu2,0.00003\nu9,3e38\n"
+    table = csv(users, "users.csv", user_id="id", features={"price": config.Feature("numeric")})
+    assert build(source(csv(HEAD + GOOD), table), NONE).users["price"].to_pylist() == [-1.0, 1.0, 0.0, 0.0, 0.0]
+
+
+def test_large_ratings_have_finite_moments(build: Callable[..., Built], csv: Callable[..., config.Table]) -> None:
+    text = HEAD + GOOD + "u5,i1,3.3e38,101\nu5,i2,-3.3e38,102\nu5,i3,3.3e38,103\nu5,i4,3.5e38,104\n"
+    built = build(source(csv(text)), NONE)
+    assert built.info.rejected["interactions"] == {"bad_rating": 1}
+    assert built.info.evaluated.rating_mean == pytest.approx(3.3e38 / 19)
+    assert built.info.evaluated.rating_std == pytest.approx(3.3e38 * math.sqrt(3 / 19 - 1 / 19**2))
+    assert all(math.isfinite(value) for value in built.items["mean_rating"].to_pylist())
+
+
 def test_features_from_flags(build: Callable[..., Built], csv: Callable[..., config.Table]) -> None:
     items = csv(
         "id,Drama,War\ni1,1,0\ni2,0,0\ni3,1,1\ni4,,x\n",
@@ -225,12 +258,14 @@ def test_users_with_few_events_are_not_evaluated_and_teach_nothing(
     build: Callable[..., Built], csv: Callable[..., config.Table]
 ) -> None:
     text = HEAD + GOOD + "v1,i9,1,1\nv1,i1,1,2\nv1,i2,1,3\n"
-    options = config.Config(split=config.Split(method="leave-one-out"), features=config.Features(min_user_events=4))
+    split = config.Split(method="leave-one-out", allow_few=True)
+    options = config.Config(split=split, features=config.Features(min_user_events=4))
     built = build(source(csv(text)), options)
     assert built.histories.train_length.tolist() == [2, 2, 2, 2, 3]
     assert built.histories.valid_length.tolist() == [3, 3, 3, 3, 3]
     counts = dict(zip(built.items["item_id"].to_pylist(), built.items["train_count"].to_pylist(), strict=True))
     assert counts == {"i1": 4, "i2": 4, "i3": 0, "i4": 0, "i9": 0}
     assert built.info.skipped_users == 1
+    assert (built.info.train_events, built.info.valid_events, built.info.test_events, built.info.events) == (8, 4, 4, 19)
     with pytest.raises(DataError, match="min_user_events"):
         build(source(csv(text)), config.Config(features=config.Features(min_user_events=99)))

@@ -1,4 +1,4 @@
-"""The whole stage against an oracle, and what must hold for any input."""
+"""The whole stage against an oracle, and what must hold for every input."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys import config, settings, storage
+from recsys import config, storage
 from recsys.contract import histories, schema
-from recsys.contract.features_info import read_info
+from recsys.contract.features_info import Encoding, read_info
 from recsys.spark import child
-from tests.building import Built, load, source
+from tests.building import Built, load, request, source
 from tests.features import oracle
 
 Feature = config.Feature
@@ -81,23 +81,28 @@ def tables(csv: Callable[..., config.Table], data: tuple[Any, str, str, str], pr
 
 
 def content(built: Built) -> dict[str, Any]:
-    """Everything a build wrote, as plain values."""
+    """Everything that a build wrote, as plain values."""
     events = {field.name: getattr(built.histories, field.name).tolist() for field in dataclasses.fields(built.histories)}
-    return {"histories": events, "users": built.users.to_pylist(), "items": built.items.to_pylist(), "info": built.info}
+    names = ("users", "items", "published_users", "published_items")
+    return {"histories": events, "info": built.info, **{name: getattr(built, name).to_pylist() for name in names}}
 
 
 @pytest.mark.parametrize("method", ["leave-one-out", "per-user-ratio", "global-time", "none"])
 def test_against_the_oracle(build: Callable[..., Built], csv: Callable[..., config.Table], method: str) -> None:
     data = make_data(len(method), items=60)
-    options = config.Config(split=config.Split(method=method), features=config.Features(min_item_events=5, min_user_events=3))  # type: ignore[arg-type]
+    options = config.Config(
+        split=config.Split(method=method, min_events=10),  # type: ignore[arg-type]
+        features=config.Features(min_item_events=5, min_user_events=9),
+    )
     built = build(tables(csv, data), options)
-    split = built.info.split
+    info = built.info
     expected = oracle.histories(data[0], 5)
     cuts = {}
     for user, history in expected.items():
-        cut = oracle.lengths(history, method, 0.2, 0.1, split.valid_from or 0, split.test_from or 0)
-        cuts[user] = cut if len(history) >= 3 else (len(history), len(history))
-    training = [event for user, history in expected.items() if len(history) >= 3 for event in history[: cuts[user][0]]]
+        cut = oracle.lengths(history, method, 0.2, 0.1, info.split.valid_from or 0, info.split.test_from or 0)
+        cuts[user] = cut if len(history) >= 9 else (len(history), len(history))
+    learned = [event for history in expected.values() if len(history) >= 9 for event in history]
+    training = [event for user, history in expected.items() if len(history) >= 9 for event in history[: cuts[user][0]]]
 
     user_ids = built.users["user_id"].to_pylist()
     assert user_ids == sorted({*expected, *(f"u{user}" for user in range(2, 45))})
@@ -115,16 +120,23 @@ def test_against_the_oracle(build: Callable[..., Built], csv: Callable[..., conf
         )
         assert [(item_ids[item - 1], rating, time) for item, rating, time in found] == [event[1:] for event in expected[user]]
         assert (built.histories.train_length[row], built.histories.valid_length[row]) == cuts[user]
+    check_counts(built, training, data[3])
 
-    check_items(built, training, data[3])
-    check_users(built, {event[0] for event in training}, data[2])
-    info = built.info
-    assert info.events == sum(map(len, expected.values())) == info.train_events + info.valid_events + info.test_events
+    check_items(info.evaluated, item_ids, built.items, training, training, data[3])
+    check_items(info.published, item_ids, built.published_items, training, learned, data[3])
+    check_users(info.evaluated, user_ids, built.users, training, training, data[2])
+    check_users(info.published, user_ids, built.published_users, training, learned, data[2])
+    if method == "none":
+        assert info.published == info.evaluated
+    else:
+        assert built.published_items.column_names == ["item_index", "genres", "words", "year", "popularity", "mean_rating"]
+        assert built.published_users.column_names == ["user_index", "sex", "kilos"]
+    assert info.events == sum(map(len, expected.values()))
+    assert (info.train_events, info.learned_events) == (len(training), len(learned))
+    assert info.valid_events == sum(cuts[user][1] - cuts[user][0] for user in expected)
+    assert 0 < info.skipped_users == sum(len(history) < 9 for history in expected.values())
     assert (info.users, info.items) == (len(user_ids), len(item_ids))
     assert info.max_history == max(map(len, expected.values()))
-    assert (info.evaluated.rating_mean, info.evaluated.rating_std) == pytest.approx(
-        oracle.moments([event[2] for event in training])
-    )
     assert info.latest_train_timestamp == max(event[3] for event in training)
     assert info.latest_timestamp == max(event[3] for history in expected.values() for event in history)
     unused = info.rejected["interactions"]
@@ -132,50 +144,105 @@ def test_against_the_oracle(build: Callable[..., Built], csv: Callable[..., conf
     assert unused["duplicate"] > 50
 
 
-def check_items(built: Built, training: list[oracle.Event], text: str) -> None:
-    rows = {row["item_id"]: row for row in built.items.to_pylist()}
-    described = {line.split(",")[0]: line.split(",")[1:] for line in text.splitlines()[1:]}
-    trained = {event[1] for event in training}
-    assert {item for item, row in rows.items() if row["train_count"]} == trained
-    features = {feature.name: feature for feature in built.info.evaluated.item_features}
-
-    genres = {item: [genre for genre in values[1].split("|") if genre] for item, values in described.items()}
-    assert list(features["genres"].values or ()) == oracle.vocabulary([genres[item] for item in trained])
-    words = {item: [w for w in re.split(r"\W+", values[0].lower()) if len(w) > 1] for item, values in described.items()}
-    assert list(features["words"].values or ()) == oracle.vocabulary([words[item] for item in trained], least=2)
-    years = {item: float(values[0][-5:-1]) for item, values in described.items()}
-    mean = sum(event[2] for event in training) / len(training)
-    popularity = {item: math.log1p(rows[item]["train_count"]) for item in rows}
-    shrunk = {}
-    for item in rows:
-        ratings = [event[2] for event in training if event[1] == item]
-        shrunk[item] = (sum(ratings) + 10 * mean) / (len(ratings) + 10)
-    for item, row in rows.items():
-        times = [event[3] for event in training if event[1] == item]
+def check_counts(built: Built, training: list[oracle.Event], text: str) -> None:
+    titles = {line.split(",")[0]: line.split(",")[1] for line in text.splitlines()[1:]}
+    for row in built.items.to_pylist():
+        times = [event[3] for event in training if event[1] == row["item_id"]]
         assert (row["train_count"], row["first_seen"]) == (len(times), min(times, default=None))
-        assert row["title"] == described[item][0]
-        for name, values in (("genres", genres[item]), ("words", words[item])):
-            vocabulary = features[name].values
-            assert row[name] == sorted({vocabulary.index(value) + 1 for value in values if value in vocabulary})
-        for name, numbers in (("year", years), ("popularity", popularity), ("mean_rating", shrunk)):
-            centre, scale = oracle.moments([numbers[other] for other in trained])
-            assert row[name] == pytest.approx((numbers[item] - centre) / scale, abs=1e-4)
-    for name in ("genres", "words"):
-        assert features[name]["max_values"] == max(len(row[name]) for row in rows.values())
+        assert row["title"] == titles[row["item_id"]]
 
 
-def check_users(built: Built, trained: set[str], text: str) -> None:
+def check_items(
+    encoding: Encoding, ids: list[Any], table: Any, training: list[oracle.Event], fitted: list[oracle.Event], text: str
+) -> None:
+    """An encoding of the items that is fitted on these events, and keeps the codes of the training events."""
+    rows = dict(zip(ids, table.to_pylist(), strict=True))
     described = {line.split(",")[0]: line.split(",")[1:] for line in text.splitlines()[1:]}
-    features = {feature.name: feature for feature in built.info.evaluated.user_features}
-    sexes = oracle.vocabulary([[described[user][0]] for user in trained if user in described and described[user][0]])
-    assert list(features["sex"].values or ()) == sexes
-    assert features["sex"].size == len(sexes) + 1
-    weights = [float(described[user][1]) for user in trained if user in described and described[user][1]]
-    mean, deviation = oracle.moments(weights)
-    for row in built.users.to_pylist():
-        sex, weight = described.get(row["user_id"], ["", ""])
+    known, counted = ({event[1] for event in events} for events in (training, fitted))
+    features = {feature.name: feature for feature in encoding.item_features}
+    genres = {item: [genre for genre in values[1].split("|") if genre] for item, values in described.items()}
+    words = {item: [w for w in re.split(r"\W+", values[0].lower()) if len(w) > 1] for item, values in described.items()}
+    for name, values, least in (("genres", genres, 1), ("words", words, 2)):
+        first = oracle.vocabulary([values[item] for item in known], least=least)
+        vocabulary = oracle.extended(first, [values[item] for item in counted], least=least)
+        assert list(features[name].values or ()) == vocabulary
+        for item, row in rows.items():
+            assert row[name] == sorted({vocabulary.index(value) + 1 for value in values[item] if value in vocabulary})
+        assert features[name].max_values == max(len(row[name]) for row in rows.values())
+
+    ratings: dict[Any, list[float]] = {item: [] for item in rows}
+    for event in fitted:
+        ratings[event[1]].append(event[2])
+    mean = sum(event[2] for event in fitted) / len(fitted)
+    numbers = {
+        "year": {item: float(described[item][0][-5:-1]) for item in rows},
+        "popularity": {item: math.log1p(len(ratings[item])) for item in rows},
+        "mean_rating": {item: (sum(ratings[item]) + 10 * mean) / (len(ratings[item]) + 10) for item in rows},
+    }
+    for name, values in numbers.items():
+        for item, row in rows.items():
+            assert row[name] == pytest.approx(oracle.standardised(values[item], [values[other] for other in counted]), abs=1e-4)
+    assert (encoding.rating_mean, encoding.rating_std) == pytest.approx(oracle.moments([event[2] for event in fitted]))
+
+
+def check_users(
+    encoding: Encoding, ids: list[Any], table: Any, training: list[oracle.Event], fitted: list[oracle.Event], text: str
+) -> None:
+    """As `check_items`."""
+    described = {line.split(",")[0]: line.split(",")[1:] for line in text.splitlines()[1:]}
+    known, counted = ({event[0] for event in events} & set(described) for events in (training, fitted))
+    feature = encoding.user_features[0]
+    first = oracle.vocabulary([[described[user][0]] for user in known if described[user][0]])
+    sexes = oracle.extended(first, [[described[user][0]] for user in counted if described[user][0]])
+    assert (feature.name, list(feature.values or ()), feature.size) == ("sex", sexes, len(sexes) + 1)
+    weights = [float(described[user][1]) for user in counted if described[user][1]]
+    for user, row in zip(ids, table.to_pylist(), strict=True):
+        sex, weight = described.get(user, ["", ""])
         assert row["sex"] == (sexes.index(sex) + 1 if sex in sexes else 0)
-        assert row["kilos"] == pytest.approx((float(weight) - mean) / deviation if weight else 0.0, abs=1e-4)
+        assert row["kilos"] == pytest.approx(oracle.standardised(float(weight), weights) if weight else 0.0, abs=1e-4)
+
+
+def test_what_is_new_since_the_cut_is_known_to_the_published_network_alone(
+    build: Callable[..., Built], csv: Callable[..., config.Table]
+) -> None:
+    """A brand, a word and a country that only the last events have; one brand that no event has."""
+    users = "".join(f"u{n},{'XX' if n == 9 else 'AB'}\n" for n in range(10))
+    brands = ["old", "old", "other", "other", "old", "new", "new", "rare", "never"]
+    items = "".join(f"i{n},{brand},{'fresh' if brand == 'new' else 'plain'} thing\n" for n, brand in enumerate(brands))
+    early = [(n, item, 100 * item + n) for n in range(9) for item in range(5)]
+    late = [(n, item, 10_000 + item) for n in range(9) for item in (5, 6)] + [(9, 5, 10_001), (9, 7, 10_002), (9, 0, 10_003)]
+    events = "user,item,rating,time\n" + "".join(f"u{user},i{item},3,{time}\n" for user, item, time in early + late)
+    tables = source(
+        csv(events),
+        csv("id,country\n" + users, "users.csv", user_id="id", features={"country": Feature("categorical")}),
+        csv(
+            "id,brand,name\n" + items,
+            "items.csv",
+            item_id="id",
+            features={"brand": Feature("categorical"), "words": Feature("text", "name")},
+        ),
+    )
+    split = config.Split(test_fraction=0.4, allow_few=True)
+    built = build(tables, config.Config(split=split))
+    ids = built.items["item_id"].to_pylist()
+
+    def codes(table: Any, name: str) -> dict[str, Any]:
+        return dict(zip(ids, table[name].to_pylist(), strict=True))
+
+    evaluated, published = built.info.evaluated, built.info.published
+    assert evaluated.item_features[0].values == ("old", "other")
+    assert published.item_features[0].values == ("old", "other", "new", "rare")
+    assert codes(built.items, "brand") == dict(zip(sorted(ids), [1, 1, 2, 2, 1, 0, 0, 0, 0], strict=True))
+    assert codes(built.published_items, "brand") == dict(zip(sorted(ids), [1, 1, 2, 2, 1, 3, 3, 4, 0], strict=True))
+    assert (evaluated.item_features[1].values, published.item_features[1].values) == (
+        ("plain", "thing"),
+        ("plain", "thing", "fresh"),
+    )
+    assert (evaluated.user_features[0].values, published.user_features[0].values) == (("AB",), ("AB", "XX"))
+    assert built.published_users["country"].to_pylist() == [1] * 9 + [2]
+
+    small = config.Config(split=split, features=config.Features(max_vocabulary=3))
+    assert build(tables, small).info.published.item_features[0].values == ("old", "other", "new")
 
 
 def test_schemas_of_the_files_and_sizes_of_the_vocabularies(
@@ -207,10 +274,10 @@ def test_schemas_of_the_files_and_sizes_of_the_vocabularies(
     assert sizes == {"genres": 3, "words": 3, "year": 1, "popularity": 1, "mean_rating": 1, "sex": 3, "kilos": 1}
 
 
-def test_the_division_of_the_work_changes_nothing(
+def test_partitioning_changes_nothing(
     build: Callable[..., Built], csv: Callable[..., config.Table], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tiny blocks, another number of partitions, several ranges and files; then the same with one core in another process."""
+    """Tiny blocks, more partitions, several ranges and files; then the same on one core in another process."""
     data = make_data(7)
     whole = content(build(tables(csv, data)))
     monkeypatch.setattr("recsys.features.tables.ROWS_PER_PARTITION", 7)
@@ -223,11 +290,10 @@ def test_the_division_of_the_work_changes_nothing(
     divided = content(build(tables(csv, data), conf=tiny))
     assert len(storage.list_files(str(tmp_path / "features2" / "histories"))) > 3
     assert divided == whole
-    options = settings.to_dict(config.Config(spark=config.Spark(master="local[1]", memory="700m")))
+    options = config.Config(spark=config.Spark(master="local[1]", memory="700m"))
     folder = str(tmp_path / "other")
-    arguments = {"config": options, "tables": dataclasses.asdict(tables(csv, data)), "features": folder}
     said: list[str] = []
-    outcome = child.call("recsys.features.pipeline:run", arguments, said.append)
+    outcome = child.call("recsys.features.pipeline:run", request(options, tables(csv, data), folder), said.append)
     assert content(load(folder, read_info(folder), said)) == whole
     assert outcome.result == json.loads(json.dumps(dataclasses.asdict(read_info(folder))))
     assert storage.is_whole(folder)
@@ -238,14 +304,15 @@ def test_the_division_of_the_work_changes_nothing(
 def test_several_files_are_read_in_order_of_name(
     build: Callable[..., Built], csv: Callable[..., config.Table], tmp_path: Any
 ) -> None:
-    """All at one moment, so that the order in the source alone decides."""
+    """All timestamps are equal, so that only the order in the source decides."""
     folder = tmp_path / "many files [x] ü"
     folder.mkdir()
     for number in range(12):
         rows = "".join(f"u{user},i{number * 10 + row},1,5\n" for row in range(10) for user in (1, 2))
         (folder / f"part-{number:02d}.csv").write_text("user,item,rating,time\n" + rows)
     table = config.Table(str(folder), user_id="user", item_id="item", rating="rating", timestamp="time")
-    built = build(source(table), conf={"spark.sql.files.maxPartitionBytes": "60", "spark.sql.files.openCostInBytes": "1"})
+    tiny = {"spark.sql.files.maxPartitionBytes": "60", "spark.sql.files.openCostInBytes": "1"}
+    built = build(source(table), config.Config(split=config.Split(method="none")), conf=tiny)
     assert built.history("u2") == [f"i{number}" for number in range(120)]
 
 
@@ -274,3 +341,4 @@ def test_a_changed_test_event_moves_nothing_of_the_training_part(
     for field in dataclasses.fields(train_before):
         np.testing.assert_array_equal(getattr(train_before, field.name), getattr(train_after, field.name))
     assert not np.array_equal(before.histories.items, after.histories.items)
+    assert after.info.published != before.info.published

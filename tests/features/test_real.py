@@ -1,16 +1,16 @@
-"""MovieLens 100K from the archive to features, in a process of its own."""
+"""MovieLens 100K from the archive to features, in a child process."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
 
-from recsys import config, settings, sources, storage
+from recsys import config, sources, storage
 from recsys.contract import histories
 from recsys.contract.features_info import read_info
 from recsys.spark import child
+from tests.building import request
 
 
 @pytest.mark.data
@@ -20,8 +20,7 @@ def test_movielens_100k(data_dir: Path, tmp_path: Path) -> None:
     said: list[str] = []
     tables = sources.open_source(options, str(tmp_path / "work"), said.append)
     folder = str(tmp_path / "features")
-    arguments = {"config": settings.to_dict(options), "tables": dataclasses.asdict(tables), "features": folder}
-    outcome = child.call("recsys.features.pipeline:run", arguments, said.append)
+    outcome = child.call("recsys.features.pipeline:run", request(options, tables, folder), said.append)
     info = read_info(folder)
     assert (info.users, info.items, info.events, info.test_events) == (943, 1682, 100_000, 943)
     assert info.rejected == {}

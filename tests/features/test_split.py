@@ -1,23 +1,142 @@
-"""The moments of the global split."""
+"""The split by time: its moments against an oracle and in Spark, and what happens if a part is too small."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.features.split import moments
+from recsys import config
+from recsys.errors import DataError
+from recsys.features import moments
+from tests.building import Built, source
+
+FRACTIONS = st.integers(1, 99).map(lambda percent: percent / 100)
+NEW_YEAR_2099 = 4_070_908_800
+
+
+def oracle(times: list[int], valid_fraction: float, test_fraction: float) -> tuple[int, int]:
+    """Tries every moment."""
+
+    def closest(events: list[int], fraction: float, end: int) -> int:
+        wanted = Fraction(str(fraction)) * len(events)
+        distances = {moment: abs(sum(time >= moment for time in events) - wanted) for moment in [*events, end]}
+        candidates = [moment for moment in distances if moment > min(times)]
+        return min(candidates, key=lambda moment: (distances[moment], -moment))
+
+    test_from = closest(times, test_fraction, max(times) + 1)
+    return closest([time for time in times if time < test_from], valid_fraction, test_from), test_from
+
+
+def find(times: list[int], valid: float, test: float, spans: int, passes: list[tuple[int, int]] | None = None) -> Any:
+    """`moments.find` with histograms of at most that many spans."""
+
+    def histogram(first: int, last: int) -> np.ndarray:
+        if passes is not None:
+            passes.append((first, last))
+        inside = np.array([time for time in times if first <= time <= last])
+        place = (inside - first) // ((last - first) // spans + 1)
+        parts = [inside[place == number] for number in np.unique(place)]
+        return np.array([(part.min(), part.max(), len(part)) for part in parts])
+
+    return moments.find(histogram, min(times), max(times), valid, test)
+
+
+@given(
+    st.lists(st.one_of(st.integers(0, 30), st.integers(0, 2**32)), min_size=1, max_size=60),
+    FRACTIONS,
+    FRACTIONS,
+    st.integers(2, 9),
+)
+def test_the_moments_are_those_of_the_oracle(times: list[int], valid: float, test: float, spans: int) -> None:
+    found = find(times, valid, test, spans)
+    assert found == oracle(times, valid, test)
+    assert min(times) < found[0] <= found[1]
 
 
 def test_the_shares_come_closest_to_the_fractions() -> None:
-    assert moments(dict.fromkeys(range(100), 1), 0.1, 0.2) == (72, 80)
+    assert find(list(range(100)), 0.1, 0.2, 7) == (72, 80)
+
+
+def test_of_two_moments_equally_close_the_later_is_taken() -> None:
+    assert find(list(range(10)), 0.5, 0.25, 7)[1] == 8  # 3 or 2 of 10 events for 2.5
+    assert find(list(range(15)), 0.5, 0.1, 7)[1] == 14  # 0.1 * 15 is 1.5, although 0.1 is no binary number
 
 
 def test_a_single_moment_is_all_training() -> None:
-    assert moments({0: 50}, 0.1, 0.2) == (1, 1)
+    assert find([50] * 9, 0.1, 0.2, 7) == (51, 51)
 
 
-@given(st.dictionaries(st.integers(1, 200), st.integers(1, 1000)), st.floats(0.01, 0.99), st.floats(0.01, 0.99))
-def test_training_is_never_empty(counts: dict[int, int], valid: float, test: float) -> None:
-    counts[0] = 1
-    valid_span, test_span = moments(counts, valid, test)
-    assert 1 <= valid_span <= test_span <= max(counts) + 1
+def test_all_of_1970_to_2100_takes_four_passes_at_most() -> None:
+    passes: list[tuple[int, int]] = []
+    times = np.random.default_rng(0).integers(0, 4_102_444_800, 5000).tolist()
+    find([0, *times], 0.1, 0.2, moments.SPANS, passes)
+    assert len(passes) <= 4
+
+
+def events(times: list[int]) -> str:
+    """One event for each time, by ten users in turn, each with a new item."""
+    return "user,item,rating,time\n" + "".join(f"u{n % 10},i{n // 10},1,{time}\n" for n, time in enumerate(times))
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [*range(1_600_000_000, 1_600_086_039, 360), NEW_YEAR_2099],
+        [1_600_000_000 + n // 30 for n in range(240)],
+        [1_600_000_000 + n**3 for n in range(240)],
+        [5] * 240,
+    ],
+    ids=["one event in 2099", "many equal", "ever further apart", "all equal"],
+)
+@pytest.mark.parametrize("spans", [moments.SPANS, 3])
+def test_spark_finds_the_same_moments(spark: Any, monkeypatch: pytest.MonkeyPatch, times: list[int], spans: int) -> None:
+    monkeypatch.setattr(moments, "SPANS", spans)
+    frame = spark.createDataFrame([(time,) for time in times], "timestamp bigint").repartition(5)
+    found = moments.find(moments.spans_of(frame), min(times), max(times), 0.1, 0.2)
+    assert found == oracle(times, 0.1, 0.2)
+
+
+def test_an_event_in_2099_does_not_move_the_split(build: Callable[..., Built], csv: Callable[..., config.Table]) -> None:
+    times = list(range(1_600_000_000, 1_600_000_239))
+    built = build(source(csv(events([*times, NEW_YEAR_2099]))), config.Config(split=config.Split(min_events=19)))
+    assert (built.info.train_events, built.info.valid_events, built.info.test_events) == (173, 19, 48)
+
+
+def test_too_few_events_to_measure_are_an_error(build: Callable[..., Built], csv: Callable[..., config.Table]) -> None:
+    table = source(csv(events([1_600_000_000 + n // 100 for n in range(240)])))
+    with pytest.raises(DataError) as caught:
+        build(table)
+    for words in ("events.csv", "global-time", "40 test events", "0 validation events", "split.min_events = 20"):
+        assert words in str(caught.value)
+    for remedy in ("--split leave-one-out", "--split none", "split.allow_few=true"):
+        assert remedy in str(caught.value)
+    assert not build(table, config.Config(split=config.Split(method="none"))).info.warnings
+
+
+def test_too_few_events_are_a_warning_where_that_is_allowed(
+    build: Callable[..., Built], csv: Callable[..., config.Table]
+) -> None:
+    built = build(source(csv(events([5] * 240))), config.Config(split=config.Split(allow_few=True)))
+    (warning,) = built.info.warnings
+    assert "0 validation events and 0 test events" in warning
+    assert any(warning in line for line in built.said)
+
+
+def test_users_left_out_count_in_no_part(build: Callable[..., Built], csv: Callable[..., config.Table]) -> None:
+    """Ten users with 24 events each, and 30 users with a single late event, who neither train nor are measured."""
+    late = "".join(f"v{n},i0,1,1700000000\n" for n in range(30))
+    text = events([1_600_000_000 + n // 10 for n in range(240)])
+    options = config.Config(split=config.Split(min_events=50), features=config.Features(min_user_events=2))
+    with pytest.raises(DataError, match="20 validation events and 50 test events"):
+        build(source(csv(text + late)), options)
+    options = config.Config(split=config.Split(min_events=20), features=config.Features(min_user_events=2))
+    built = build(source(csv(text + late)), options)
+    info = built.info
+    assert (info.train_events, info.valid_events, info.test_events, info.skipped_users) == (170, 20, 50, 30)
+    assert info.events == 270

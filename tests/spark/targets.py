@@ -1,4 +1,4 @@
-"""Functions that the tests call in another process."""
+"""Functions that the tests call in a child process."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def die(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:
 
 
 def linger(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:
-    """Starts a process of its own, as Spark starts its JVM, and never ends."""
+    """Starts a child process, as Spark starts its JVM, and never returns."""
     child = subprocess.Popen(["sleep", "600"])
     progress(f"{os.getpid()} {child.pid}")
     child.wait()
 
 
 def call_linger(pids_file: str) -> None:
-    """A parent that waits for `linger`."""
+    """Calls `linger` in a child process and waits for it."""
     from recsys.spark import child
 
     def note(line: str) -> None:

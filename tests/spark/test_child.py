@@ -1,4 +1,4 @@
-"""A function in a process of its own: its result, its errors, its memory, and that nothing of it stays."""
+"""A function in a child process: result, errors, memory, and that nothing of it stays behind."""
 
 from __future__ import annotations
 

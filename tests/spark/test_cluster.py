@@ -1,9 +1,8 @@
-"""Features on a cluster of Spark's own: a master and two workers, each a JVM, as in production but for the network."""
+"""Features on a standalone Spark cluster: a master and two workers, each a JVM, as in production except for the network."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import re
@@ -16,9 +15,10 @@ from typing import IO
 import pyspark
 import pytest
 
-from recsys import config, settings
+from recsys import config
+from recsys.contract.features_info import read_info
 from recsys.spark import child, java
-from tests.building import Built, load
+from tests.building import Built, load, request
 from tests.features.test_pipeline import content, make_data, tables
 
 JARS = os.path.join(os.path.dirname(pyspark.__file__), "jars", "*")
@@ -28,7 +28,7 @@ START_SECONDS = 180.0
 
 
 def wait_for(log: IO[bytes], pattern: str, count: int = 1) -> str:
-    """Reads the log of a process until so many lines match; returns the first group of the last."""
+    """Reads the log of a process until `count` matches are found; returns the group of the last."""
     end = time.monotonic() + START_SECONDS
     while len(found := re.findall(pattern, Path(log.name).read_text(errors="replace"))) < count:
         assert time.monotonic() < end, Path(log.name).read_text(errors="replace")
@@ -65,16 +65,16 @@ def test_two_workers_write_the_same_as_one_machine(
     cluster: tuple[str, Path], csv: Callable[..., config.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, log = cluster
-    monkeypatch.setenv("SPARK_LOCAL_HOSTNAME", "127.0.0.1")  # what the executors call the driver by
-    described = dataclasses.asdict(tables(csv, make_data(7)))
+    monkeypatch.setenv("SPARK_LOCAL_HOSTNAME", "127.0.0.1")  # the name by which executors reach the driver
+    described = tables(csv, make_data(7))
     written: dict[str, Built] = {}
     for master, conf in (("local[2]", {}), (url, QUIET)):
         options = config.Config(spark=config.Spark(master=master, conf=conf, memory="1g"))
         folder = str(tmp_path / master[:5])
-        arguments = {"config": settings.to_dict(options), "tables": described, "features": folder}
         said: list[str] = []
-        written[master] = load(folder, child.call("recsys.features.pipeline:run", arguments, said.append).result, said)
-        assert json.loads((Path(folder) / "features.json").read_text()) == written[master].info
+        result = child.call("recsys.features.pipeline:run", request(options, described, folder), said.append).result
+        assert json.loads((Path(folder) / "features.json").read_text()) == result
+        written[master] = load(folder, read_info(folder), said)
     alone, together = written["local[2]"], written[url]
     assert len(re.findall(r"Launching executor app-\d+-0000/\d+ on worker", log.read_text())) == 2
     assert content(together) == content(alone)

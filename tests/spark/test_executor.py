@@ -1,4 +1,4 @@
-"""Spark on Kubernetes: what the driver asks of the API server, and what its executors run."""
+"""Spark on Kubernetes: what the driver asks the API server for, and what its executors run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GIVEN = {
     "SPARK_EXECUTOR_POD_NAME": "pod-7",
     "SPARK_RESOURCE_PROFILE_ID": "0",
 }
-"""As Spark's BasicExecutorFeatureStep sets it."""
+"""As set by Spark's BasicExecutorFeatureStep."""
 
 
 def test_the_options_come_in_their_order() -> None:
@@ -50,7 +50,7 @@ def test_what_spark_has_not_set_is_named() -> None:
 
 
 def test_sparks_own_executor_starts_and_looks_for_its_driver(tmp_path: Path) -> None:
-    """With a port where nobody listens, which is as far as it comes without a cluster."""
+    """Against a port where nothing listens: further it cannot get without a cluster."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     home = java.home_for_spark(java.find(), str(tmp_path))

@@ -1,4 +1,4 @@
-"""Which Java is found, and what is said where there is none."""
+"""Which Java is found, and the message if there is none."""
 
 from __future__ import annotations
 

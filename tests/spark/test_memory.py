@@ -1,4 +1,4 @@
-"""The memory limit of the container and the heap that follows from it."""
+"""The memory limit of the container, and the heap size that follows from it."""
 
 from __future__ import annotations
 

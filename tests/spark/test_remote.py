@@ -1,4 +1,4 @@
-"""Files in an object store are read as those on this machine: the same rows, in the same order, with the same text."""
+"""Files in an object store are read like local ones: the same rows, in the same order, with the same text."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def both(spark: Any, store: Store, tmp_path: Path) -> Callable[..., tuple[Rows, 
 
 
 def rows(found: Rows) -> list[tuple[Any, ...]]:
-    """All rows in source order, without what tells the places apart."""
+    """All rows in source order, without the paths."""
     columns = list(found.columns.values())
     taken = found.frame.orderBy(*ORDER).select(FILE_NUMBER, *columns, TEXT, MALFORMED).collect()
     return [tuple(row) for row in taken]

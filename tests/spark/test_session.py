@@ -1,3 +1,5 @@
+"""What keeps Spark from starting is found first, with a remedy."""
+
 from __future__ import annotations
 
 import os

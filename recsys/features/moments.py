@@ -1,0 +1,89 @@
+"""Finds the moments at which validation and test begin in a split by time, exactly and in bounded memory.
+
+The events are counted in spans of time. The span that holds the wanted moment is divided again, until it is one second: two or
+three passes over the events, and never more than a few times SPANS numbers on the driver, however many timestamps there are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from recsys.contract.schema import TIMESTAMP
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+SPANS: Final = 1 << 16
+"""Spans of one histogram. All of 1970 to 2100 takes two rounds to reach single seconds."""
+
+Histogram = Callable[[int, int], np.ndarray]
+"""Counts the events in the closed interval of its arguments: int64 [spans, 3], the first and the last timestamp that occurs in
+each span and its number of events; disjoint, ascending, none empty. Several timestamps must fall into several spans."""
+
+
+def find(histogram: Histogram, earliest: int, latest: int, valid_fraction: float, test_fraction: float) -> tuple[int, int]:
+    """The moments (valid_from, test_from) that come closest to the wanted shares.
+
+    Each is the timestamp of an event, or lies just behind the part that it divides where that leaves the later part empty. Of
+    two moments equally close, the later is taken. The earliest event always trains.
+
+    Args:
+        histogram: see `Histogram`.
+        earliest: a timestamp, no event is before it.
+        latest: a timestamp, no event is after it.
+        valid_fraction: wanted share of validation among the events before `test_from`.
+        test_fraction: wanted share of test among all events.
+    """
+    spans = histogram(earliest, latest)
+    spans, test_from = _moment(spans, test_fraction, int(spans[-1, 1]) + 1, histogram)
+    before = spans[spans[:, 0] < test_from]
+    return _moment(before, valid_fraction, test_from, histogram)[1], test_from
+
+
+def spans_of(events: DataFrame) -> Histogram:
+    """The histogram of a frame's timestamps; the frame should be cached."""
+    from pyspark.sql import functions as F
+
+    def histogram(first: int, last: int) -> np.ndarray:
+        time = F.col(TIMESTAMP)
+        span = F.floor((time - first) / ((last - first) // SPANS + 1)).alias("span")
+        counted = (
+            events.where(time.between(first, last))
+            .groupBy(span)
+            .agg(F.min(time).alias("first"), F.max(time).alias("last"), F.count("*").alias("events"))
+        )
+        table = counted.select("first", "last", "events").toArrow()
+        found = np.stack([column.to_numpy() for column in table.columns], axis=1)
+        return found[np.argsort(found[:, 0])]
+
+    return histogram
+
+
+def _moment(spans: np.ndarray, fraction: float, end: int, histogram: Histogram) -> tuple[np.ndarray, int]:
+    """The moment from which on the share of the events comes closest to `fraction`, and the spans as refined on the way.
+
+    Args:
+        spans: all events to divide, see `Histogram`.
+        fraction: wanted share, as the decimal number that was written.
+        end: the moment that leaves the later part empty.
+        histogram: divides a span further.
+    """
+    total = int(spans[:, 2].sum())
+    wanted = Fraction(repr(fraction)) * total
+    while True:
+        before = np.cumsum(spans[:, 2]) - spans[:, 2]
+        # The last timestamp from which on there are more events than wanted lies in this span; the next one has too few.
+        place = int(np.searchsorted(before, math.ceil(total - wanted))) - 1
+        first, last, events = (int(value) for value in spans[place])
+        if first == last:
+            break
+        spans = np.concatenate([spans[:place], histogram(first, last), spans[place + 1 :]])
+    later = int(spans[place + 1, 0]) if place + 1 < len(spans) else end
+    rest = total - int(before[place])
+    closer = rest - wanted < wanted - (rest - events)
+    return spans, first if place > 0 and closer else later
