@@ -23,9 +23,9 @@ def next_item_loss(model: CausalCNN, batch: Batch, label_smoothing: float = 0.0)
 
     Args:
         model: the network.
-        batch: its inputs, `target` int32 [B, T] and `weight` float32 [B, T]. Part of a larger batch also has `total` float32 [],
-            the weight of the whole, so that the losses of the parts add up to its mean. For a sampled softmax also what
-            recsys.training.negatives adds: `rows` int32 [R], the items that the step needs, with `item` and `target` as
+        batch: its inputs, `target` int32 [B, T] and `weight` float32 [B, T]. A part of a larger batch also has `total`
+            float32 [], the weight of the whole, so that the losses of the parts add up to its mean. For a sampled softmax also
+            what recsys.training.negatives adds: `rows` int32 [R], the items that the step needs, with `item` and `target` as
             places in it; `negative` int32 [S], places too; `log_expected` float32 [S], see `_sampled`.
         label_smoothing: share of each target that is spread evenly over the items with training events.
     """
