@@ -45,7 +45,7 @@ class Ease(TraditionalMethod):
     def fit(
         cls, events: Histories, n_items: int, points: Sequence[Point], config: Config = DEFAULTS, log: Log = silent
     ) -> Iterator[Self]:
-        """See TraditionalMethod.fit. `penalty` weights the L2 norm, in users; the first point's `max_columns` applies to all."""
+        """See TraditionalMethod.fit. `penalty` is the L2 weight, in users; the first point's `max_columns` applies to all."""
         columns, gram = _gram(events, n_items, int(points[0].get("max_columns", MAX_COLUMNS)))
         popular = counting.popularity(events, n_items)
         for point in points:
