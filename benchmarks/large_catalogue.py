@@ -1,4 +1,4 @@
-"""Memory and time of training and scoring with a large catalogue: python benchmarks/large_catalogue.py [--help]"""
+"""Memory and time of training and scoring on a large catalogue: python benchmarks/large_catalogue.py [--help]"""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from recsys.training.plan import batch_shape, fit_plan
 from recsys.training.train import Setting, build, epoch_data
 
 FOLLOWS = 0.5
-"""Chance that an event's item is the successor of the one before; else it is drawn by popularity."""
+"""Probability that an event's item is the successor of the previous one; otherwise it is drawn by popularity."""
 CATEGORIES = 1000
 START = 1_700_000_000
 
@@ -38,10 +38,10 @@ START = 1_700_000_000
 @click.option("--items", default=1_000_000, show_default=True, help="Items in the catalogue.")
 @click.option("--users", default=200_000, show_default=True, help="Users, each with 10 to 20 events.")
 @click.option("--steps", default=200, show_default=True, help="Training steps.")
-@click.option("--width", type=int, help="Width of the network. [default: as the job chooses]")
-@click.option("--batch-tokens", type=int, help="Positions a step. [default: as the job chooses]")
-@click.option("--negatives", type=int, help="Items drawn for each step; 0: full softmax. [default: as the job chooses]")
-@click.option("--scored", default=1000, show_default=True, help="Users whose top 20 are made.")
+@click.option("--width", type=int, help="Width of the network. [default: as in the job]")
+@click.option("--batch-tokens", type=int, help="Positions per step. [default: as in the job]")
+@click.option("--negatives", type=int, help="Items drawn for each step; 0: full softmax. [default: as in the job]")
+@click.option("--scored", default=1000, show_default=True, help="Users to rank the top 20 for.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "gpu"]))
 def main(
     items: int,
@@ -53,10 +53,10 @@ def main(
     scored: int,
     device: str,
 ) -> None:
-    """Makes a synthetic event log, trains some steps on it, scores some users, and prints what that took.
+    """Generates an event log, trains some steps on it, scores some users, and prints time and memory.
 
-    Items are drawn by Zipf's law or follow one another. Seconds are of the wall clock; CPU seconds are those of all cores
-    together, and hardly depend on what else the machine does.
+    Items are drawn by Zipf's law or follow one another. Seconds are wall time; CPU seconds are summed over all cores, and
+    hardly depend on what else the machine is doing.
     """
     training = Training(batch_tokens=batch_tokens, negatives=negatives, device=device)  # type: ignore[arg-type]
     config = Config(model=Model(width=width), training=training)
@@ -82,30 +82,30 @@ def main(
         losses, started = [], clocks()
         for number, batch in enumerate(data(0, 0)):
             if number == 1:
-                say(f"first step, with compiling: {since(started)}; peak so far {peak()}")
+                say(f"first step, including compilation: {since(started)}; peak so far {peak()}")
                 started = clocks()
             if number == steps:
                 break
             losses.append(float(step(batch)))
         positions, taken = shape[0] * shape[1], max(1, len(losses) - 1)
         drawn = f"{plan.negatives or 'all'} negatives"
-        say(f"{len(losses)} steps of {positions:,} positions, {drawn}: {since(started, taken)} a step")
-        say(f"loss {np.mean(losses[:10]):.3f} in the first ten steps, {np.mean(losses[-10:]):.3f} in the last")
-        say(f"peak of training {peak()}; the logits of a full softmax alone: {gibibytes(4 * positions * (items + 1))} a step")
+        say(f"{len(losses)} steps of {positions:,} positions, {drawn}: {since(started, taken)} per step")
+        say(f"loss {np.mean(losses[:10]):.3f} in the first ten steps, {np.mean(losses[-10:]):.3f} in the last ten")
+        say(f"peak of training {peak()}; the logits of a full softmax alone: {gibibytes(4 * positions * (items + 1))} per step")
 
         everything, started = histories.read(features), clocks()
         scorer = Network(model, encoder)
         counted = blend.count(everything.head(everything.train_length), items, config.seed)
-        say(f"items' vectors and counts: {since(started)}; peak so far {peak()}")
+        say(f"item vectors and counts: {since(started)}; peak so far {peak()}")
         started = clocks()
         method = blend.Blend(scorer, counted, blend.Weights())
         result = protocol.evaluate(method, everything, find_targets(everything, "valid", scored), items)
         say(f"top 20 of {len(result.top):,} users: {since(started)}; NDCG@10 {result.per_user['ndcg@10'].mean():.4f}")
-        say(f"peak of all {peak()}")
+        say(f"overall peak {peak()}")
 
 
 def write_features(folder: str, users: int, items: int, seed: int = 0) -> None:
-    """features/ as the contract says, leave-one-out: users of 10 to 20 events, items by falling popularity."""
+    """Writes features/ by the contract, leave-one-out: users with 10 to 20 events, items by descending popularity."""
     random = np.random.default_rng(seed)
     lengths = random.integers(10, 21, users)
     share = np.cumsum(1 / np.arange(1, items + 1))
@@ -160,13 +160,13 @@ def write_features(folder: str, users: int, items: int, seed: int = 0) -> None:
 
 
 def write(folder: str, name: str, table: pa.Table) -> None:
-    """One folder of features/."""
+    """Writes one folder of features/."""
     storage.create_folder(storage.join(folder, name))
     pq.write_table(table, storage.join(folder, name, "part-00000.parquet"))
 
 
 def clocks() -> tuple[float, float]:
-    """Wall clock and CPU time, seconds."""
+    """Wall and CPU time, seconds."""
     return time.monotonic(), time.process_time()
 
 
@@ -177,17 +177,17 @@ def since(started: tuple[float, float], times: int = 1) -> str:
 
 
 def peak() -> str:
-    """Greatest resident memory of this process so far."""
+    """Peak resident memory of this process so far."""
     return gibibytes(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def gibibytes(size: int) -> str:
-    """A size for people."""
+    """A human-readable size."""
     return f"{size / 2**30:.2f} GiB"
 
 
 def say(line: str) -> None:
-    """One line of the answer, at once."""
+    """Prints a line immediately."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

@@ -1,8 +1,8 @@
-"""What each part of the method brings: one thing changed at a time, everything else at its default.
+"""What each part of the method contributes: one change at a time, everything else at its default.
 
-    python -m benchmarks.quality.ablations --data ../shared/data --output out/ablations
+    python -m benchmarks.quality.ablations --data DATA --output out/ablations
 
-Three tables: the network's parts and the schedule's, the summands of the blend, and the groups of features by kind of user.
+Three tables: the network and its schedule, the terms of the blend, and the feature groups by kind of user.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ FEATURES: Final = {
 }
 TERMS: Final = {"transitions": {"transitions": 0.0}, "taste": {"taste": 0.0}, "recent and share": {"recent": 0.0, "share": 0.0}}
 SLICED: Final = {("ml-100k", "global-time"): list(FEATURES), ("amazon", "global-time"): ["item features"]}
-"""Which groups are left out, one at a time, of which data and split."""
+"""Which feature groups are left out, one at a time, for which data and split."""
 
 
 @click.command()
-@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="Holds ml-100k.zip and amazon/.")
+@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="Has ml-100k.zip and amazon/.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("out/ablations"), show_default=True)
 @click.option("--seed", default=0, show_default=True)
 def main(data: Path, output: Path, seed: int) -> None:
-    """Measures every variant; popularity is the only baseline, for its time."""
+    """Measures every variant; popularity is the only baseline, to save time."""
     output.mkdir(parents=True, exist_ok=True)
 
     def measured(name: str, split: str, variant: str, changes: list[str]) -> Run:
@@ -85,7 +85,7 @@ def _run(output: Path) -> list[object]:
 
 
 def network_table(reference: Run, variants: dict[str, Run]) -> str:
-    """Test NDCG@10 of the blend and of the network alone, and the minutes of training."""
+    """Test NDCG@10 of the blend and of the network alone, and minutes of training."""
     lines = [f"{DATA}, {SPLIT}; {reference.measured}.", ""]
     lines += ["| changed | `blend` | `cnn` | minutes of training |", "|---|---|---|---|"]
     for name, run in {"as built": reference, **variants}.items():
@@ -95,7 +95,7 @@ def network_table(reference: Run, variants: dict[str, Run]) -> str:
 
 
 def blend_table(run: Run) -> str:
-    """Test NDCG@10 with one summand of the blend left out, the other weights unchanged."""
+    """Test NDCG@10 with one term of the blend left out, the other weights unchanged."""
     config = settings.from_dict(Config, run.manifest["config"])
     features, model = str(run.folder / "features"), run.folder / "model"
     info = read_info(features)
@@ -112,7 +112,7 @@ def blend_table(run: Run) -> str:
 
 
 def slice_table(title: str, whole: Run, less: dict[str, Run]) -> str:
-    """Test NDCG@10 of the network alone by users' events before the cut, and its recall of new items."""
+    """Test NDCG@10 of the network alone by the user's number of events before the cut, and its recall on new items."""
     slices = whole.metrics["methods"]["cnn"]["slices"]
     names = [f"{name} ({found['users']})" for name, found in slices.items()]
     lines = [title + ", `cnn`", "", "| without | " + " | ".join(names) + " | new items, R@10 |"]

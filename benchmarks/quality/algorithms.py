@@ -1,9 +1,9 @@
-"""What each family of algorithms costs beside how good it is, on a run that is done.
+"""Quality and cost of each family of algorithms, on a finished run.
 
     python -m benchmarks.quality.algorithms out/published/seed-0
 
-Prints for every method its test metrics, the seconds of fitting it once with the parameters chosen, and the milliseconds that
-it takes to rank all items for one user whose history is at hand (the median of 200 users, one after the other).
+Prints for every method its test metrics, the seconds to fit it once with the chosen parameters, and the milliseconds to rank
+all items for one user whose history is in memory (median over 200 users, one at a time).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ USERS = 200
 @click.command()
 @click.argument("output", type=click.Path(exists=True, path_type=Path))
 def main(output: Path) -> None:
-    """Measures the methods of the run that OUTPUT has published."""
+    """Measures the methods of the run published in OUTPUT."""
     run = job.published(output)
     config, features = settings.from_dict(Config, run.manifest["config"]), str(run.folder / "features")
     info = read_info(features)
@@ -55,7 +55,7 @@ def _row(run: Run, name: str, seconds: float, milliseconds: float) -> str:
 
 
 def _served(run: Run, features: str, info: FeaturesInfo, known: Histories) -> Callable[[int], Any]:
-    """The SavedModel's signature, asked for the user of a row."""
+    """Calls the SavedModel's signature for the user in a row."""
     serve = tf.saved_model.load(str(run.folder / "model" / "saved_model")).signatures["serving_default"]
     bags = read_encoder(features, info.published).users
 
@@ -73,7 +73,7 @@ def _served(run: Run, features: str, info: FeaturesInfo, known: Histories) -> Ca
 
 
 def _fitted(run: Run, name: Baseline, known: Histories, items: int, config: Config) -> tuple[float, Callable[[int], Any]]:
-    """Seconds of one fit with the chosen parameters, and the scoring of the user of a row."""
+    """Seconds of one fit with the chosen parameters, and a function that ranks items for the user in a row."""
     facts = run.metrics["methods"][name]
     started = time.perf_counter()
     (method,) = traditional.find(name).fit(known, items, [facts["parameters"]], config)

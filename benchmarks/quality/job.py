@@ -1,4 +1,4 @@
-"""Runs of the whole job with measured settings, and what they found."""
+"""Runs the whole job, and reads what it measured."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Run:
 
     @property
     def measured(self) -> str:
-        """Hardware and day."""
+        """Hardware and date."""
         return f"{self.manifest['stages']['train']['hardware']['names'][0]}, {self.manifest['created_at'][:10]}"
 
     @property
     def method(self) -> str:
-        """The method that is published."""
+        """The published method."""
         return str(self.metrics["comparison"]["method"])
 
     def value(self, method: str, metric: str) -> float:
@@ -46,14 +46,14 @@ class Run:
 
 
 def run(output: Path, arguments: Sequence[object], changes: Sequence[str] = (), seed: int = 0, refit: bool = False) -> Run:
-    """`recsys run` into `output` unless it has been published there.
+    """`recsys run` into `output`, unless a run has already been published there.
 
     Args:
         output: the folder for --output.
-        arguments: more of the command line, the source above all.
+        arguments: the rest of the command line, above all the source.
         changes: SECTION.FIELD=VALUE.
         seed: of everything random.
-        refit: whether the network learns on after it was measured; not needed for tables of what is measured.
+        refit: whether to refit the network on all events; not needed for tables of evaluation metrics.
     """
     if not (output / "latest.json").exists():
         settings = ["publish.must_beat=", *(() if refit else ("training.refit_epochs=0",)), *changes]
@@ -62,7 +62,7 @@ def run(output: Path, arguments: Sequence[object], changes: Sequence[str] = (), 
 
 
 def recsys(*arguments: object, changes: Sequence[str] = ()) -> None:
-    """The command with these arguments and a --set for each change."""
+    """Runs the command with these arguments and a --set for each change."""
     settings = (part for change in changes for part in ("--set", change))
     subprocess.run([sys.executable, "-m", "recsys.cli", *map(str, arguments), *settings], check=True)
 

@@ -1,9 +1,9 @@
-"""MovieLens 1M in the preparation that SASRec and its successors publish on: leave-one-out, all items ranked, seen left out.
+"""MovieLens 1M as prepared by SASRec and its successors: leave-one-out, all items ranked, seen items excluded.
 
-    python -m benchmarks.quality.published --data ../shared/data --output out/published
+    python -m benchmarks.quality.published --data DATA --output out/published
 
-Writes the published events, in their published order, as a folder in MovieLens 1M's own layout, with the ratings, times, users
-and movies of the original, and runs the whole job on it once for each seed. Prints the mean and standard deviation.
+Writes the published events, in their published order, as a folder in MovieLens 1M's own layout, with the original ratings,
+times, users and movies, and runs the whole job on it once per seed. Prints mean and standard deviation.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ REPORTED = ("blend", "cnn")
 
 
 @click.command()
-@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help=f"Holds ml-1m.zip and {PUBLISHED}/.")
+@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help=f"Has ml-1m.zip and {PUBLISHED}/.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("out/published"), show_default=True)
-@click.option("--seeds", default="0,1,2", show_default=True, help="Separated by commas.")
-@click.option("--items-alone", is_flag=True, help="The network sees no rating, time or feature.")
+@click.option("--seeds", default="0,1,2", show_default=True, help="Comma-separated.")
+@click.option("--items-alone", is_flag=True, help="The network sees no ratings, times or features.")
 @click.argument("settings", nargs=-1, metavar="[SECTION.FIELD=VALUE]...")
 def main(data: Path, output: Path, seeds: str, items_alone: bool, settings: tuple[str, ...]) -> None:
-    """Measures the defaults, changed by SETTINGS, on the published file."""
+    """Measures the default settings, as changed by SETTINGS, on the published file."""
     folder = output / "data"
     if not folder.exists():
         prepare(data, folder)
@@ -41,7 +41,7 @@ def main(data: Path, output: Path, seeds: str, items_alone: bool, settings: tupl
 
 
 def prepare(data: Path, folder: Path) -> None:
-    """Writes ratings.dat, users.dat and movies.dat with the published events alone, in the published order."""
+    """Writes ratings.dat, users.dat and movies.dat with only the published events, in the published order."""
     published = data / PUBLISHED
     events = pd.read_csv(published / "ml-1m.txt.gz", sep=" ", names=["user", "item"])
     users = pd.read_csv(published / "sas_to_original_users.txt", sep=" ", names=["user", "original"])
@@ -58,7 +58,7 @@ def prepare(data: Path, folder: Path) -> None:
     ratings = pd.read_csv(io.StringIO(text["ratings.dat"]), sep="::", engine="python", names=names)
     joined = events.merge(ratings, on=["user", "item"], how="left", validate="one_to_one")
     if joined.isna().any(axis=None) or (joined.groupby("user")["timestamp"].diff() < 0).any():
-        raise click.ClickException("the published events do not agree with ml-1m.zip")
+        raise click.ClickException("the published events do not match ml-1m.zip")
     folder.mkdir(parents=True)
     lines = joined.astype(int).astype(str).agg("::".join, axis=1)
     (folder / "ratings.dat").write_text("\n".join(lines) + "\n")
@@ -69,7 +69,7 @@ def prepare(data: Path, folder: Path) -> None:
 
 
 def table(runs: list[Run]) -> str:
-    """One row for each of the runs, then mean ± standard deviation over them."""
+    """One row per run, then mean ± standard deviation over all runs."""
     protocol = runs[0].metrics["protocol"]
     lines = [
         f"{protocol['users']:,} users, {protocol['items']:,} items; {runs[0].measured}.",

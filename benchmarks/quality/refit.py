@@ -1,9 +1,9 @@
-"""Is what is published at least as good as what was measured? The published lists, with and without the refit, on later events.
+"""Does the refit pay? The published lists, with and without it, measured on later events.
 
-    python -m benchmarks.quality.refit --data ../shared/data --output out/refit
+    python -m benchmarks.quality.refit --data DATA --output out/refit
 
-The test events of a split are taken away before the job begins. On the rest the whole job runs as every night, with a split, an
-evaluation and a refit of its own, and the lists that it publishes are measured on the events that were taken away.
+The test events of a split are removed before the job starts. The whole job then runs on the rest as it does every night, with
+its own split, evaluation and refit, and the lists it publishes are measured on the removed events.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FILES: Final = {
     "ml-latest-small": ("ml-latest-small/ratings.csv", ",", 1),
     "amazon": ("amazon/interactions.csv.gz", ",", 1),
 }
-"""Events of each data set: the file, its delimiter, its lines of header; user and item come first."""
+"""Events of each data set: file, delimiter, number of header lines; user and item are the first columns."""
 CASES: Final = [
     *(("ml-100k", split) for split in ("global-time", "per-user-ratio")),
     *(("amazon", split) for split in ("global-time", "per-user-ratio")),
@@ -40,12 +40,12 @@ VARIANTS: Final = {"no refit": ["training.refit_epochs=0"], "refit": []}
 
 
 @click.command()
-@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="Holds the zips and amazon/.")
+@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="Has the zips and amazon/.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("out/refit"), show_default=True)
-@click.option("--seeds", default="0,1,2", show_default=True, help="Separated by commas.")
+@click.option("--seeds", default="0,1,2", show_default=True, help="Comma-separated.")
 @click.argument("settings", nargs=-1, metavar="[SECTION.FIELD=VALUE]...")
 def main(data: Path, output: Path, seeds: str, settings: tuple[str, ...]) -> None:
-    """Measures what is published, changed by SETTINGS, with and without the refit."""
+    """Measures the published lists with and without the refit, with the default settings as changed by SETTINGS."""
     output.mkdir(parents=True, exist_ok=True)
     click.echo(
         "| data, split | seed | users | " + " | ".join(f"{name}: NDCG@10" for name in VARIANTS) + " | refit - none, 95 % |"
@@ -68,7 +68,7 @@ def main(data: Path, output: Path, seeds: str, settings: tuple[str, ...]) -> Non
 
 
 def take_away(name: str, split: str, data: Path, folder: Path) -> tuple[dict[str, set[str]], list[object]]:
-    """The items of each user's test events, by ids as text, and the options for a source without those events."""
+    """The items of each user's test events, with ids as text, and the options for a source without those events."""
     whole = folder / "whole"
     if not whole.exists():
         whole.mkdir(parents=True)
@@ -84,7 +84,7 @@ def take_away(name: str, split: str, data: Path, folder: Path) -> tuple[dict[str
 
 
 def measure(run: Path, future: dict[str, set[str]]) -> np.ndarray:
-    """NDCG@10 of the lists that a run has published, for each user with later events, in order of the users' ids."""
+    """NDCG@10 of the lists published by a run, for each user with later events, in order of user id."""
     latest = pq.read_table(run / "recommendations", columns=["user_id", "item_id"])
     lists: dict[str, list[str]] = {}
     for user, item in zip(latest["user_id"].to_pylist(), latest["item_id"].to_pylist(), strict=True):
@@ -100,7 +100,7 @@ def measure(run: Path, future: dict[str, set[str]]) -> np.ndarray:
 
 
 def _rest(name: str, data: Path, folder: Path, future: dict[str, set[str]]) -> list[object]:
-    """Writes the source without the events of `future`; returns the options that name it."""
+    """Writes the source without the events of `future`; returns the options to read it."""
     file, delimiter, header = FILES[name]
     if name == "amazon":
         path = folder / "rest.csv.gz"

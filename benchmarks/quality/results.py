@@ -1,4 +1,4 @@
-"""Prints the results of finished runs as Markdown, one table each: python -m benchmarks.quality.results OUTPUT [OUTPUT …]"""
+"""Prints the results of finished runs as one Markdown table each: python -m benchmarks.quality.results OUTPUT [OUTPUT …]"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COLUMNS = {"P@10": "precision@10", "R@10": "recall@10", "F1@10": "f1@10", "NDCG@
 
 
 def table(run: Run) -> str:
-    """The published run of an output as one Markdown table with a line that says what it is."""
+    """A run as a Markdown table, below a line that describes it."""
     methods = run.metrics["methods"]
     best = {name: max(method["metrics"][key] for method in methods.values()) for name, key in COLUMNS.items()}
     lines = [_heading(run), "", "| method | " + " | ".join(COLUMNS) + f" | NDCG@10 of `{run.method}` minus this, 95 % |"]

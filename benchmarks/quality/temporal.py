@@ -1,9 +1,9 @@
-"""Splits in time, on MovieLens and a shop's ratings: the published method beside the best of six tuned baselines.
+"""Temporal splits on MovieLens and a shop's ratings: the published method against the best of six tuned baselines.
 
-    python -m benchmarks.quality.temporal --data ../shared/data --output out/temporal
+    python -m benchmarks.quality.temporal --data DATA --output out/temporal
 
-`global-time` holds out what everyone did after one moment, `per-user-ratio` the last fifth of each user's events. Runs the
-whole job on each, with default settings, and prints one table.
+`global-time` holds out everything after one moment, `per-user-ratio` the last fifth of each user's events. Runs the whole job
+on each, with default settings, and prints one table.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ COMPARED: Final = {"NDCG@10": "ndcg@10", "R@10": "recall@10", "F1@10": "f1@10"}
 
 
 @click.command()
-@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="Holds the zips and amazon/.")
+@click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="Has the zips and amazon/.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("out/temporal"), show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.argument("settings", nargs=-1, metavar="[SECTION.FIELD=VALUE]...")
 def main(data: Path, output: Path, seed: int, settings: tuple[str, ...]) -> None:
-    """Measures the defaults, changed by SETTINGS, on every data set and split."""
+    """Measures the default settings, as changed by SETTINGS, on every data set and split."""
     output.mkdir(parents=True, exist_ok=True)
     runs = {}
     for name, split in CASES:
@@ -59,7 +59,7 @@ def main(data: Path, output: Path, seed: int, settings: tuple[str, ...]) -> None
 
 
 def source(name: str, data: Path, folder: Path) -> list[object]:
-    """The options that say where the events are; the shop's configuration is written into `folder`."""
+    """The options that select the source; the shop's configuration is written into `folder`."""
     if name != "amazon":
         return ["--dataset", name, "--dataset-path", data / f"{name}.zip"]
     path = folder / "shop.toml"
@@ -68,7 +68,7 @@ def source(name: str, data: Path, folder: Path) -> list[object]:
 
 
 def table(runs: dict[tuple[str, str], Run]) -> str:
-    """One row a run: for each metric the published method, the best baseline, and the paired interval of their difference."""
+    """One row per run: for each metric the published method, the best baseline, and the paired interval of their difference."""
     method = next(iter(runs.values())).method
     lines = [
         next(iter(runs.values())).measured + ".",

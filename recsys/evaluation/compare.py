@@ -1,4 +1,4 @@
-"""The evaluation stage: every method on the test events, into metrics.json, per_user.parquet and report.html."""
+"""The evaluation stage: every method on the test events → metrics.json, per_user.parquet and report.html."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ REPORT_FILE: Final = "report.html"
 def evaluate_run(config: Config, features: str, folder: str, scorers: Sequence[Scorer], log: Log) -> dict[str, Any]:
     """Measures the given methods and the baselines of `evaluation.baselines` on the test events.
 
-    Every baseline is tuned on validation and fitted on training and validation events. Users with fewer events than
-    `features.min_user_events` neither train a baseline nor are evaluated. Writes into the evaluation folder, which is
-    emptied first: metrics.json, per_user.parquet, report.html and, last, `_SUCCESS`.
+    Every baseline is tuned on validation and then fitted on training and validation events. Users with fewer events than
+    `features.min_user_events` are neither learned from nor evaluated. Empties the evaluation folder, then writes
+    metrics.json, per_user.parquet, report.html and, last, `_SUCCESS`.
 
     Args:
-        config: sections evaluation and spark, and the seed.
+        config: the sections evaluation and spark, and the seed.
         features: the features folder.
         folder: the evaluation folder.
-        scorers: the published method first; its differences from all others get intervals.
-        log: takes lines for a person to read.
+        scorers: the published method first; its differences from all others get confidence intervals.
+        log: takes progress lines.
 
     Returns:
-        What metrics.json holds, see summary.summarise; without "methods" where nothing was held out.
+        The content of metrics.json, see summary.summarise; without "methods" if nothing was measured.
 
     Raises:
-        RecsysError: a method gave scores that are not finite.
+        RecsysError: a method returned scores that are not finite.
     """
     storage.delete_folder(folder)
     storage.create_folder(folder)
@@ -107,7 +107,7 @@ def _nothing_measured(info: FeaturesInfo, why: str | None = None) -> dict[str, A
 
 
 def _write_per_user(uri: str, results: Sequence[Result], users: pa.Table) -> None:
-    """One row a method and user: method, user_index, user_id, context_events and every metric; one row group a method."""
+    """One row per method and user: method, user_index, user_id, context_events and every metric; one row group per method."""
     indices = users.column(schema.USER_INDEX).to_numpy()
     with storage.atomic_output(uri) as stream:
         writer: pq.ParquetWriter | None = None

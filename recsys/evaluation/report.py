@@ -1,4 +1,4 @@
-"""evaluation/report.html: one file that opens anywhere, without a network, from the content of metrics.json."""
+"""evaluation/report.html: a self-contained page made from the content of metrics.json."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ td.words { text-align: left; white-space: normal; }
 <p class="note">$protocol</p>
 <h2>NDCG@10</h2>
 $chart
-<p class="note">Bars are means over users, the line on each one is two standard errors to both sides.</p>
+<p class="note">Bars are means over users; error bars are two standard errors.</p>
 <h2>All methods, lists of 10</h2>
 $methods
-<p class="note">The greatest value of each metric of accuracy, of coverage and of novelty is set bold.</p>
+<p class="note">The highest value in each column except popularity share is bold.</p>
 <h2>$first minus each other method</h2>
 $comparison
 <p class="note">Mean difference over the same users with its $level % interval from $resamples paired bootstrap resamples;
-coloured where the interval leaves out zero.</p>
+coloured if the interval excludes zero.</p>
 <h2>NDCG@10 by the number of events before the cut</h2>
 $slices
 $new_users
 $new_items
-<h2>How each method was chosen</h2>
+<h2>How each method was tuned</h2>
 $parameters
 </body>
 </html>
@@ -88,7 +88,7 @@ def render(metrics: Mapping[str, Any]) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are HTML already, whole `<td>` elements or text."""
+    """A table of cells that are already HTML, either `<td>` elements or text."""
     lines = ["<tr>" + "".join(f"<th>{html.escape(title)}</th>" for title in head) + "</tr>"]
     for row in rows:
         cells = "".join(cell if cell.startswith("<td") else f"<td>{cell}</td>" for cell in row)
@@ -169,7 +169,7 @@ def _parameters(methods: Mapping[str, Any]) -> str:
 
 
 def _chart(methods: Mapping[str, Any]) -> str:
-    """Horizontal bars with their standard errors as inline SVG."""
+    """Horizontal bars with error bars, as inline SVG."""
     label, bar, step = 190, 520, 30
     height = step * len(methods) + 6
     ends = [method["metrics"][CHARTED] + 2 * method["std_errors"][CHARTED] for method in methods.values()]

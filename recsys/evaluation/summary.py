@@ -1,4 +1,4 @@
-"""metrics.json: means, standard errors, slices and paired intervals from the results of all methods."""
+"""metrics.json: means, standard errors, slices and paired intervals of all methods."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recsys.measure.protocol import KS, Result
 from recsys.measure.targets import Targets
 
 SLICES: Final = {"0": (0, 0), "1-4": (1, 4), "5-19": (5, 19), "20-49": (20, 49), "50+": (50, np.inf)}
-"""By number of events before the cut, both ends included."""
+"""By number of events before the cut, both ends inclusive."""
 COMPARED: Final = ("ndcg@10", "recall@10", "f1@10")
 
 
@@ -31,19 +31,19 @@ def summarise(
     """The content of metrics.json.
 
     Args:
-        config: section evaluation, and the seed.
+        config: the section evaluation, and the seed.
         info: features.json.
-        results: of all methods on the same users, the model first.
-        facts: by method, what else is to be told of it: parameters, trials, seconds.
+        results: of all methods on the same users, the published one first.
+        facts: by method: parameters, trials, seconds.
         train_counts: int64 [items + 1], training users of each item.
-        train_lengths: int32 [users], training events of each user that was tested.
+        train_lengths: int32 [users], training events of each evaluated user.
 
     Returns:
-        - "protocol": split, part, users, items, ks, and in words what the figures mean
+        - "protocol": split, part, users, items, ks, and what the figures mean, in words
         - "methods": by name, "metrics" (means over users, and those of all lists), "std_errors", "slices" by number of
           events before the cut, "new_users" (without training events) and "new_items" (recall of targets that no training user
-          had), each None without any, and the facts
-        - "comparison": of the first method with each other one, the mean difference of `COMPARED` and its interval
+          had), each None if there are none, and the facts
+        - "comparison": the mean difference of the first method from each other one, for `COMPARED`, and its interval
     """
     targets = results[0].targets
     methods = {}
@@ -75,9 +75,9 @@ def _protocol(config: Config, info: FeaturesInfo, targets: Targets) -> dict[str,
         "targets": len(targets.items),
         "items": info.items,
         "ks": list(KS),
-        "candidates": "all items but those of the user's events before the cut; equal scores by the lower item index",
+        "candidates": "all items except those the user had before the cut; ties go to the lower item index",
         "fitted_on": "counting methods: all events before the test; the network: the training part; parameters and early "
-        "stopping by NDCG@10 on the validation part, with global-time without its first quarter",
+        "stopping by NDCG@10 on the validation part, with global-time excluding its first quarter",
         "means": "over users; F1 is the mean of each user's F1; MAP is normalised by min(K, relevant items)",
         "max_users": config.evaluation.max_users,
         "seed": config.seed,
@@ -89,14 +89,14 @@ def _means(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
 
 
 def _std_errors(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
-    """Standard deviation between users over the square root of their number; 0 for a single user."""
+    """Standard deviation between users divided by the square root of their number; 0 for a single user."""
     return {
         name: float(column.std(ddof=1) / np.sqrt(len(column))) if len(column) > 1 else 0.0 for name, column in values.items()
     }
 
 
 def _slices(result: Result) -> dict[str, dict[str, Any]]:
-    """_means_of every slice that has users."""
+    """`_means_of` every non-empty slice."""
     found: dict[str, dict[str, Any]] = {}
     for name, (low, high) in SLICES.items():
         inside = (result.targets.context_lengths >= low) & (result.targets.context_lengths <= high)
@@ -106,7 +106,7 @@ def _slices(result: Result) -> dict[str, dict[str, Any]]:
 
 
 def _means_of(result: Result, chosen: NDArray[np.bool_]) -> dict[str, Any] | None:
-    """Number of the chosen users and their means at K = 10; None without any."""
+    """Number of the chosen users and their means at K = 10; None if there are none."""
     if not chosen.any():
         return None
     at_10 = {metric: values[chosen] for metric, values in result.per_user.items() if metric.endswith("@10")}
@@ -114,7 +114,7 @@ def _means_of(result: Result, chosen: NDArray[np.bool_]) -> dict[str, Any] | Non
 
 
 def _new_items(result: Result, train_counts: NDArray[np.int64]) -> dict[str, Any] | None:
-    """Recall@10 of the targets without a training event, the mean over the users who have such a target."""
+    """Recall@10 on targets without a training event, averaged over the users who have such a target."""
     targets = result.targets
     new = train_counts[targets.items] == 0
     if not new.any():

@@ -1,4 +1,4 @@
-"""The table that stands on the terminal at the end of a run."""
+"""The table printed on the terminal at the end of a run."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ BEST: Final = "*"
 
 
 def format_table(metrics: Mapping[str, Any]) -> str:
-    """Methods by metrics as plain text of at most 100 columns; the best of each column, as it is shown, has a star.
+    """Methods by metrics as plain text, at most 100 columns wide; the best of each column, as printed, has a star.
 
     Args:
         metrics: content of metrics.json.
 
     Returns:
-        Lines without a newline at the end. Where nothing was measured, the note that says why.
+        Lines without a trailing newline; if nothing was measured, the note that says why.
     """
     if "methods" not in metrics:
         return str(metrics["note"])

@@ -21,24 +21,24 @@ class Interval:
 
     @property
     def significant(self) -> bool:
-        """Whether the interval leaves out zero."""
+        """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
 def paired_intervals(
     differences: NDArray[np.float64], resamples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> list[Interval]:
-    """Percentile bootstrap intervals of the mean of each column (Efron, 1979), users being the unit that is drawn.
+    """Percentile bootstrap intervals of the mean of each column (Efron, 1979), resampling users.
 
     Each resample draws as many users as there are, with replacement, the same for all columns; the interval lies between
-    the (1 ± level) / 2 quantiles of the resamples' means. As both methods are measured on the same users, the spread
-    between users cancels out, which is why the paired interval is much narrower than the two standard errors suggest.
+    the (1 ± level) / 2 quantiles of the resampled means. Both methods are measured on the same users, so the spread
+    between users cancels out: the paired interval is much narrower than the two standard errors suggest.
 
     Args:
         differences: float64 [users, columns], first method minus second, one column for each metric or pair of methods.
         resamples: number of resamples.
         seed: of the draws; the same seed gives the same intervals.
-        level: of confidence.
+        level: confidence level.
 
     Returns:
         One interval for each column; with no users, all zeros.

@@ -1,4 +1,4 @@
-"""Ranking metrics of each user, and metrics of all lists together. Items are int32 indices from 1; 0 means "no item"."""
+"""Ranking metrics per user, and metrics over all lists. Items are int32 indices from 1; 0 means "no item"."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 POPULAR_SHARE: Final = 0.2
-"""The most popular items are those that make this share of the catalogue."""
+"""This share of the catalogue counts as popular."""
 
 
 def per_user(
     top: NDArray[np.int32], offsets: NDArray[np.int64], relevant: NDArray[np.int32], ks: Sequence[int]
 ) -> dict[str, NDArray[np.float64]]:
-    """Metrics of each user's list against the items that are relevant to that user (binary relevance).
+    """Metrics of each user's list against the items relevant to that user (binary relevance).
 
-    With h(r) = 1 where the item at rank r is relevant and 0 elsewhere, H = h(1) + … + h(K), and R relevant items:
+    With h(r) = 1 if the item at rank r is relevant and 0 otherwise, H = h(1) + … + h(K), and R relevant items:
 
-    - precision@K = H / K, also where the list is shorter than K
+    - precision@K = H / K, even if the list is shorter than K
     - recall@K = H / R
-    - f1@K = 2 · precision · recall / (precision + recall) of the user, 0 where H = 0. The mean over users is the mean of
-      these, which is not the F1 of the mean precision and the mean recall.
-    - ndcg@K = Σ h(r) / log2(r + 1) over its greatest possible value Σ_{r ≤ min(K, R)} 1 / log2(r + 1)
+    - f1@K = 2 · precision · recall / (precision + recall) per user, 0 if H = 0. The mean over users is the mean of
+      these, not the F1 of mean precision and mean recall.
+    - ndcg@K = Σ h(r) / log2(r + 1) divided by its ideal value Σ_{r ≤ min(K, R)} 1 / log2(r + 1)
       (Järvelin and Kekäläinen, 2002)
-    - hit_rate@K = 1 where H > 0
-    - map@K = Σ h(r) · precision@r / min(K, R), so that a perfect list has 1 also where R > K
-    - mrr@K = 1 / (rank of the first relevant item), 0 where it is beyond K
+    - hit_rate@K = 1 if H > 0
+    - map@K = Σ h(r) · precision@r / min(K, R), so that a perfect list gets 1 even if R > K
+    - mrr@K = 1 / (rank of the first relevant item), 0 if that is beyond K
 
     Args:
         top: int32 [users, Kmax], best first, no item twice, 0 = no item.
         offsets: int64 [users + 1]; the relevant items of user u are relevant[offsets[u]:offsets[u + 1]].
-        relevant: int32 [relevant]; a repeated one counts once.
+        relevant: int32 [relevant]; duplicates count once.
         ks: the values of K, each at most Kmax.
 
     Returns:
-        {"ndcg@10": float64 [users], …}. A user without a relevant item has 0 everywhere.
+        {"ndcg@10": float64 [users], …}; all 0 for a user without relevant items.
     """
     hits, counts = _hits(top, offsets, relevant)
     found = hits.cumsum(axis=1)
@@ -61,9 +61,9 @@ def per_user(
 
 
 def of_lists(top: NDArray[np.int32], train_counts: NDArray[np.int64], train_users: int, ks: Sequence[int]) -> dict[str, float]:
-    """Metrics of all lists together: what the method shows, right or wrong.
+    """Metrics over all lists: what the method shows, right or wrong.
 
-    - coverage@K: share of the catalogue's items that stand in at least one list
+    - coverage@K: share of the catalogue that appears in at least one list
     - novelty@K: mean over all recommended items of -log2(users who had the item in training / training users), the
       self-information of Zhou et al., "Solving the apparent diversity-accuracy dilemma", PNAS 2010; an item that nobody
       had counts as if one user had had it. Higher is more novel.
@@ -77,7 +77,7 @@ def of_lists(top: NDArray[np.int32], train_counts: NDArray[np.int64], train_user
         ks: the values of K, each at most Kmax.
 
     Returns:
-        {"coverage@10": 0.31, …}; novelty and popularity share are 0 where nothing was recommended.
+        {"coverage@10": 0.31, …}; novelty and popularity share are 0 if nothing was recommended.
     """
     n_items = len(train_counts) - 1
     information = np.log2(max(train_users, 1) / np.maximum(train_counts, 1))

@@ -1,4 +1,4 @@
-"""One protocol for every method: rank each user's next items among all items, leaving out those the user has already had."""
+"""One protocol for every method: rank each user's next items among all items, seen items excluded."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ KS: Final = (5, 10, 20)
 
 
 class Scorer(Protocol):
-    """A method of recommendation, fitted on events before those it is measured on."""
+    """A recommendation method, fitted on events before those it is measured on."""
 
     @property
     def name(self) -> str:
-        """What the method is called in tables."""
+        """Name of the method in tables."""
 
     def score(self, context: Histories) -> NDArray[np.float32]:
-        """Scores of all items for some users, from their events before the cut alone.
+        """Scores of all items for some users, only from their events before the cut.
 
         Args:
             context: the users' events before the cut; a user may have none.
@@ -38,7 +38,7 @@ class Scorer(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What one method reached on one part.
+    """What one method scored on one part.
 
     Attributes:
         name: the method
@@ -60,18 +60,18 @@ class Result:
 def evaluate(
     scorer: Scorer, histories: Histories, targets: Targets, n_items: int, ks: Sequence[int] = KS, block: int | None = None
 ) -> Result:
-    """Measures a method on the users' next items.
+    """Measures how well a method ranks the users' next items.
 
-    The context of a user is all that came before the cut; a user without any (a cold user) is measured too. Candidates are all
-    items of the catalogue but those in the context; equal scores are ordered by the lower item index.
+    A user's context is everything before the cut; users without any (cold users) are measured too. Candidates are all items of
+    the catalogue except those in the context; ties go to the lower item index.
 
     Args:
         scorer: fitted on events before the cut.
         histories: all events, with the split positions.
-        targets: who is measured, on what: see targets.find_targets.
+        targets: the users and the items to find; see targets.find_targets.
         n_items: size of the catalogue.
         ks: lengths of lists to measure.
-        block: users scored at once; by default as many as give 256 MB of scores.
+        block: users scored at once; by default as many as take 256 MB of scores.
 
     Raises:
         RecsysError: the scores have the wrong shape, or one is not finite.

@@ -1,4 +1,4 @@
-"""The best K items of each row of a score matrix: exact, deterministic, without what the user has already had."""
+"""The best K items of each row of a score matrix: exact, deterministic, seen items excluded."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from numpy.typing import NDArray
 from recsys.errors import RecsysError
 
 BLOCK_BYTES: Final = 256 << 20
-"""Greatest size of one block of scores."""
+"""Maximum size of one block of scores."""
 
 
 def top_k(
     scores: NDArray[np.float32], rows: NDArray[np.integer], cols: NDArray[np.integer], k: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The k best items of each row; equal scores go by the lower item index.
+    """The k best items of each row; ties go to the lower item index.
 
     Args:
         scores: float32 [users, items + 1], used as scratch: column 0 (padding) and the seen items are overwritten with -inf.
-            A score of -inf excludes an item too.
-        rows, cols: integers [seen], the items that must not be ranked, as pairs of a row and an item index.
+            A score of -inf also excludes an item.
+        rows, cols: integers [seen], the items to exclude, as pairs of row and item index.
         k: length of the lists.
 
     Returns:
-        Items int32 [users, k] by falling score and their scores float32 [users, k]. Where fewer than k items remain the
-        list ends in item 0 with score -inf.
+        Items int32 [users, k], best first, and their scores float32 [users, k]. If fewer than k items remain, the list is
+        padded with item 0 and score -inf.
 
     Raises:
-        RecsysError: a score is NaN or +inf, which no sound model yields.
+        RecsysError: a score is NaN or +inf.
     """
     scores[:, 0] = -np.inf
     if scores.size:
         highest = scores.max()  # NaN wins every comparison in NumPy's max
         if np.isnan(highest) or highest == np.inf:
-            raise RecsysError(f"the model gave the score {highest}; expected finite scores. Its training has diverged")
+            raise RecsysError(f"the model returned the score {highest}, expected finite scores; its training has diverged")
     scores[rows, cols] = -np.inf
     users, columns = scores.shape
     taken = min(k, columns)
@@ -57,7 +57,7 @@ def block_rows(n_items: int, at_most: int = 1024) -> int:
 
 
 def _unordered(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Items of the k best scores of each row in any order, ties at the border already decided: int64 [users, k]."""
+    """Items of the k best scores of each row in any order, ties at the k-th place resolved: int64 [users, k]."""
     columns = scores.shape[1]
     chosen: NDArray[np.int64] = np.argpartition(scores, columns - k, axis=1)[:, columns - k :]
     border = np.take_along_axis(scores, chosen, axis=1).min(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The users who are evaluated, what they knew before the cut, and what they really did next."""
+"""The users to evaluate, their events before the cut, and what they actually did next."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Part = Literal["valid", "test"]
 
 @dataclasses.dataclass(frozen=True)
 class Targets:
-    """The users who are evaluated, and what they really did next.
+    """The users to evaluate, and what they actually did next.
 
     Attributes:
-        rows: int64 [users], row numbers in the histories, rising
+        rows: int64 [users], row numbers in the histories, ascending
         user_index: int32 [users]
         context_lengths: int64 [users], events before the cut
         offsets: int64 [users + 1] of `items`
-        items: int32 [targets], those of each user in order of time
+        items: int32 [targets], each user's in time order
     """
 
     rows: NDArray[np.int64]
@@ -40,16 +40,16 @@ MAX_USERS: Final = 50_000
 def find_targets(
     histories: Histories, part: Part, max_users: int = MAX_USERS, seed: int = 0, since: int | None = None
 ) -> Targets:
-    """The users with an event in a part, and those events: what a method must find.
+    """The users with an event in a part, and those events, which a method must find.
 
-    The context is all that comes before the part: the training events for "valid", training and validation events for "test".
+    The context is everything before the part: the training events for "valid", training and validation events for "test".
 
     Args:
         histories: all events, with the split positions.
         part: "valid" or "test".
-        max_users: at most so many users, drawn without replacement.
+        max_users: maximum number of users, sampled without replacement.
         seed: of that draw.
-        since: events of the part before this moment, in seconds, are no targets, unless there are no others.
+        since: events of the part before this moment, in seconds, are not targets, unless there are no others.
     """
     starts, ends = _bounds(histories, part)
     first = starts
@@ -76,17 +76,17 @@ def find_targets(
 
 
 def decisive_from(split: SplitInfo) -> int | None:
-    """The moment from which validation events decide, seconds: with global-time the end of their span's first quarter.
+    """The moment, in seconds, from which validation events count: with global-time, after the first quarter of their span.
 
-    Items that are popular at the cut dominate the days right after it, and matter little later. Test events lie further from
-    their cut than validation events from theirs, because their span is longer; leaving out the earliest validation events
-    brings the two distances closer.
+    Items popular at the cut dominate the days right after it and matter little later. Test events lie further from their cut
+    than validation events from theirs, because their span is longer; ignoring the earliest validation events makes the two
+    distances more alike.
 
     Args:
         split: as it was applied.
 
     Returns:
-        None with other splits.
+        None for other splits.
     """
     if split.valid_from is None or split.test_from is None:
         return None
@@ -94,7 +94,7 @@ def decisive_from(split: SplitInfo) -> int | None:
 
 
 def contexts(histories: Histories, targets: Targets, block: int) -> Iterator[tuple[slice, Histories]]:
-    """The evaluated users' events before the cut, `block` users at a time: (their place among the targets, events)."""
+    """The evaluated users' events before the cut, `block` users at a time, as (their slice of the targets, events)."""
     for start in range(0, len(targets.rows), block):
         place = slice(start, start + block)
         yield place, histories.rows(targets.rows[place]).head(targets.context_lengths[place])
@@ -116,7 +116,7 @@ def _bounds(histories: Histories, part: Part) -> tuple[NDArray[np.int64], NDArra
 def _already_had(
     histories: Histories, starts: NDArray[np.int64], owners: NDArray[np.int64], items: NDArray[np.int32]
 ) -> NDArray[np.bool_]:
-    """Which targets are already in the context. Cleaning removes duplicates, but no metric should depend on that."""
+    """Which targets are already in the context. Cleaning removes duplicates, but metrics should not rely on that."""
     width = int(histories.items.max(initial=0)) + 1
     had = histories.items[ranges(histories.offsets[:-1], starts)]
     keys = np.repeat(np.arange(len(histories), dtype=np.int64), starts) * width + had

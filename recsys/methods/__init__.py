@@ -1,1 +1,1 @@
-"""Whatever scores items for histories: the traditional methods, the network, the blend."""
+"""Everything that scores items for histories: the traditional methods, the network, the blend."""

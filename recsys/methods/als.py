@@ -1,4 +1,4 @@
-"""ALS: implicit matrix factorisation by Spark's MLlib; users are folded in from their events."""
+"""ALS: implicit matrix factorisation with Spark's MLlib; users are folded in from their events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from recsys.methods.base import DEFAULTS, Point, TraditionalMethod
 from recsys.progress import Log, silent
 
 MAX_EVENTS: Final = 5_000_000
-"""Item factors come from a random sample of users with at most so many events; every user is folded in all the same."""
+"""Item factors come from a random sample of users with at most this many events; every user is folded in regardless."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Als(TraditionalMethod):
 
     Attributes:
         items: float32 [items + 1, rank], zeros for items without a training event
-        gram: float64 [rank, rank], YᵀY of the items' factors Y
+        gram: float64 [rank, rank], YᵀY of the item factors Y
         regularisation: as in MLlib
         alpha: as in MLlib
         popular: float32 [items + 1], for users without events
@@ -52,13 +52,13 @@ class Als(TraditionalMethod):
     def fit(
         cls, events: Histories, n_items: int, points: Sequence[Point], config: Config = DEFAULTS, log: Log = silent
     ) -> Iterator[Self]:
-        """See TraditionalMethod.fit. All points are trained in one Spark process, which has ended before the first is yielded.
+        """See TraditionalMethod.fit. One Spark process trains all points, and has ended before the first is yielded.
 
-        The events are already on this machine, so Spark runs here even where `spark.master` names a cluster. Only the items'
+        The events are already on this machine, so Spark runs here even if `spark.master` names a cluster. Only the item
         factors are kept.
 
         Raises:
-            MissingComponentError: there is no Java.
+            MissingComponentError: Java is missing.
         """
         popular, sample = counting.popularity(events, n_items), counting.sample_users(events, MAX_EVENTS, config.seed)
         if not len(sample.items):
@@ -70,16 +70,16 @@ class Als(TraditionalMethod):
             yield cls(items, gram, point["regularisation"], point["alpha"], popular)
 
     def score(self, context: Histories) -> NDArray[np.float32]:
-        """The folded-in users' factors times the items' factors, float32 [users, items + 1]."""
+        """Folded-in user factors times item factors, float32 [users, items + 1]."""
         users = fold_in(self, context).astype(np.float32)
         return counting.fall_back(users @ self.items.T, self.popular)
 
 
 def fold_in(model: Als, context: Histories) -> NDArray[np.float64]:
-    """Factors of users from their events and the items' factors, float64 [users, rank]; zeros without a known item.
+    """User factors from their events and the item factors, float64 [users, rank]; zeros without a known item.
 
-    One half-step of MLlib's implicit ALS, every rating being 1 (Hu, Koren and Volinsky, "Collaborative filtering for
-    implicit feedback datasets", ICDM 2008; the regularisation scaled by the number of events as in Zhou et al., 2008):
+    One half-step of MLlib's implicit ALS with every rating 1 (Hu, Koren and Volinsky, "Collaborative filtering for
+    implicit feedback datasets", ICDM 2008; regularisation scaled by the number of events as in Zhou et al., 2008):
     x = (YᵀY + alpha · Σ y yᵀ + regularisation · n · I)⁻¹ (1 + alpha) Σ y, with sums over the user's n items.
     """
     rank = model.items.shape[1]
@@ -96,7 +96,7 @@ def fold_in(model: Als, context: Histories) -> NDArray[np.float64]:
 
 
 def _train(sample: Histories, n_items: int, points: Sequence[Point], config: Config, log: Log) -> list[NDArray[np.float32]]:
-    """Item factors of every point, float32 [items + 1, rank] each."""
+    """Item factors for every point, float32 [items + 1, rank] each."""
     from recsys.spark import child, session
 
     spark = config.spark if session.is_local(config.spark.master) else Spark(memory=config.spark.memory)
@@ -116,7 +116,7 @@ def _train(sample: Histories, n_items: int, points: Sequence[Point], config: Con
 
 
 def _read_factors(path: str, n_items: int) -> NDArray[np.float32]:
-    """Factors of all ids, float32 [items + 1, rank]."""
+    """Factors of all items, float32 [items + 1, rank]."""
     table = pq.read_table(path).combine_chunks()
     factors = table.column("features").chunk(0).flatten().to_numpy().reshape(table.num_rows, -1)
     items = np.zeros((n_items + 1, factors.shape[1]), np.float32)

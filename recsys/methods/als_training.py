@@ -1,4 +1,4 @@
-"""The Spark side of ALS: trains MLlib's factors for every point of a grid in one Spark session. Runs in its own process."""
+"""The Spark side of ALS: trains MLlib's factors for every point of a grid in one session. Runs in its own process."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def train(arguments: Mapping[str, Any], progress: Callable[[str], None]) -> list
     """Trains and writes the item factors, for `spark.child.call`.
 
     Args:
-        arguments: `spark`, the section as settings.to_dict gives it; `seed`; `folder` with `EVENTS_FILE` (int32 user,
+        arguments: `spark`, the section from settings.to_dict; `seed`; `folder` with `EVENTS_FILE` (int32 user,
             int32 item, float32 rating); `grid`, a list of [rank, regularisation, alpha].
-        progress: takes lines for a person to read.
+        progress: takes progress lines.
 
     Returns:
-        For each point of the grid the Parquet folder with its item factors: id int32, features list<float32>.
+        For each point of the grid, the Parquet folder with its item factors: id int32, features list<float32>.
     """
     from pyspark.ml.recommendation import ALS
 

@@ -1,4 +1,4 @@
-"""What every method has in common: it is fitted on events, scores items for histories, and is saved and loaded as one file."""
+"""What every method does: it is fitted on events, scores items for histories, and is saved and loaded as one file."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from recsys.progress import Log, silent
 DEFAULTS: Final = Config()
 
 Point = Mapping[str, float]
-"""One point of a method's grid: its parameters by name."""
+"""A point of a method's grid: parameters by name."""
 
 
 class Method(Scorer, Protocol):
-    """A scorer that outlives the process that fitted it. The network and the blend load with more than a path: see there."""
+    """A scorer that outlives the process that fitted it. To load, the network and the blend need more than a path."""
 
     def save(self, uri: str) -> None:
-        """Writes the fitted method; `load` reads it back and scores the same."""
+        """Writes the fitted method; loaded again, it scores the same."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TraditionalMethod(abc.ABC):
     """A method without a network: a frozen dataclass of arrays and numbers.
 
-    A new one is a file in this folder, named as in config.Baseline with `_` for `-`, whose `METHOD` is the class.
+    To add one, put a file into this folder, named as in config.Baseline with `_` for `-`, whose `METHOD` is the class.
 
     Attributes:
         name: in tables and settings.
-        GRID: the points it is tuned over on validation; the first is the usual choice.
+        GRID: the points tried on validation; the first is the default.
     """
 
     name: ClassVar[str]
@@ -49,19 +49,19 @@ class TraditionalMethod(abc.ABC):
     def fit(
         cls, events: Histories, n_items: int, points: Sequence[Point], config: Config = DEFAULTS, log: Log = silent
     ) -> Iterator[Self]:
-        """Fits the method once for each point; what the points have in common is computed once.
+        """Fits the method once per point; what the points share is computed once.
 
         Args:
-            events: what to learn from, such as the training part, `histories.head(histories.train_length)`.
+            events: the events to learn from, such as the training part, `histories.head(histories.train_length)`.
             n_items: size of the catalogue.
-            points: parameters, each a point of `GRID` or like one.
-            config: seed, and the Spark section for methods that use Spark.
-            log: takes lines for a person to read.
+            points: parameters, from `GRID` or of the same form.
+            config: the seed, and for methods that use Spark the Spark section.
+            log: takes progress lines.
         """
 
     @classmethod
     def fit_one(cls, events: Histories, n_items: int, point: Point | None = None) -> Self:
-        """Fits the method for one point, by default the usual one."""
+        """Fits the method for one point, by default the first of `GRID`."""
         (fitted,) = cls.fit(events, n_items, [cls.GRID[0] if point is None else point])
         return fitted
 
@@ -81,7 +81,7 @@ class TraditionalMethod(abc.ABC):
 
 
 def _flattened(method: Any) -> Iterable[tuple[str, Any]]:
-    """Every field as named arrays; a sparse matrix as the three of the CSR format and its shape."""
+    """Every field as named arrays; a sparse matrix as the three arrays of the CSR format and its shape."""
     for field in dataclasses.fields(method):
         value = getattr(method, field.name)
         if isinstance(value, sparse.csr_matrix):

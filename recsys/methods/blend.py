@@ -1,11 +1,11 @@
-"""`blend`, the method that is published: the network's scores joined with what counting knows better.
+"""`blend`, the published method: the network's scores combined with what counting captures better.
 
     log softmax(network) + a · log(transitions + ε) + e · log(taste + ε) + b · log(recent, half-life h) - p · log(share)
     log softmax(network) + c · log(recent, half-life k) - q · log(share)
 
-The first line is for users with events, the second for those without. *Transitions* is what follows what, *taste* is EASE's,
-*recent* an item's share of the latest events, *share* its share of all. The tied output layer is of low rank; a transition
-matrix and EASE's are of full rank, and so add what the layer cannot hold. The network knows no date; the recent share does.
+The first line is for users with events, the second for those without. *Transitions* is what follows what, *taste* is EASE,
+*recent* an item's share of the latest events, *share* its share of all events. The tied output layer has low rank; the
+full-rank transition and EASE matrices add what it cannot represent. The network sees no dates; the recent share does.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from recsys.methods.transitions import Transitions
 
 TRANSITIONS: Final = {"window": 10, "decay": 0.7, "balance": 0.0}
 TASTE: Final = {"penalty": 300.0, "max_columns": 5_000}
-"""Points of Transitions and Ease. Only the most popular items take part in EASE: it grows with the square of their number."""
+"""Points of Transitions and Ease. EASE uses only the most popular items: it grows with the square of their number."""
 FLOOR: Final = 1e-3
-"""ε: keeps the logarithm finite where nothing was counted."""
+"""ε: keeps the logarithm finite if nothing was counted."""
 PRIOR_EVENTS: Final = 20.0
 """Pseudo-events that pull the recent shares towards the overall ones."""
 MAX_EVENTS: Final = 5_000_000
-"""Transitions and EASE come from a sample of users with about so many events, so that they stay within a few gigabytes."""
+"""Transitions and EASE are fitted on a sample of users with at most this many events, to stay within a few gigabytes."""
 HALF_LIVES: Final = (3.0, 7.0, 14.0, 30.0, 90.0, 365.0)
 """Days."""
 
@@ -42,7 +42,7 @@ TRANSITIONS_FILE, TASTE_FILE, SHARES_FILE = "transitions.npz", "taste.npz", "sha
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """a, e, b, h, p and c, k, q of the formula above; the defaults hold where there are no validation events to choose by."""
+    """a, e, b, h, p and c, k, q of the formula above; the defaults apply without validation events."""
 
     transitions: float = 0.5
     taste: float = 0.0
@@ -56,7 +56,7 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """What was counted.
+    """The fitted counts.
 
     Attributes:
         transitions: rows sum to 1.
@@ -72,10 +72,10 @@ class Counts:
 
 
 class Blend:
-    """The network with the counts.
+    """The network combined with the counts.
 
     Args:
-        network: scores by the network alone.
+        network: scores with the network alone.
         counts: see `count`.
         weights: see blending.tune.
     """
@@ -86,11 +86,11 @@ class Blend:
         self.network, self.counts, self.weights = network, counts, weights
 
     def score(self, context: Histories) -> NDArray[np.float32]:
-        """float32 [users, items + 1], see the module's formula; column 0 is padding."""
+        """float32 [users, items + 1] by the module's formula; column 0 is padding."""
         return combine(parts(self.network, self.counts, context), self.counts, self.weights)
 
     def save(self, uri: str) -> None:
-        """Writes counts and weights into the folder; the network is saved by itself."""
+        """Writes counts and weights into the folder; the network is saved separately."""
         save(uri, self.counts, self.weights)
 
     @classmethod
@@ -99,7 +99,7 @@ class Blend:
 
         Args:
             uri: the folder.
-            network: the network that the weights were chosen for.
+            network: the network for which the weights were chosen.
         """
         with storage.open_arrays(storage.join(uri, SHARES_FILE)) as arrays:
             share = arrays["share"]
@@ -110,7 +110,7 @@ class Blend:
 
 
 def save(uri: str, counts: Counts, weights: Weights) -> None:
-    """Writes what a Blend needs besides its network into the folder, the weights last."""
+    """Writes everything a Blend needs besides its network into the folder, the weights last."""
     counts.transitions.save(storage.join(uri, TRANSITIONS_FILE))
     counts.taste.save(storage.join(uri, TASTE_FILE))
     recent: list[tuple[str, Any]] = [(f"recent_{half_life:g}", share) for half_life, share in counts.recent.items()]
@@ -119,7 +119,7 @@ def save(uri: str, counts: Counts, weights: Weights) -> None:
 
 
 def count(events: Histories, n_items: int, seed: int) -> Counts:
-    """Counts in the given events: the training part to choose the weights, all before the test to evaluate, all to publish."""
+    """Counts over events: the training part to choose weights, all before the test to evaluate, all events to publish."""
     sampled = counting.sample_users(events, MAX_EVENTS, seed)
     return Counts(
         transitions=Transitions.fit_one(sampled, n_items, TRANSITIONS),
@@ -158,7 +158,7 @@ class Parts:
 
 
 def parts(network: Scorer, counts: Counts, context: Histories) -> Parts:
-    """Scores the users with the network and with the counts."""
+    """Scores the users with the network and with each of the counts."""
     logits: NDArray[np.float32] = network.score(context)
     logits[:, 0] = -np.inf
     logits -= logits.max(axis=1, keepdims=True)
@@ -187,7 +187,7 @@ def _log(shares: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _shares(events: Histories, n_items: int) -> NDArray[np.float32]:
-    """Each item's share of the events, half an event being added to each; float32 [items + 1]."""
+    """Each item's share of the events, after adding half an event to each; float32 [items + 1]."""
     counted = np.bincount(events.items, minlength=n_items + 1) + 0.5
     shares: NDArray[np.float32] = (counted / counted.sum()).astype(np.float32)
     return shares

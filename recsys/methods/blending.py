@@ -1,4 +1,4 @@
-"""Fits the blend once the network is trained: chooses its weights on validation, counts, and saves it for whoever scores."""
+"""Fits the blend after the network is trained: chooses its weights on validation, counts, and saves it for all later stages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from recsys.progress import Log
 
 TUNING_USERS: Final = 2048
 TUNING_BYTES: Final = 1 << 30
-"""Most memory that the tuned users' scores may take."""
+"""Maximum memory for the scores of the users it is tuned on."""
 GRID: Final = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 """Of the weights a and e."""
 RECENT_GRID: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
@@ -31,24 +31,24 @@ RECENT_GRID: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 SHARE_GRID: Final = (0.0, 0.5, 1.0)
 """Of the weights p and q."""
 TUNING_K: Final = 20
-"""Weights are chosen by NDCG at this length of list: twice the one that matters most, which is steadier with few users."""
+"""Weights are chosen by NDCG at this cut-off: twice the one that matters most, which is less noisy with few users."""
 ROUNDS: Final = 2
-"""How often the weights are gone through, one after the other."""
+"""Rounds of coordinate search over the weights."""
 
 
 def fit(network: Scorer | None, histories: Histories, info: FeaturesInfo, model: str, seed: int, log: Log) -> Weights:
-    """Tunes the weights and saves the blend twice below model/: as it is evaluated and as it is published.
+    """Tunes the weights and saves two blends below model/: the evaluated one and the published one.
 
-    The weights are chosen with counts of the training part; what is evaluated counts all events before the test, what is
-    published all events. What an interrupted run has saved already is kept.
+    The weights are chosen with counts of the training part; then the evaluated blend counts all events before the test, the
+    published one all events. A blend saved by an interrupted run is kept.
 
     Args:
-        network: as it is evaluated, having learned the training part; None where the split holds nothing out.
+        network: the evaluated one, trained on the training part; None if the split holds nothing out.
         histories: of all users who are learned from.
         info: features.json.
-        model: the folder of the model.
-        seed: of the draws of users.
-        log: takes lines for a person to read.
+        model: the model folder.
+        seed: for sampling users.
+        log: takes progress lines.
     """
     published = storage.join(model, model_files.PUBLISHED_BLEND)
     if storage.exists(storage.join(published, WEIGHTS_FILE)):  # written last
@@ -65,14 +65,14 @@ def fit(network: Scorer | None, histories: Histories, info: FeaturesInfo, model:
 
 
 def tune(network: Scorer, counts: Counts, histories: Histories, n_items: int, seed: int, since: int | None = None) -> Weights:
-    """The weights with the best NDCG on the validation events; users with events and users without have their own.
+    """The weights with the best NDCG on the validation events, chosen separately for users with and without events.
 
     Args:
-        network: scores by the network alone.
+        network: scores with the network alone.
         counts: of the training part.
         histories: all events; only training and validation events are read.
         n_items: size of the catalogue.
-        seed: of the draw of users.
+        seed: for sampling users.
         since: see targets.find_targets.
     """
     users = int(np.clip(TUNING_BYTES // (12 * (n_items + 1)), 256, TUNING_USERS))
@@ -106,7 +106,7 @@ def _best(
     targets: Targets,
     users: NDArray[np.bool_],
 ) -> Weights:
-    """The first of the candidates with the best NDCG of the given users."""
+    """The candidate with the best NDCG over the given users; ties go to the first."""
     scores = []
     for weights in candidates:
         top = np.concatenate([_top(context, combine(summands, counts, weights)) for context, summands in scored])

@@ -18,11 +18,11 @@ from recsys.model.encoding import Bags, Encoder
 from recsys.model.network import CausalCNN, whole_table
 
 BATCH: Final = 256
-"""Users that the network takes at once, an upper bound: fewer where the catalogue is large."""
+"""Maximum number of users scored at once; fewer if the catalogue is large."""
 
 
 class Network:
-    """Scores all items for what comes after each history, with the weights of the last `refresh`. Training fits it.
+    """Scores all items as the next one of each history, with the weights as of the last `refresh`. Training fits it.
 
     Args:
         model: the network.
@@ -46,7 +46,7 @@ class Network:
         self.refresh()
 
     def refresh(self) -> None:
-        """Computes the items' vectors anew; to be called when the weights have changed."""
+        """Recomputes the item vectors; call it after the weights have changed."""
         self._table = whole_table(self.model)
 
     def score(self, context: Histories) -> np.ndarray:
@@ -60,7 +60,7 @@ class Network:
         return scores
 
     def save(self, uri: str) -> None:
-        """Writes the network as one `.keras` file, whole or not at all."""
+        """Writes the network as one `.keras` file, atomically."""
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder) / "model.keras"
             self.model.save(local)
@@ -74,13 +74,13 @@ class Network:
         Args:
             uri: of the file.
             encoder: must be that of the features the network was trained on.
-            precision: name of the Keras dtype policy to compute with here, whatever it was trained with.
+            precision: Keras dtype policy to compute with, whatever the network was trained with.
         """
         return cls(load_model(uri, precision), encoder)
 
 
 def load_model(uri: str, precision: str) -> CausalCNN:
-    """The network of a `.keras` file, computing with another dtype policy if need be; its weights are float32 in any case."""
+    """The network of a `.keras` file, with the given dtype policy; its weights are always float32."""
     import keras
 
     system, path = storage.resolve(uri)
@@ -99,7 +99,7 @@ def load_model(uri: str, precision: str) -> CausalCNN:
 
 
 def read_encoder(features: str, fitted: Encoding) -> Encoder:
-    """The encoder that belongs to one encoding of the features in a folder."""
+    """The encoder for one encoding of the features in a folder."""
     users = _read_bags(features, fitted.users_dir, fitted.user_features, schema.USER_INDEX)
     return Encoder(users, fitted.rating_mean, fitted.rating_std or 1.0)
 

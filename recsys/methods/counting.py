@@ -1,4 +1,4 @@
-"""Counts that several methods share: popularity, sparse matrices of events, their Gram matrix in blocks, the fallback."""
+"""What several methods share: popularity, sparse event matrices, their Gram matrix in blocks, the fallback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recsys.contract.histories import Histories, ranges
 DAY: Final = 86_400.0
 """Seconds."""
 GRAM_ENTRIES: Final = 20_000_000
-"""Most entries of one block of a Gram matrix, 8 bytes each."""
+"""Maximum number of entries in one block of a Gram matrix, 8 bytes each."""
 
 
 def popularity(events: Histories, n_items: int) -> NDArray[np.float32]:
@@ -23,13 +23,13 @@ def popularity(events: Histories, n_items: int) -> NDArray[np.float32]:
 
 
 def recent_events(events: Histories, n_items: int, half_life_days: float) -> NDArray[np.float64]:
-    """Events of each item, each weighing 2^(-age / half-life) with its age since the last of them; float64 [items + 1]."""
+    """Events of each item, each weighted by 2^(-age / half-life), with age relative to the last event; float64 [items + 1]."""
     age = (events.timestamps.max(initial=0) - events.timestamps) / DAY
     return np.bincount(events.items, np.exp2(-age / half_life_days), minlength=n_items + 1).astype(np.float64)
 
 
 def sample_users(events: Histories, max_events: int, seed: int) -> Histories:
-    """Users drawn at random while their events are at most `max_events` together; everybody where that is enough."""
+    """A random sample of users with at most `max_events` events in total; all users if they have no more."""
     if len(events.items) <= max_events:
         return events
     order = np.random.default_rng(seed).permutation(len(events))
@@ -37,7 +37,7 @@ def sample_users(events: Histories, max_events: int, seed: int) -> Histories:
 
 
 def interactions(histories: Histories, n_items: int, max_events: int | None = None) -> sparse.csr_matrix:
-    """1 where the user had the item, CSR float32 [users, items + 1]; only the last `max_events` of each user, if given."""
+    """1 if the user had the item, CSR float32 [users, items + 1]; only each user's last `max_events`, if given."""
     lengths = histories.lengths if max_events is None else np.minimum(histories.lengths, max_events)
     items = histories.items[ranges(histories.offsets[1:] - lengths, lengths)]
     offsets = np.concatenate(([0], np.cumsum(lengths)))
@@ -46,10 +46,10 @@ def interactions(histories: Histories, n_items: int, max_events: int | None = No
 
 
 def gram_blocks(events: sparse.csr_matrix) -> Iterator[tuple[int, int, sparse.csr_matrix]]:
-    """XᵀX of events X [users, items], as blocks of rows (start, end, CSR [end - start, items]), each of bounded size."""
+    """XᵀX of events X [users, items] in blocks of rows of bounded size: (start, end, CSR [end - start, items])."""
     by_item = events.T.tocsr()
     users = np.diff(events.indptr)
-    work = np.minimum(by_item @ users, events.shape[1])  # at most so many entries in the row of each item
+    work = np.minimum(by_item @ users, events.shape[1])  # upper bound of the entries in each item's row
     ends = np.cumsum(work)
     start = 0
     while start < events.shape[1]:
@@ -60,7 +60,7 @@ def gram_blocks(events: sparse.csr_matrix) -> Iterator[tuple[int, int, sparse.cs
 
 
 def fall_back(scores: NDArray[np.float32], popular: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The scores with all-zero rows (users without an event that the method knows) replaced by popularity."""
+    """The scores, with all-zero rows (users without an event known to the method) replaced by popularity."""
     scores[:, 0] = 0
     scores[~scores.any(axis=1)] = popular
     return scores

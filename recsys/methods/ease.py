@@ -18,18 +18,18 @@ from recsys.methods.base import DEFAULTS, Point, TraditionalMethod
 from recsys.progress import Log, silent
 
 MAX_COLUMNS: Final = 10_000
-"""Only so many of the most popular items take part: memory grows with their square (2 GB at 10,000), time with their cube."""
+"""Only this many of the most popular items are used: memory grows with their square (2 GB at 10,000), time with their cube."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Ease(TraditionalMethod):
-    """min ||X - XB||² + penalty · ||B||² with a zero diagonal of B, X being the users' events.
+    """min ||X - XB||² + penalty · ||B||² over B with a zero diagonal, where X holds the users' events.
 
     B = -P / diag(P) (column-wise, diagonal 0), P = (XᵀX + penalty · I)⁻¹ (Steck, "Embarrassingly shallow autoencoders for
-    sparse data", WWW 2019). The inverse is taken in float64 by Cholesky, in place.
+    sparse data", WWW 2019). The inverse is computed in float64 by Cholesky, in place.
 
     Attributes:
-        columns: int64 [columns], the items that take part, rising
+        columns: int64 [columns], the items used, ascending
         weights: float32 [columns, columns], B
         popular: float32 [items + 1], for users without events
     """
@@ -45,14 +45,14 @@ class Ease(TraditionalMethod):
     def fit(
         cls, events: Histories, n_items: int, points: Sequence[Point], config: Config = DEFAULTS, log: Log = silent
     ) -> Iterator[Self]:
-        """See TraditionalMethod.fit. `penalty` weighs the L2 norm, in users; `max_columns` of the first point holds for all."""
+        """See TraditionalMethod.fit. `penalty` is the L2 weight, in users; the first point's `max_columns` applies to all."""
         columns, gram = _gram(events, n_items, int(points[0].get("max_columns", MAX_COLUMNS)))
         popular = counting.popularity(events, n_items)
         for point in points:
             yield cls(columns, _solve(gram, point["penalty"]), popular)
 
     def score(self, context: Histories) -> NDArray[np.float32]:
-        """Events times B, float32 [users, items + 1]; items without a column come after all others, by popularity."""
+        """Events times B, float32 [users, items + 1]; items without a column rank after all others, by popularity."""
         known = self.score_columns(context)
         scores = np.zeros((len(context), len(self.popular)), np.float32)
         if len(self.columns) < len(self.popular) - 1:
@@ -63,7 +63,7 @@ class Ease(TraditionalMethod):
         return counting.fall_back(scores, self.popular)
 
     def score_columns(self, context: Histories) -> NDArray[np.float32]:
-        """Events times B for the items that take part alone, float32 [users, columns]."""
+        """Events times B, only for the items used, float32 [users, columns]."""
         events = counting.interactions(context, len(self.popular) - 1)
         known: NDArray[np.float32] = events[:, self.columns] @ self.weights
         return known
@@ -88,7 +88,7 @@ def _solve(gram: NDArray[np.float32], penalty: float) -> NDArray[np.float32]:
     if not failed:
         inverse, failed = linalg.lapack.dpotri(inverse, lower=1, overwrite_c=1)
     if failed:
-        raise RecsysError(f"EASE's Gram matrix is not positive definite with penalty {penalty}; use a greater one")
+        raise RecsysError(f"EASE's Gram matrix is not positive definite with penalty {penalty}; use a larger one")
     for row in range(len(inverse)):
         inverse[row, row + 1 :] = inverse[row + 1 :, row]
     weights = np.empty(gram.shape, np.float32)

@@ -1,4 +1,4 @@
-"""ItemKNN: items similar to those the user has had, by the cosine of the sets of their users."""
+"""ItemKNN: items similar to those the user has had, by the cosine between their sets of users."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from recsys.methods.base import DEFAULTS, Point, TraditionalMethod
 from recsys.progress import Log, silent
 
 MAX_EVENTS: Final = 1000
-"""Only the last so many events of a user go into the similarities: the work grows with their square."""
+"""Only this many of a user's last events enter the similarities: the work grows with their square."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ItemKNN(TraditionalMethod):
     """Neighbourhood model (Deshpande and Karypis, "Item-based top-N recommendation algorithms", TOIS 2004).
 
-    An item's score is the sum of its similarities to those of its own neighbours that the user has had:
+    An item's score is the sum of its similarities to those of its neighbours that the user has had:
     similarity(i, j) = C(i, j) / (sqrt(C(i, i) · C(j, j)) + shrinkage), where C(i, j) is the number of users who had both. Each
-    item keeps its most similar `neighbours`; `shrinkage` pulls similarities that rest on few users towards 0.
+    item keeps its `neighbours` most similar items; `shrinkage` pulls similarities based on few users towards 0.
 
     Attributes:
-        similarity: CSR float32 [items + 1, items + 1], column j holds the neighbours of item j
+        similarity: CSR float32 [items + 1, items + 1]; column j holds the neighbours of item j
         popular: float32 [items + 1], for users without events
     """
 
@@ -63,7 +63,7 @@ class ItemKNN(TraditionalMethod):
             yield cls(by_item.T.tocsr(), popular)
 
     def score(self, context: Histories) -> NDArray[np.float32]:
-        """Sum of the similarities to the items of the context, float32 [users, items + 1]."""
+        """Sum of the similarities to the items in the context, float32 [users, items + 1]."""
         events = counting.interactions(context, len(self.popular) - 1)
         return counting.fall_back((events @ self.similarity).toarray(), self.popular)
 

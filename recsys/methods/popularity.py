@@ -1,4 +1,4 @@
-"""Popularity: everybody gets the items with the most events."""
+"""Popularity: everyone gets the items with the most events."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Popularity(TraditionalMethod):
     def fit(
         cls, events: Histories, n_items: int, points: Sequence[Point], config: Config = DEFAULTS, log: Log = silent
     ) -> Iterator[Self]:
-        """See TraditionalMethod.fit; there is nothing to choose."""
+        """See TraditionalMethod.fit; there is nothing to tune."""
         for _ in points:
             yield cls(counting.popularity(events, n_items))
 

@@ -18,10 +18,10 @@ from recsys.progress import Log, silent
 
 @dataclasses.dataclass(frozen=True)
 class RecentPopularity(Popularity):
-    """The same scores for every user: the item's events, each weighing 2^(-age / half-life).
+    """The same scores for every user: the item's events, each weighted by 2^(-age / half-life).
 
-    Age is counted from the last event; with a split by time that is the cut. A later "now" multiplies all weights by one
-    factor, so the ranking would be the same at any later moment.
+    Age is relative to the last event; with a split by time that is the cut. A later "now" would scale all weights by the same
+    factor and leave the ranking unchanged.
     """
 
     name: ClassVar[str] = "recent-popularity"

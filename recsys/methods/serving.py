@@ -14,13 +14,13 @@ SERVED_ITEMS = 100
 
 
 def save_for_serving(model: CausalCNN, uri: str, encoder: Encoder) -> None:
-    """Writes a SavedModel whose signature `serving_default` takes raw histories and answers with the best unseen items.
+    """Writes a SavedModel whose signature `serving_default` takes raw histories and returns the best unseen items.
 
     Signature, for any number of users and any length L of history:
-        items int32 [users, L] in time order, left-aligned, 0 behind the end; ratings float32 [users, L];
+        items int32 [users, L] in time order, left-aligned, padded with 0; ratings float32 [users, L];
         timestamps int64 [users, L] in seconds; user_codes int32 [users, slots] and user_numbers float32 [users, features] as in
-        features/users (recsys.model.encoding).
-    Answer:
+        features/published/users (recsys.model.encoding).
+    Returns:
         item_index int32 [users, k] best first, score float32 [users, k]; k = min(100, items).
     """
     import tensorflow as tf

@@ -1,4 +1,4 @@
-"""The traditional methods by name, as `evaluation.baselines` lists them."""
+"""The traditional methods by the names used in `evaluation.baselines`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from recsys.methods.base import TraditionalMethod
 
 
 def find(name: Baseline) -> type[TraditionalMethod]:
-    """The method of that name: `METHOD` of the module that is called like it."""
+    """The method of that name: `METHOD` of the module of the same name."""
     module = importlib.import_module(f"recsys.methods.{name.replace('-', '_')}")
     found: type[TraditionalMethod] = module.METHOD
     return found

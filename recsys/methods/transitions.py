@@ -1,4 +1,4 @@
-"""Item-to-item transitions with decay: what tends to come soon after the user's last items."""
+"""Item-to-item transitions with decay: what tends to follow the user's last items."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from recsys.progress import Log, silent
 
 @dataclasses.dataclass(frozen=True)
 class Transitions(TraditionalMethod):
-    """Transition model of higher order.
+    """Higher-order transition model.
 
     Attributes:
-        rows: CSR float32 [items + 1, items + 1], normalised counts of what follows item i in row i
-        window: last events of the context that count, and the greatest lag that was counted
-        decay: weight of a lag relative to the one before
+        rows: CSR float32 [items + 1, items + 1]; row i has the normalised counts of what follows item i
+        window: number of last events used from a context, and the largest lag counted
+        decay: weight of a lag relative to the previous one
         popular: float32 [items + 1], for users without events
     """
 
@@ -54,20 +54,20 @@ class Transitions(TraditionalMethod):
             yield cls(normalise(counts, point["balance"]), window, decay, popular)
 
     def score(self, context: Histories) -> NDArray[np.float32]:
-        """Σ decay^lag · rows[item at that lag], lag 1 being the last event; float32 [users, items + 1]."""
+        """Σ decay^lag · rows[item at that lag], where lag 1 is the last event; float32 [users, items + 1]."""
         return counting.fall_back(self.score_known(context), self.popular)
 
     def score_known(self, context: Histories) -> NDArray[np.float32]:
-        """`score` without the fallback: zeros where nothing was counted."""
+        """`score` without the fallback: zeros if nothing was counted."""
         recent = recent_events(context, len(self.popular) - 1, self.window, self.decay)
         known: NDArray[np.float32] = (recent @ self.rows).toarray()
         return known
 
 
 def matrix(events: Histories, n_items: int, window: int, decay: float) -> sparse.csr_matrix:
-    """Decayed transition counts: Σ decay^(lag - 1) over all pairs of events of one user where j comes `lag` ≤ `window` after i.
+    """Decayed transition counts: Σ decay^(lag - 1) over all pairs of a user's events in which j is `lag` ≤ `window` after i.
 
-    Memory grows with the distinct pairs, at most `window` times the events, 8 bytes each.
+    Memory grows with the distinct pairs, at most `window` times the number of events, 8 bytes each.
 
     Returns:
         CSR float32 [items + 1, items + 1], entry (i, j); row and column 0 are empty.
@@ -85,8 +85,8 @@ def matrix(events: Histories, n_items: int, window: int, decay: float) -> sparse
 def normalise(counts: sparse.csr_matrix, balance: float = 0.0) -> sparse.csr_matrix:
     """Counts (i, j) divided by (sum of row i)^(1 - balance) · (sum of column j)^balance.
 
-    0 gives each row the sum 1: the chance that j follows i, a Markov chain's estimate. 0.5 is the cosine, which holds popular
-    items back.
+    With 0, rows sum to 1: the probability that j follows i, as in a Markov chain. 0.5 is the cosine, which penalises popular
+    items.
     """
     rows = np.asarray(counts.sum(axis=1), np.float64).ravel() ** (1 - balance)
     columns = np.asarray(counts.sum(axis=0), np.float64).ravel() ** balance
@@ -96,7 +96,7 @@ def normalise(counts: sparse.csr_matrix, balance: float = 0.0) -> sparse.csr_mat
 
 
 def recent_events(context: Histories, n_items: int, window: int, decay: float) -> sparse.csr_matrix:
-    """decay^lag at the last `window` items of each user, lag 1 being the last; CSR float32 [users, items + 1]."""
+    """decay^lag at the last `window` items of each user, where lag 1 is the last; CSR float32 [users, items + 1]."""
     lengths = np.minimum(context.lengths, window)
     events = ranges(context.offsets[1:] - lengths, lengths)
     lags = np.repeat(context.offsets[1:], lengths) - events

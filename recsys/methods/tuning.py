@@ -1,4 +1,4 @@
-"""Chooses the point of a method's grid that is best on the validation events, and fits it on all events before the test."""
+"""Chooses the best point of a method's grid on the validation events, and refits it on all events before the test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recsys.progress import Log
 
 METRIC: Final = "ndcg@10"
 MAX_USERS: Final = 5_000
-"""Users whose validation events decide, drawn with the seed."""
+"""Maximum number of users to tune on, sampled with the seed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Tuned:
     """A fitted method and how it was chosen.
 
     Attributes:
-        method: fitted on the training and validation events with the chosen parameters
+        method: fitted on training and validation events with the chosen parameters
         parameters: the chosen point of the grid
-        trials: every point with its `METRIC` on validation; empty where there was nothing to choose
+        trials: every point with its `METRIC` on validation; empty if there was nothing to choose
         seconds: wall time of fitting and choosing
     """
 
@@ -46,17 +46,17 @@ def tune(
     log: Log,
     since: int | None = None,
 ) -> Tuned:
-    """Chooses by the mean NDCG@10 over users on validation; ties go to the earlier point, the more usual one.
+    """Chooses by the mean NDCG@10 over users on validation; ties go to the earlier point.
 
-    Each point is fitted on the training part to be chosen from; the chosen one is fitted once more, on all events before the
-    test. Without validation events the first point is taken.
+    Every point is fitted on the training part; the chosen one is then refitted on all events before the test. Without
+    validation events the first point is taken.
 
     Args:
         kind: the method.
         histories: all events; only training and validation events are read.
         n_items: size of the catalogue.
         config: seed and evaluation.max_users; the Spark section for ALS.
-        log: takes lines for a person to read.
+        log: takes progress lines.
         since: see targets.find_targets.
     """
     started = time.perf_counter()

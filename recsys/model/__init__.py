@@ -1,6 +1,6 @@
 """The causal CNN: layers, network and loss. Nothing here knows about files.
 
-Keras settles on its backend when it is first imported, and TensorFlow on how much it says; so that happens here, once.
+Keras fixes its backend, and TensorFlow its log level, at first import; so both are imported here, once.
 """
 
 import contextlib
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-warnings.filterwarnings("ignore", message="Converting sparse IndexedSlices")  # Adam moves every item at each step anyway
+warnings.filterwarnings("ignore", message="Converting sparse IndexedSlices")  # Adam updates every item at each step anyway
 
 
 @contextlib.contextmanager
 def _hushed() -> Iterator[None]:
-    """TensorFlow writes notes to standard error while it is loaded, whatever its log level: they go nowhere."""
+    """Discards what TensorFlow writes to standard error while loading, whatever its log level."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

@@ -14,7 +14,7 @@ from recsys.contract.histories import Histories, ranges
 from recsys.model.network import GAP_BUCKETS
 
 MAX_SLOTS: Final = 16
-"""At most so many values of one multi-valued feature are used; the rarest are left out."""
+"""Values used of one multi-valued feature, at most; the rarest are dropped."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -24,7 +24,7 @@ class Bags:
     """Features of all users, or of all items; row 0 is padding.
 
     Attributes:
-        codes: int32 [rows + 1, slots]; each feature's codes are shifted by an offset of its own, 0 means nothing.
+        codes: int32 [rows + 1, slots]; each feature's codes are shifted by its own offset, 0 means nothing.
         numbers: float32 [rows + 1, features]
         size: number of codes over all features, 0 included.
     """
@@ -36,11 +36,11 @@ class Bags:
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """What it takes to turn histories into the network's inputs.
+    """What is needed to turn histories into the network's inputs.
 
     Attributes:
         users: features of all users, row = user_index.
-        rating_mean, rating_std: ratings go in standardised by these.
+        rating_mean, rating_std: ratings are standardised by these.
     """
 
     users: Bags
@@ -49,7 +49,7 @@ class Encoder:
 
 
 def bags(table: pa.Table, declared: Sequence[EncodedFeature]) -> Bags:
-    """All declared features side by side. At least one slot and one number, so that shapes never vanish.
+    """All declared features side by side; at least one slot and one number, so that no dimension is empty.
 
     Args:
         table: a column for each feature, rows in order of index.
@@ -72,9 +72,9 @@ def bags(table: pa.Table, declared: Sequence[EncodedFeature]) -> Bags:
 
 
 def code_origins(before: Sequence[EncodedFeature], after: Sequence[EncodedFeature]) -> np.ndarray:
-    """Where each code of the bags of `after` stands in those of `before`: int64 [codes], 0 for a code that is new.
+    """The code in the bags of `before` for each code in those of `after`: int64 [codes], 0 for a new one.
 
-    The features are the same, in the same order; a value that was known has kept its code, new ones follow.
+    Both have the same features in the same order; known values have kept their codes, new ones follow.
     """
     origins, offset = [np.zeros(1, np.int64)], 0
     for old, new in zip(before, after, strict=True):
@@ -87,11 +87,11 @@ def code_origins(before: Sequence[EncodedFeature], after: Sequence[EncodedFeatur
 
 
 def gap_codes(timestamps: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Code of the time since the event before, int32 [events]: see GAP_BUCKETS.
+    """Code of the time since the previous event, int32 [events]: see GAP_BUCKETS.
 
     Args:
         timestamps: int64 [events] in seconds, histories one after another.
-        position: place of each event in its history; 0 has no event before.
+        position: place of each event in its history; 0 has no previous event.
     """
     gaps = np.diff(timestamps, prepend=timestamps[:1])
     codes = 1 + np.floor(np.log2(1.0 + np.maximum(gaps, 0))).astype(np.int32)
@@ -99,7 +99,7 @@ def gap_codes(timestamps: np.ndarray, position: np.ndarray) -> np.ndarray:
 
 
 def positions(block: Histories, encoder: Encoder) -> Arrays:
-    """The network's inputs at every position, one position more than events for each user.
+    """The network's inputs at every position; each user has one position more than events.
 
     Returns:
         Flat arrays of sum(lengths + 1) positions, histories one after another: item, rating, gap, position, user (the row of
@@ -127,7 +127,7 @@ def positions(block: Histories, encoder: Encoder) -> Arrays:
 
 
 def scoring_rows(block: Histories, encoder: Encoder, length: int) -> Arrays:
-    """The last `length` positions of each history, right-aligned, for scoring what comes next.
+    """The last `length` positions of each history, right-aligned, for scoring the next item.
 
     Returns:
         The network's inputs [users, length, …]; positions before a history's start have item 0 and position 0.
@@ -145,7 +145,7 @@ def scoring_rows(block: Histories, encoder: Encoder, length: int) -> Arrays:
 
 
 def with_users(arrays: Arrays, encoder: Encoder) -> Arrays:
-    """Replaces `user` by the users' features at every position."""
+    """Replaces `user` with the user's features at every position."""
     user = arrays["user"]
     rest = {name: value for name, value in arrays.items() if name != "user"}
     return {**rest, "user_codes": encoder.users.codes[user], "user_numbers": encoder.users.numbers[user]}

@@ -12,15 +12,15 @@ PACKAGE = "recsys"
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class FeatureBag(keras.layers.Layer):
-    """Embeds categorical and multi-valued features as the sum of their codes' vectors, and numeric ones linearly.
+    """Embeds categorical and multi-valued features as the sum of their codes' vectors, numeric ones linearly.
 
-    All features of one kind of entity share one table: each feature's codes are shifted by an offset of its own, and code 0
-    means "nothing".
+    All features of users, or of items, share one table: each feature's codes are shifted by its own offset, and code 0 means
+    "nothing".
 
     Args:
         codes: number of codes over all features, 0 included.
         width: size of the vectors.
-        seed: of the first weights.
+        seed: of the initial weights.
 
     Input shape:
         codes int32 [..., slots] and numbers float32 [..., features].
@@ -40,7 +40,7 @@ class FeatureBag(keras.layers.Layer):
         self.numeric = self.add_weight(shape=(numbers_shape[-1], self.width), initializer="zeros", name="numeric")
 
     def call(self, codes: Any, numbers: Any) -> Any:
-        """Sums the vectors of the codes that are there."""
+        """Sums the vectors of the codes that are present."""
         there = ops.cast(ops.expand_dims(codes > 0, -1), self.compute_dtype)
         vectors = ops.take(ops.cast(self.table, self.compute_dtype), codes, axis=0)
         return ops.sum(vectors * there, axis=-2) + ops.matmul(ops.cast(numbers, self.compute_dtype), self.numeric)
@@ -58,15 +58,15 @@ class FeatureBag(keras.layers.Layer):
 class GatedCausalConv(keras.layers.Layer):
     """Pre-norm residual block: a dilated causal convolution whose values pass a sigmoid gate (Dauphin et al., 2017).
 
-    Rows hold several histories one after another. A tap reaches `lag` positions back; where that would leave the history
+    Rows hold several histories end to end. A tap reaches `lag` positions back; if that is outside the history
     (`position < lag`) it reads zero, so no history sees another one, and no position sees a later one.
 
     Args:
         width: channels in and out.
         kernel_size: taps, at lags 0, dilation, 2 dilation, …
         dilation: distance between taps.
-        dropout: share of the block's output that is dropped in training.
-        seed: of the first weights and of the dropout.
+        dropout: dropout rate of the block's output in training.
+        seed: of the initial weights and of the dropout.
 
     Input shape:
         x [rows, length, width], position int32 [rows, length]: place in the history, from 0.
@@ -85,7 +85,7 @@ class GatedCausalConv(keras.layers.Layer):
         self.dropout = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
 
     def build(self, x_shape: Any, position_shape: Any) -> None:
-        """Builds the parts for `width` channels."""
+        """Builds the sublayers for `width` channels."""
         self.norm.build(x_shape)
         self.mix.build((*x_shape[:-1], self.kernel_size * self.width))
         self.project.build(x_shape)
@@ -102,7 +102,7 @@ class GatedCausalConv(keras.layers.Layer):
         return x + self.dropout(self.project(value * ops.sigmoid(gate)), training=training)
 
     def compute_output_shape(self, x_shape: Any, position_shape: Any) -> Any:
-        """As the input."""
+        """Same as the input."""
         return x_shape
 
     def get_config(self) -> dict[str, Any]:
@@ -117,9 +117,9 @@ class FeedForward(keras.layers.Layer):
 
     Args:
         width: channels in and out.
-        hidden: channels between.
-        dropout: share of the block's output that is dropped in training.
-        seed: of the first weights and of the dropout.
+        hidden: channels of the hidden layer.
+        dropout: dropout rate of the block's output in training.
+        seed: of the initial weights and of the dropout.
 
     Input and output shape:
         [..., width]
@@ -134,7 +134,7 @@ class FeedForward(keras.layers.Layer):
         self.dropout = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
 
     def build(self, shape: Any) -> None:
-        """Builds the parts for `width` channels."""
+        """Builds the sublayers for `width` channels."""
         self.norm.build(shape)
         self.widen.build(shape)
         self.narrow.build((*shape[:-1], self.hidden))
@@ -144,7 +144,7 @@ class FeedForward(keras.layers.Layer):
         return x + self.dropout(self.narrow(self.widen(self.norm(x))), training=training)
 
     def compute_output_shape(self, shape: Any) -> Any:
-        """As the input."""
+        """Same as the input."""
         return shape
 
     def get_config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy over the catalogue: over all items, or over a sample of them. Never more logits at once than fit."""
+"""Softmax cross-entropy over all items of the catalogue, or over a sample of them; logits are computed in blocks that fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras import ops
 from recsys.model.network import NEVER, Batch, CausalCNN
 
 LOGITS_BYTES = 512 * 1024 * 1024
-"""Above this size of the logits of one step, they are made (and in the backward pass made again) a block at a time."""
+"""If the logits of one step are larger, they are computed a block at a time, and recomputed in the backward pass."""
 
 Losses = Callable[[Any, Any, Any, Any], Any]
 
@@ -19,13 +19,13 @@ Losses = Callable[[Any, Any, Any, Any], Any]
 def next_item_loss(model: CausalCNN, batch: Batch, label_smoothing: float = 0.0) -> Any:
     """Mean cross-entropy of the next item at every position, float32 scalar.
 
-    With `negative` in the batch the softmax is a sampled one, and only the vectors of the items in `rows` are made.
+    With `negative` in the batch the softmax is sampled, and only the vectors of the items in `rows` are computed.
 
     Args:
         model: the network.
-        batch: its inputs, `target` int32 [B, T] and `weight` float32 [B, T]; where it is a part of a larger batch also `total`
-            float32 [], the weight of that, so that the losses of its parts add up to its mean. For a sampled softmax also what
-            recsys.training.negatives adds: `rows` int32 [R], the items that the step needs, `item` and `target` then being
+        batch: its inputs, `target` int32 [B, T] and `weight` float32 [B, T]. A part of a larger batch also has `total`
+            float32 [], the weight of the whole, so that the losses of the parts add up to its mean. For a sampled softmax also
+            what recsys.training.negatives adds: `rows` int32 [R], the items that the step needs, with `item` and `target` as
             places in it; `negative` int32 [S], places too; `log_expected` float32 [S], see `_sampled`.
         label_smoothing: share of each target that is spread evenly over the items with training events.
     """
@@ -55,16 +55,16 @@ def _full(model: CausalCNN, label_smoothing: float, state: Any, table: Any, bias
 
 
 def _sampled(model: CausalCNN, label_smoothing: float, batch: Batch, state: Any, table: Any, biases: Any, target: Any) -> Any:
-    """The same with the softmax's denominator estimated from a sample that all positions share, float32 [N].
+    """The same with the denominator of the softmax estimated from a sample shared by all positions, float32 [N].
 
-    With negatives n drawn from Q, S draws with replacement, and t the target, e(n) = S · Q(n) being how often n is expected:
+    With S negatives n drawn from Q with replacement, the target t, and the expected number of draws e(n) = S · Q(n):
 
         loss = -f(t) + log(exp f(t) + Σ_{n ≠ t} exp(f(n) - log e(n)))
 
     The sum is an unbiased estimate of Σ_{j ≠ t} exp f(j): importance sampling after Bengio and Senécal, "Adaptive importance
-    sampling to accelerate training of a neural probabilistic language model", 2008. The target is there for certain and not
-    by the draw, so it gets no correction (Khrylchenko et al., "Correcting the LogQ correction", RecSys 2025), and where it is
-    drawn as well the hit is masked. As S grows the loss goes to that of the full softmax.
+    sampling to accelerate training of a neural probabilistic language model", 2008. The target is always
+    present, not drawn, so it gets no correction (Khrylchenko et al., "Correcting the LogQ correction", RecSys 2025); if it is
+    drawn as well, that negative is masked. As S grows, the loss approaches that of the full softmax.
 
     Args:
         model: the network.
@@ -87,7 +87,7 @@ def _sampled(model: CausalCNN, label_smoothing: float, batch: Batch, state: Any,
 
 
 def _summed(losses: Losses, state: Any, table: Any, biases: Any, target: Any, weight: Any, columns: int) -> Any:
-    """Σ weight · loss over the positions, in as many blocks as it takes."""
+    """Σ weight · loss over the positions, in as many blocks as needed."""
 
     def summed(state: Any, table: Any, biases: Any, target: Any, weight: Any) -> Any:
         return ops.sum(losses(state, table, biases, target) * weight)
@@ -98,14 +98,14 @@ def _summed(losses: Losses, state: Any, table: Any, biases: Any, target: Any, we
         return summed(state, table, biases, target, weight)
     import tensorflow as tf
 
-    block = tf.recompute_grad(summed)  # its gradients are those of its arguments alone
+    block = tf.recompute_grad(summed)  # only passes gradients to its arguments
     size = positions // blocks
     parts = [slice(start, start + size) for start in range(0, positions, size)]
     return sum(block(state[part], table, biases, target[part], weight[part]) for part in parts)
 
 
 def _blocks(positions: int, columns: int) -> int:
-    """Least number of equal blocks of positions whose logits of so many columns stay below LOGITS_BYTES."""
+    """Smallest number of equal blocks of positions whose logits over these columns stay below LOGITS_BYTES."""
     wanted = max(1, -(-positions * columns * 4 // LOGITS_BYTES))
     return (
         next(blocks for blocks in range(wanted, positions + 1) if positions % blocks == 0) if wanted < positions else positions

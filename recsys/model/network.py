@@ -1,4 +1,4 @@
-"""The network: a causal CNN over packed histories, features joined in, output tied to the items' input vectors."""
+"""The network: a causal CNN over packed histories with user and item features, its output tied to the items' input vectors."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from recsys.config import Model as ModelConfig
 from recsys.model.layers import PACKAGE, FeatureBag, FeedForward, GatedCausalConv
 
 GAP_BUCKETS = 32
-"""Codes of time gaps: 0 for "no event before", else 1 + floor(log2(1 + seconds)), at most 31."""
+"""Codes of time gaps: 0 for "no previous event", otherwise 1 + floor(log2(1 + seconds)), at most 31."""
 
 NEVER = -1e9
-"""Logit of an item that must get no probability."""
+"""Logit of an item that must have zero probability."""
 TABLE_BLOCK = 16_384
-"""Rows that `whole_table` makes at once."""
+"""Rows that `whole_table` computes at once."""
 
 Batch = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """Sizes of a network; with the weights, all that is needed to build it again.
+    """Sizes of a network; together with the weights, all that is needed to rebuild it.
 
     Attributes:
         items: items in the catalogue; indices 1..items.
@@ -54,14 +54,14 @@ class Spec:
 
     @property
     def receptive_field(self) -> int:
-        """Positions that one output sees, itself included."""
+        """Positions that one output sees, its own included."""
         return 1 + (self.kernel_size - 1) * sum(self.dilations)
 
 
 def resolve(config: ModelConfig, train_events: int, sizes: dict[str, int], seed: int) -> Spec:
-    """Sizes that follow from the data where the configuration leaves them out.
+    """Fills in the sizes that the configuration leaves out, by the size of the data.
 
-    The stated rule: width 64 below 200,000 training events, 128 below 5 million, 256 beyond; dropout .3, .2 and .1;
+    The rule: width 64 below 200,000 training events, 128 below 5 million, 256 beyond; dropout .3, .2 and .1;
     dilations 1, 2, 4, 8, 1, 2.
     """
     width = 64 if train_events < 200_000 else 128 if train_events < 5_000_000 else 256
@@ -85,21 +85,21 @@ def resolve(config: ModelConfig, train_events: int, sizes: dict[str, int], seed:
 class CausalCNN(keras.Model):
     """Scores the next item at every position of packed histories.
 
-    A position holds the event before the one to be predicted: its item (0 at the start of a history), its rating, the time
-    since the event before it, and its place in the history. Nothing of the event to be predicted goes in.
+    A position holds the event before the one to predict: its item (0 at the start of a history), its rating, the time since
+    the previous event, and its place in the history. Nothing about the event to predict goes in.
 
     Args:
         spec: sizes, a Spec or the dict of one.
         item_codes: int32 [items + 1, item_slots], features of the items as codes; row 0 is padding.
         item_numbers: float32 [items + 1, item_numbers].
-        item_known: float32 [items + 1], 1 where the item has training events; others are scored by their features alone.
+        item_known: float32 [items + 1], 1 if the item has training events; others are scored by their features alone.
 
     Inputs (a dict; B rows of T positions):
         item int32 [B, T], rating float32 [B, T], gap int32 [B, T], position int32 [B, T],
         user_codes int32 [B, T, user_slots], user_numbers float32 [B, T, user_numbers].
 
     Returns:
-        Logits float32 [B, T, items + 1]; column 0 belongs to padding and means nothing.
+        Logits float32 [B, T, items + 1]; column 0 is padding and has no meaning.
     """
 
     def __init__(
@@ -140,10 +140,10 @@ class CausalCNN(keras.Model):
             self.blocks.append(GatedCausalConv(width, spec.kernel_size, dilation, spec.dropout, seed, dtype=policy))
             if spec.feed_forward:
                 self.blocks.append(FeedForward(width, spec.feed_forward * width, spec.dropout, other, dtype=policy))
-        self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype="float32")  # its output is multiplied as it is
+        self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype="float32")  # its output goes straight into the logits
 
     def build(self, input_shape: Any = None) -> None:
-        """Creates every weight, so that a saved network can be loaded before it is called."""
+        """Creates every weight, so that a saved network can be loaded without being called."""
         spec, width = self.spec, self.spec.width
         x = (None, None, width)
         self.item_features.build((None, spec.item_slots), (None, spec.item_numbers))
@@ -156,10 +156,10 @@ class CausalCNN(keras.Model):
         self.built = True
 
     def item_table(self, rows: Any = None) -> Any:
-        """Vectors of items, float32 [rows, width]: an own one where the item was trained, plus its features.
+        """Item vectors, float32 [rows, width]: a learned one if the item has training events, plus its features.
 
         Args:
-            rows: int32 [rows], indices of the items that are wanted; all of them, [items + 1, width], when left out.
+            rows: int32 [rows], indices of the items; by default all of them, [items + 1, width].
         """
         table = self._of(self.item_vectors, rows) * ops.expand_dims(self._of(self.item_known, rows), -1)
         if self.spec.use_item_features:
@@ -168,17 +168,17 @@ class CausalCNN(keras.Model):
         return table
 
     def item_biases(self, rows: Any = None, known_only: bool = False) -> Any:
-        """What is added to the items' scores, float32 [rows]: a learned number, 0 without training events.
+        """Added to the items' scores, float32 [rows]: learned, 0 without training events.
 
-        With `known_only`, items without training events (and padding) get no probability: training never pushes down an item
-        for the mere reason that it is new.
+        With `known_only`, items without training events (and padding) have zero probability, so that training does not push
+        down an item just for being new.
         """
         known = self._of(self.item_known, rows)
         biases = self._of(self.item_bias, rows) * known
         return biases + NEVER * (1.0 - known) if known_only else biases
 
     def encode(self, batch: Batch, table: Any, training: bool = False) -> Any:
-        """State after each position, float32 [B, T, width]; `batch["item"]` holds rows of `table`, 0 being padding."""
+        """State after each position, float32 [B, T, width]; `batch["item"]` holds rows of `table`, 0 is padding."""
         spec = self.spec
         started = ops.cast(ops.expand_dims(batch["item"] > 0, -1), self.compute_dtype)
         x = ops.cast(ops.take(table, batch["item"], axis=0), self.compute_dtype) * started
@@ -201,9 +201,9 @@ class CausalCNN(keras.Model):
         """Scores of the items in `table` [rows, width], float32 [..., rows], for states [..., width].
 
         State and table are float32 whatever the policy, and so is their product (TF32 on GPUs): in bfloat16, logits near -13
-        would be multiples of 1/16, and the order of the best items a matter of rounding.
+        would be multiples of 1/16, and rounding would decide the order of the best items.
 
-        `biases` float32 [rows] belong to the same items; item_biases() when left out.
+        `biases` float32 [rows] belong to the same items; by default item_biases().
         """
         biases = self.item_biases() if biases is None else biases
         return ops.matmul(state, ops.transpose(table)) + biases
@@ -214,7 +214,7 @@ class CausalCNN(keras.Model):
         return self.logits(self.encode(batch, table, training), table)
 
     def get_config(self) -> dict[str, Any]:
-        """Sizes; the feature arrays are weights and come back with them."""
+        """Sizes; the feature arrays are weights and are restored with them."""
         return {**super().get_config(), "spec": dataclasses.asdict(self.spec)}
 
     def _of(self, weight: Any, rows: Any) -> Any:
@@ -228,10 +228,10 @@ class CausalCNN(keras.Model):
 
 
 def whole_table(model: CausalCNN) -> Any:
-    """item_table() in blocks of rows, for scoring: features of all items at once would take many times the table's memory.
+    """item_table() in blocks of rows, for scoring: the features of all items at once would take many times its memory.
 
     Returns:
-        A tensor, float32 [items + 1, width]. It does not follow the weights when they change.
+        A tensor, float32 [items + 1, width]; a copy that does not follow later changes of the weights.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Recommendations: a scorer and complete histories in, the top K items of every user out."""
+"""Recommendations: from a scorer and complete histories to the top K items of every user."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def recommend(
     progress: Progress,
     shard: Shard = EVERYBODY,
 ) -> dict[str, Any]:
-    """Writes recommendations for all users of features/, or for those of a shard, in blocks of bounded memory.
+    """Writes recommendations for all users of features/, or for one shard of them, in blocks of bounded memory.
 
     Args:
         config: length of the lists (cut to the number of items), size of blocks and files.
         features: folder of the finished features.
         folder: where the Parquet files and _SUCCESS go; emptied first.
-        run_id: goes into the files' metadata.
+        run_id: written into the files' metadata.
         scorer: scores all items for a block of users.
-        progress: for people.
-        shard: whose users are scored.
+        progress: reports progress.
+        shard: which users to score.
 
     Returns:
-        Counts: users, rows, files, users without events.
+        Counts for run.json: users, users without events, rows, files, and the length k of the lists.
     """
     storage.delete_folder(folder)
     storage.create_folder(folder)
@@ -69,14 +69,14 @@ def recommend(
             without_events += int((block.lengths == 0).sum())
             progress.update(f"recommended for {done:,} of {info.users:,} users", done / max(1, info.users))
     if done != info.users and shard == EVERYBODY:
-        raise RecsysError(f"{done} users were scored, but features.json counts {info.users}")
+        raise RecsysError(f"scored {done} users, but features.json counts {info.users}")
     storage.mark_success(folder)
     progress(f"  {writer.rows:,} rows for {done:,} users ({without_events:,} without events) in {writer.files} files")
     return {"users": done, "users_without_events": without_events, "rows": writer.rows, "files": writer.files, "k": k}
 
 
 def aligned(features: str, block_users: int) -> Iterator[tuple[pa.Array, Histories]]:
-    """All users in order of user_index, in blocks, each with its history: an empty one for users without events."""
+    """All users in order of user_index, in blocks, each user with a history, empty for users without events."""
     stream = histories.stream(features, block_users)
     waiting = next(stream, None)
     for batch in _user_batches(features, block_users):
@@ -98,7 +98,7 @@ def _user_batches(features: str, block_users: int) -> Iterator[pa.RecordBatch]:
 
 
 def _spread(parts: list[Histories], index: np.ndarray) -> Histories:
-    """Histories of exactly the users `index`; those that the parts lack have no events."""
+    """Histories of exactly the users `index`; users missing from the parts have no events."""
     found = histories.concatenate(parts) if parts else histories.EMPTY
     row = np.searchsorted(index, found.user_index)
     lengths, train, valid = (np.zeros(len(index), np.int64) for _ in range(3))
@@ -117,7 +117,7 @@ def _spread(parts: list[Histories], index: np.ndarray) -> Histories:
 def _rows(
     table_schema: pa.Schema, user_ids: pa.Array, items: np.ndarray, scores: np.ndarray, item_ids: pa.Array
 ) -> pa.RecordBatch:
-    """The contract's rows for a block; item index 0 stands for "no more items" and is left out."""
+    """The contract's rows for a block; item index 0 means "no more items" and is dropped."""
     there = items > 0
     counts = there.sum(axis=1)
     users = pa.array(np.repeat(np.arange(len(items)), counts))

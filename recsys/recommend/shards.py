@@ -1,4 +1,4 @@
-"""Scoring in shards: each process scores a part of the users into a folder of its own; a merge makes one folder of them."""
+"""Scoring in shards: each process scores part of the users into its own folder; then these are merged into one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recsys.contract import schema
 from recsys.errors import ConfigError, RecsysError
 
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
-"""Kubernetes sets it in every Pod of an Indexed Job."""
+"""Set by Kubernetes in every Pod of an Indexed Job."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,18 +31,18 @@ class Shard:
         return f"{self.index}-of-{self.count}"
 
     def owns(self, user_index: int, users: int) -> bool:
-        """Whether a block of users that begins with `user_index` (from 1) belongs to this shard.
+        """Whether the block of users that begins with `user_index` (from 1) belongs to this shard.
 
-        Blocks stay whole, and are those of a process that scores everybody: the same numbers come out to the last bit.
+        Blocks are not divided, and are those of a process that scores everyone, so the scores are the same to the last bit.
         """
         return (user_index - 1) * self.count // users == self.index
 
     def folder(self, shards: str) -> str:
-        """Where its recommendations lie, below the folder of all shards, until they are merged."""
+        """Where its recommendations are kept, below the folder of all shards, until they are merged."""
         return storage.join(shards, str(self))
 
     def facts_file(self, shards: str) -> str:
-        """What it counted, as lists.recommend returns it; written last, so it marks a complete shard."""
+        """Its counts, as returned by lists.recommend; written last, so that it marks a complete shard."""
         return storage.join(shards, f"{self}.json")
 
     def is_whole(self, shards: str) -> bool:
@@ -51,16 +51,16 @@ class Shard:
 
 
 def parse(text: str, environment: Mapping[str, str]) -> Shard:
-    """The shard that `--shard` asks for: `0/3`, or `3` with the index from JOB_COMPLETION_INDEX.
+    """The shard named by `--shard`: `0/3`, or `3` with the index from JOB_COMPLETION_INDEX.
 
     Raises:
-        ConfigError: it is neither, or there is no such shard.
+        ConfigError: the text has neither form, or there is no such shard.
     """
     index, _, count = text.rpartition("/")
     index = index or environment.get(INDEX_VARIABLE, "")
     if not (re.fullmatch(r"\d+", index) and re.fullmatch(r"\d+", count) and int(index) < int(count)):
         raise ConfigError(
-            f"--shard {text!r}: expected INDEX/COUNT with an index from 0, such as 0/3; or COUNT alone, where {INDEX_VARIABLE} "
+            f"--shard {text!r}: expected INDEX/COUNT with an index from 0, such as 0/3; or COUNT alone if {INDEX_VARIABLE} "
             f"holds the index (it is {environment.get(INDEX_VARIABLE)!r})"
         )
     return Shard(int(index), int(count))
@@ -72,21 +72,21 @@ def missing(folder: str, count: int) -> list[int]:
 
 
 def merge(folder: str, target: str, count: int, users: int) -> dict[str, Any]:
-    """Moves the files of all shards into one folder, in order of the users; the marker of success comes last.
+    """Moves the files of all shards into one folder, in user order; `_SUCCESS` comes last.
 
-    May be interrupted anywhere and called again: a file is either in its shard still, or in its place already.
+    Can be interrupted at any point and called again: a file is either still in its shard or already in its place.
 
     Args:
         folder: of the shards, all of which must be complete.
         target: recommendations/ of the run.
-        count: how many shards there are.
-        users: how many they must have scored together.
+        count: number of shards.
+        users: how many users they must have scored in total.
 
     Returns:
-        The sums of what the shards counted, and the most that one of them took.
+        The sums of the shards' counts, and the maxima of their seconds and memory.
 
     Raises:
-        RecsysError: the shards do not make up all users.
+        RecsysError: the shards do not add up to all users.
     """
     shards = [Shard(index, count) for index in range(count)]
     facts = [storage.read_json(shard.facts_file(folder)) for shard in shards]
@@ -96,7 +96,7 @@ def merge(folder: str, target: str, count: int, users: int) -> dict[str, Any]:
     kept = [(shard, one["files"]) for shard, one in zip(shards, facts, strict=True) if one["rows"]] or [(shards[0], 1)]
     sources = [storage.join(shard.folder(folder), schema.part_file(number)) for shard, files in kept for number in range(files)]
     if all(storage.exists(source) for source in sources):
-        storage.delete_folder(target)  # what a process that scored everybody left unfinished
+        storage.delete_folder(target)  # left unfinished by a process that scored everyone
         storage.create_folder(target)
     for number, source in enumerate(sources):
         place = storage.join(target, schema.part_file(number))

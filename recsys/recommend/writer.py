@@ -1,4 +1,4 @@
-"""Streams recommendations to Parquet as the contract says: sorted by user and rank, in row groups, one whole file at a time."""
+"""Streams recommendations to Parquet by the contract: sorted by user and rank, in row groups, one complete file at a time."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ ROWS_PER_GROUP = 100_000
 
 
 class Writer:
-    """Writes part-00000.parquet, part-00001.parquet, … into a folder; a file appears when it is whole.
+    """Writes part-00000.parquet, part-00001.parquet, … into a folder; a file appears when it is complete.
 
     Args:
-        folder: where to.
+        folder: where the files go.
         table_schema: recsys.contract.schema.recommendations(…) with the metadata.
-        rows_per_file: a new file begins when this many rows are reached.
+        rows_per_file: a new file starts when this many rows are reached.
     """
 
     def __init__(self, folder: str, table_schema: pa.Schema, rows_per_file: int) -> None:
@@ -34,7 +34,7 @@ class Writer:
         self.files = self.rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Takes rows of whole users, in order; they are written when a row group is full."""
+        """Takes rows of complete users, in order; they are written when a row group is full."""
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
         if self._pending_rows >= ROWS_PER_GROUP:
@@ -81,7 +81,7 @@ class Writer:
 
 
 def read(folder: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Recommendations as they were written, in bounded memory."""
+    """Reads recommendations back in order, in bounded memory."""
     for path in storage.list_files(folder, ".parquet"):
         system, inner = storage.resolve(path)
         with system.open_input_file(inner) as file:

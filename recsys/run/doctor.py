@@ -1,4 +1,4 @@
-"""What the machine has and what recsys will use of it: the report of `recsys doctor`."""
+"""What the machine has and what recsys would use of it: the report of `recsys doctor`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ GIB = 1 << 30
 
 
 def examine(output: str, config: Config) -> dict[str, Any]:
-    """Looks at every part that a run needs.
+    """Checks every component that a run needs.
 
     Returns:
-        For each part a dict with `ok` and what was found: java, spark, tensorflow, memory, folders.
+        For each component a dict with `ok` and what was found: versions, java, spark, tensorflow, memory, folders.
     """
     return {
         "versions": {"ok": True, "python": sys.version.split()[0], **runs.versions()},
@@ -34,7 +34,7 @@ def examine(output: str, config: Config) -> dict[str, Any]:
 
 
 def format_report(report: dict[str, Any]) -> str:
-    """The report as text, a paragraph for each part."""
+    """The report as text, a paragraph for each component."""
     lines = []
     for part, facts in report.items():
         lines.append(f"{'ok     ' if facts['ok'] else 'MISSING'}  {part}")
@@ -43,7 +43,7 @@ def format_report(report: dict[str, Any]) -> str:
 
 
 def raise_if_unfit(report: dict[str, Any]) -> None:
-    """Raises MissingComponentError where a part is missing."""
+    """Raises MissingComponentError if a component is missing."""
     missing = [part for part, facts in report.items() if not facts["ok"]]
     if missing:
         raise MissingComponentError(f"not fit to run: {', '.join(missing)}; see the report above")

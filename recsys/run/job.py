@@ -1,4 +1,4 @@
-"""The stages in order: each reads only the run's folder, is skipped when finished, and resumed or redone when half-finished."""
+"""Runs the stages in order: each reads only the run's folder, is skipped if finished, resumed or redone if half-finished."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "recommend": ("train",),
     "publish": ("recommend",),
 }
-"""The stage whose results each stage reads. Publishing also reads the evaluation, where there is one."""
+"""The stage whose results each stage reads. Publishing also reads the evaluation, if there is one."""
 WAITED_FOR: Final = {**NEEDS, "publish": ("evaluate", "recommend")}
 """What `wait` waits for: a slow evaluation must not bypass the quality gate."""
 FOLDERS: Final = {
@@ -40,24 +40,24 @@ FOLDERS: Final = {
     "recommend": schema.RECOMMENDATIONS_DIR,
 }
 MERGE_SECONDS: Final = 60.0
-"""Longer than another process takes to see that it is not the one that merges the shards."""
+"""Longer than another process takes to notice that it is not the one to merge the shards."""
 
 
 def execute(job: Job, names: tuple[str, ...], redo: bool = False) -> None:
     """Runs the given stages, in their order.
 
-    A single stage shares the run with others that are at work on it, each in a process of its own; several stages, and `redo`,
-    have it alone.
+    A single stage shares the run with other stages running in other processes; several stages, and `redo`, need exclusive
+    access.
 
     Args:
         job: the run.
         names: out of STAGES.
-        redo: runs finished stages again, and forgets those that follow from them.
+        redo: repeats finished stages, and discards those that depend on them.
 
     Raises:
-        ConfigError: an earlier stage has not finished; a finished one was requested with other settings but without redo; the
-            published run was to be changed; or several workers were to do something other than train.
-        RecsysError: whatever the stage could not do; the run's folder then holds what was finished before.
+        ConfigError: an earlier stage has not finished; a finished one was requested with other settings and without redo; the
+            published run would change; or several workers would do something other than train.
+        RecsysError: the stage failed; the run's folder keeps what had finished before.
     """
     worker = member(os.environ) if "train" in names else Member()
     if worker.count > 1 and (redo or names != ("train",)):
@@ -76,18 +76,18 @@ def execute(job: Job, names: tuple[str, ...], redo: bool = False) -> None:
 
 
 def execute_shard(job: Job, shard: Shard, patience: float = 0.0) -> None:
-    """Scores one shard of the users; whoever finds all shards complete then merges them, which finishes the stage `recommend`.
+    """Scores one shard of the users; the process that finds all shards complete merges them and finishes `recommend`.
 
-    Shards are scored by processes of their own, at once or one after another, and each of them only once.
+    Shards are scored in separate processes, concurrently or one after another, each only once.
 
     Args:
-        job: the run, with the configuration that it was made with.
+        job: the run, with the configuration it was created with.
         shard: which one.
-        patience: seconds that shard 0 waits for the others, so that its end is the end of the stage; 0: it does not wait.
+        patience: seconds for which shard 0 waits for the others, so that it ends when the stage ends; 0: it does not wait.
 
     Raises:
         ConfigError: training has not finished.
-        RetryError: another process is scoring this shard, or everybody; or other shards are not complete after `patience`.
+        RetryError: another process is scoring this shard, or all users; or other shards are incomplete after `patience`.
     """
     from recsys.recommend import shards
 
@@ -110,7 +110,7 @@ def execute_shard(job: Job, shard: Shard, patience: float = 0.0) -> None:
         if patience and shard.index == 0:
             waiting.wait(missing, patience, job.progress)
         if left := missing():
-            job.progress(f"  still missing: {left}; the last one to finish merges all")
+            job.progress(f"  still missing: {left}; the last one to finish merges them all")
             return
         with storage.lock(run.folder, "recommend", patience=MERGE_SECONDS):
             if not is_done(run, "recommend"):
@@ -122,10 +122,10 @@ def execute_shard(job: Job, shard: Shard, patience: float = 0.0) -> None:
 
 
 def wait(run: Run, stage: str, patience: float, progress: Progress) -> None:
-    """Returns when the run exists and the stages before this one have finished, in whatever process.
+    """Waits until the run exists and the stages before this one have finished, in any process.
 
     Raises:
-        RetryError: they have not after `patience` seconds.
+        RetryError: they have not finished after `patience` seconds.
     """
 
     def missing() -> str:
@@ -137,20 +137,20 @@ def wait(run: Run, stage: str, patience: float, progress: Progress) -> None:
 
 
 def is_done(run: Run, stage: str) -> bool:
-    """Whether the manifest says that a stage has finished, and its folder is whole; publishing has no folder."""
+    """Whether the manifest records the stage as finished and its folder is complete; publishing has no folder."""
     recorded = stage in run.manifest()["stages"]
     return recorded and (stage not in FOLDERS or storage.is_whole(run.path(FOLDERS[stage])))
 
 
 def _prepare(job: Job, stage: str, redo: bool) -> bool:
-    """Whether the stage has work to do. The run then holds its settings, and nothing that follows from an earlier result."""
+    """Whether the stage has work to do; if so, stores its settings and, with redo, discards what depends on its old result."""
     _check_ready(job.run, stage)
     if redo:
         _forget(job.run, stage)
     same = job.run.config() == job.config
     if is_done(job.run, stage):
         if not same:
-            raise ConfigError(f"run {job.run.run_id}: '{stage}' is done with other settings; add --redo to do it again")
+            raise ConfigError(f"run {job.run.run_id}: '{stage}' is done with other settings; add --redo to repeat it")
         job.progress(f"{stage}: already done")
         return False
     if not same:
@@ -166,7 +166,7 @@ def _check_ready(run: Run, stage: str) -> None:
 
 
 def _forget(run: Run, stage: str) -> None:
-    """Forgets a stage and those that follow from it, but never what readers of the output are reading."""
+    """Discards a stage and those that depend on it, but never anything that is published."""
     from recsys.run.publish import published_run
 
     forgotten = [stage, "publish"]
@@ -186,7 +186,7 @@ def _forget(run: Run, stage: str) -> None:
 
 @contextmanager
 def _measured() -> Iterator[dict[str, Any]]:
-    """Facts of the block, with its seconds and the greatest resident memory of this process so far, in bytes."""
+    """Facts of the block, with its seconds and the peak resident memory of this process so far, in bytes."""
     started = time.monotonic()
     facts: dict[str, Any] = {"seconds": 0.0, "peak_bytes": 0}
     yield facts

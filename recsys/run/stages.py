@@ -1,4 +1,4 @@
-"""What each stage does: it reads the run's folder, calls the room that does the work, and returns facts for run.json."""
+"""What each stage does: it reads the run's folder, calls the package that does the work, and returns facts for run.json."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A run at work.
+    """A run in progress.
 
     Attributes:
         config: the configuration of the run.
         run: its folder.
-        progress: for people.
-        stop: whether the process has been asked to end.
+        progress: reports progress.
+        stop: whether the process has been asked to stop.
     """
 
     config: Config
@@ -52,7 +52,7 @@ def probe_gpu(job: Job) -> None:
 
 
 def features(job: Job) -> dict[str, Any]:
-    """Spark, in a process of its own: source tables → features/."""
+    """Source tables → features/, with Spark in a child process."""
     from recsys.sources import open_source
     from recsys.spark import child
 
@@ -79,7 +79,7 @@ def features(job: Job) -> dict[str, Any]:
 
 
 def train(job: Job) -> dict[str, Any]:
-    """features/ → the networks, and then the blend that is fitted around them, in model/."""
+    """features/ → the networks and then the blend, in model/."""
     from recsys.methods import blending
     from recsys.training.hardware import choose
     from recsys.training.train import Setting, train
@@ -120,7 +120,7 @@ def evaluate(job: Job) -> dict[str, Any]:
 
 
 def recommend(job: Job, shard: Shard | None = None) -> dict[str, Any]:
-    """The published blend → recommendations/, or those of one shard of the users."""
+    """The published blend → recommendations/, or one shard of them."""
     from recsys.recommend.lists import EVERYBODY, recommend
 
     blend = _load_blend(job, model_files.PUBLISHED, model_files.PUBLISHED_BLEND)
@@ -130,7 +130,7 @@ def recommend(job: Job, shard: Shard | None = None) -> dict[str, Any]:
 
 
 def publish(job: Job) -> dict[str, Any]:
-    """The quality gate, latest.json, and then the old runs that may go."""
+    """Checks the quality gate, moves latest.json, and deletes old runs by the retention settings."""
     from recsys.run.publish import publish
     from recsys.run.retention import delete_old_runs
 
@@ -147,7 +147,7 @@ RUNNERS: Final[Mapping[str, Callable[[Job], dict[str, Any]]]] = {
     "recommend": recommend,
     "publish": publish,
 }
-"""The stages in their order."""
+"""The stages in order."""
 
 
 def _load_blend(job: Job, network: str, blend: str) -> Blend:
@@ -160,7 +160,7 @@ def _load_blend(job: Job, network: str, blend: str) -> Blend:
 
 
 def _network(place: str, model: str, file: str, precision: str) -> Any:
-    """The evaluated or the published network, with the features encoded as it knows them."""
+    """The evaluated or the published network, with the features in its own encoding."""
     from recsys.methods.cnn import Network, read_encoder
 
     info = read_info(place)
@@ -175,7 +175,7 @@ def _tables(source: Any) -> dict[str, Any]:
 
 @contextmanager
 def _scratch(folder: str) -> Iterator[str]:
-    """The folder, on this machine, where it stays if the block fails; or, for an object store, one in TMPDIR."""
+    """The given folder, kept if the block fails; for an object store, a temporary one on this machine."""
     if storage.is_local(folder):
         yield folder
         storage.delete_folder(folder)

@@ -1,1 +1,1 @@
-"""Input pipeline, hardware choice, optimisation and checkpoints."""
+"""Training: input pipeline, choice of hardware, optimisation, checkpoints."""

@@ -1,4 +1,4 @@
-"""The state of a training run on disk, whole or absent: every variable, and where training stands. No pickle."""
+"""The state of training in one atomically written file without pickle: every variable, and how far training has got."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from recsys.errors import RetryError
 
 @dataclasses.dataclass
 class Standing:
-    """Where training stands.
+    """How far training has got.
 
     Attributes:
         phase: "fit" or "refit".
         epoch, step: the next step to take: `step` of `epoch`, both from 0.
-        best_epoch, best_score: epoch with the best validation NDCG@10 so far; -1 before the first.
-        loss_sum: sum of the losses of the steps already taken in this epoch.
+        best_epoch, best_score: the epoch with the best validation NDCG@10 so far, and that score; -1 before the first.
+        loss_sum: sum of the losses of this epoch's steps so far.
         rows: history.csv so far.
     """
 
@@ -36,7 +36,7 @@ class Standing:
 
 
 def save(folder: str, standing: Standing, variables: list[Any], best: list[np.ndarray]) -> None:
-    """Writes the checkpoint in one step, in place of the one before."""
+    """Replaces the checkpoint atomically."""
     described = np.frombuffer(json.dumps(dataclasses.asdict(standing)).encode(), np.uint8)
     named = itertools.chain(
         [("standing", described)],
@@ -50,10 +50,10 @@ def load(folder: str, phase: str, variables: list[Any]) -> tuple[Standing, list[
     """Restores the variables in place.
 
     Returns:
-        Where training stands and the best weights so far; None where there is no checkpoint of the phase.
+        How far training has got, and the best weights so far; None without a checkpoint of the phase.
 
     Raises:
-        RetryError: the checkpoint belongs to a network of another shape.
+        RetryError: the checkpoint belongs to another network.
     """
     uri = storage.join(folder, CHECKPOINT)
     if not storage.exists(uri):
@@ -61,7 +61,7 @@ def load(folder: str, phase: str, variables: list[Any]) -> tuple[Standing, list[
     other = RetryError(f"{uri} belongs to another network; start a new run or remove the file")
     with storage.open_arrays(uri) as arrays:
         standing = Standing(**json.loads(arrays["standing"].tobytes().decode()))
-        if standing.phase != phase:  # the phase before has ended, and had no time to remove it
+        if standing.phase != phase:  # the previous phase ended before it could remove it
             return None
         names = sorted(name for name in arrays.files if name.startswith("variable_"))
         if len(names) != len(variables):
@@ -76,7 +76,7 @@ def load(folder: str, phase: str, variables: list[Any]) -> tuple[Standing, list[
 
 
 def remove(folder: str) -> None:
-    """Removes the checkpoint, when the finished model has taken its place."""
+    """Removes the checkpoint, once the finished model has replaced it."""
     uri = storage.join(folder, CHECKPOINT)
     if storage.exists(uri):
         storage.delete_file(uri)

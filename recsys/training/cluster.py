@@ -1,4 +1,4 @@
-"""Who takes part in a training: this process alone, or the workers that TF_CONFIG names."""
+"""Which processes train together: this one alone, or the workers named in TF_CONFIG."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ VARIABLE = "TF_CONFIG"
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """One of the processes of a training.
+    """One of the processes that train together.
 
     Attributes:
-        index: which one; 0 is the chief.
-        count: of how many.
+        index: its number; 0 is the chief.
+        count: number of processes.
     """
 
     index: int = 0
@@ -25,7 +25,7 @@ class Member:
 
     @property
     def chief(self) -> bool:
-        """Whether this process is the one that measures and writes."""
+        """Whether this is the process that measures and writes."""
         return self.index == 0
 
     def rows(self, total: int) -> slice:
@@ -36,14 +36,14 @@ class Member:
         """
         if total < self.count:
             raise ConfigError(
-                f"a step has {total} rows for {self.count} workers, and each needs one: give fewer workers, a greater "
+                f"a step has {total} rows for {self.count} workers, and each needs one: use fewer workers, a larger "
                 "training.batch_tokens or a smaller training.row_length"
             )
         return slice(total * self.index // self.count, total * (self.index + 1) // self.count)
 
 
 def member(environment: Mapping[str, str]) -> Member:
-    """What TF_CONFIG says of this process; without it the process is the only one.
+    """This process as described by TF_CONFIG; without it, the only one.
 
     Raises:
         ConfigError: TF_CONFIG describes something other than a worker among workers.
@@ -60,6 +60,6 @@ def member(environment: Mapping[str, str]) -> Member:
     if not good:
         raise ConfigError(
             f'{VARIABLE} is {text[:300]!r}; expected {{"cluster": {{"worker": ["host:port", …]}}, "task": {{"type": "worker", '
-            '"index": 0}} with an index from 0 (the chief) for each of the addresses'
+            '"index": 0}} where the index counts the addresses from 0 (the chief)'
         )
     return found

@@ -1,4 +1,4 @@
-"""What the machine has, and what follows from it: device, precision, XLA."""
+"""Chooses device, precision and XLA by what the machine has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recsys import settings
 from recsys.config import Training
 from recsys.errors import MissingComponentError
 
-NO_GPU: Final = "TensorFlow was built for GPUs but finds none; the slow CPU is used (--device gpu would fail instead)"
+NO_GPU: Final = "TensorFlow was built for GPUs but finds none; falling back to the slow CPU (--device gpu would fail instead)"
 SEVERAL_GPUS: Final = (
     "{count} GPUs found; only the most capable one ({name}) is used. To use all of them, start one worker for each GPU with "
     "CUDA_VISIBLE_DEVICES and TF_CONFIG (docs/kubernetes.md)"
@@ -21,15 +21,15 @@ SEVERAL_GPUS: Final = (
 
 @dataclasses.dataclass(frozen=True)
 class Hardware:
-    """The choice for one run, as it goes into run.json.
+    """The choice for one run, as recorded in run.json.
 
     Attributes:
         device: "cpu" or "gpu".
         precision: name of the Keras dtype policy.
-        xla: whether steps are compiled by XLA.
-        names: devices found, for people.
+        xla: whether XLA compiles the steps.
+        names: the devices used, for display.
         reason: why this precision.
-        warning: what a user would not expect of this choice; empty where there is nothing.
+        warning: what may surprise the user about this choice, or empty.
     """
 
     device: str
@@ -41,13 +41,13 @@ class Hardware:
 
 
 def choose(training: Training) -> Hardware:
-    """Looks at the devices and decides what `auto` means here. Call it before anything else uses TensorFlow.
+    """Inspects the devices and resolves `auto`. Call it before anything else uses TensorFlow.
 
-    A process uses one device. Of several GPUs that is the one of the highest compute capability, and the warning says so.
+    A process uses one device: of several GPUs the one with the highest compute capability, and the warning says so.
 
-    Precision: mixed_bfloat16 where matrix units are native to it (GPUs from compute capability 8.0, CPUs with AMX);
-    mixed_float16 with loss scaling on GPUs of capability 7.x; float32 else. A CPU with AVX-512 BF16 instructions alone was
-    measured slower in bfloat16 than in float32 (docs/model.md), so it counts as `else`.
+    Precision: mixed_bfloat16 on matrix units that support it (GPUs from compute capability 8.0, CPUs with AMX);
+    mixed_float16 with loss scaling on GPUs of capability 7.x; otherwise float32, also on CPUs with AVX-512 BF16 but no AMX,
+    which were measured to be slower in bfloat16 (docs/model.md).
 
     Raises:
         MissingComponentError: a GPU was requested and there is none.
@@ -61,7 +61,7 @@ def choose(training: Training) -> Hardware:
         )
     warning = NO_GPU if training.device == "auto" and not gpus and tf.test.is_built_with_cuda() else ""
     if len(gpus) > 1:
-        best = max(gpus, key=lambda gpu: _capability(tf, gpu))  # the first of equal ones
+        best = max(gpus, key=lambda gpu: _capability(tf, gpu))  # ties go to the first
         warning = SEVERAL_GPUS.format(count=len(gpus), name=_gpu_name(tf, best))
         gpus = [best]
     if tf.config.get_visible_devices("GPU") != gpus:
@@ -70,7 +70,7 @@ def choose(training: Training) -> Hardware:
         tf.config.experimental.set_memory_growth(gpu, True)
     names, precision, reason = _gpu_precision(tf, gpus[0]) if gpus else _cpu_precision()
     if training.precision != "auto":
-        precision, reason = training.precision, "asked for"
+        precision, reason = training.precision, "as requested"
     return Hardware(
         device="gpu" if gpus else "cpu",
         precision=precision,
@@ -82,17 +82,17 @@ def choose(training: Training) -> Hardware:
 
 
 def probe(training: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
-    """`choose` for recsys.spark.child.call: TensorFlow keeps the memory that it takes, so ask in another process.
+    """`choose` for recsys.spark.child.call: TensorFlow never releases memory, so ask in another process.
 
     Args:
-        training: the section of the configuration, as settings.to_dict gives it.
+        training: the section of the configuration, from settings.to_dict.
         progress: not used.
     """
     return dataclasses.asdict(choose(settings.from_dict(Training, training)))
 
 
 def import_tensorflow() -> Any:
-    """TensorFlow, quiet and deterministic.
+    """Imports TensorFlow, quiet and deterministic.
 
     Raises:
         MissingComponentError: TensorFlow is not installed.

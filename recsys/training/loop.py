@@ -21,22 +21,22 @@ from recsys.training.workers import ALONE, Workers, draw_apart
 
 CHECKPOINT_SECONDS: Final = 120.0
 VALIDATED: Final = ("ndcg@10", "hit_rate@10")
-"""What is measured on the validation events after each epoch; the first decides."""
+"""Measured on the validation events after each epoch; the first one decides."""
 
 Step = Callable[[Any], Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """What the loop talks to.
+    """What the loop works with.
 
     Attributes:
-        epoch_data: the batches of an epoch, from a step on: a tf.data.Dataset.
-        validate: validation metrics of the network as it is, by name; None where there are no validation events.
+        epoch_data: the batches of an epoch, starting at a step, as a tf.data.Dataset.
+        validate: current validation metrics of the network, by name; None without validation events.
         checkpoints: folder of the checkpoint.
-        stopped: whether a process has been asked to end.
-        progress: for people.
-        workers: the processes that train together; the chief alone writes checkpoints.
+        stopped: whether the process has been asked to stop.
+        progress: reports progress.
+        workers: the processes that train together; only the chief writes checkpoints.
     """
 
     epoch_data: Callable[[int, int], Any]
@@ -48,21 +48,21 @@ class Session:
 
 
 def fit(model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Trains the network in place; it ends with the weights of the best epoch (without validation: of the last one).
+    """Trains the network in place; it ends with the weights of the best epoch, or without validation of the last one.
 
-    Resumes from the checkpoint where there is one of this phase.
+    Resumes from the checkpoint of this phase, if there is one.
 
     Args:
         model: the network.
         plan: how long and how fast.
         session: data, validation, checkpoints.
-        history: rows of history.csv of the phases before.
+        history: rows of history.csv from earlier phases.
 
     Returns:
-        The rows with those of this phase appended.
+        The rows, with those of this phase appended.
 
     Raises:
-        RetryError: the process was asked to end; the checkpoint is saved.
+        RetryError: the process was asked to stop; the checkpoint is saved.
     """
     optimizer = make_optimizer(plan, model.dtype_policy.name)
     optimizer.build(model.trainable_variables)
@@ -79,9 +79,9 @@ def fit(model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, 
 
 
 def make_optimizer(plan: Plan, precision: str) -> Any:
-    """Adam (AdamW with weight decay), warm-up and cosine decay to zero, gradients clipped to a global norm of 1.
+    """Adam (AdamW if there is weight decay) with warm-up, cosine decay to zero, and gradients clipped to a global norm of 1.
 
-    Under mixed_float16 the loss is scaled, so that small gradients do not vanish.
+    Under mixed_float16 the loss is scaled, so that small gradients do not underflow.
     """
     import keras
 
@@ -100,10 +100,10 @@ def make_optimizer(plan: Plan, precision: str) -> Any:
 
 
 def make_step(model: CausalCNN, optimizer: Any, plan: Plan, workers: Workers = ALONE) -> Step:
-    """One step of gradient descent as a compiled function: this worker's part of a batch → loss of the whole batch.
+    """One training step as a compiled function: this worker's part of a batch → loss of the whole batch.
 
-    Gradients are made dense before they are clipped: of the slices of an embedding Keras would take the norm use by use, which
-    is not that of the gradient.
+    Gradients are made dense before they are clipped: for sparse embedding gradients, Keras would compute the norm lookup by
+    lookup, which is not the norm of the gradient.
     """
     import tensorflow as tf
 
@@ -118,7 +118,7 @@ def make_step(model: CausalCNN, optimizer: Any, plan: Plan, workers: Workers = A
     def apply(found: Any) -> None:
         optimizer.apply_gradients(zip(found, model.trainable_variables, strict=True))
 
-    alone = workers.member.count == 1  # otherwise XLA compiles what is before and after the sum, which it cannot compile
+    alone = workers.member.count == 1  # otherwise XLA compiles only what is around the sum, which it cannot compile
     parts: tuple[Step, ...] = (gradients, apply)
     learn, move = parts if alone else (tf.function(part, jit_compile=plan.xla) for part in parts)
 
@@ -134,7 +134,7 @@ def make_step(model: CausalCNN, optimizer: Any, plan: Plan, workers: Workers = A
 
 
 class _Training:
-    """Where a phase stands: its steps, its epochs, the best weights so far, and the checkpoint that holds all of it."""
+    """The progress of a phase: its steps, its epochs, the best weights so far, and the checkpoint that holds all of it."""
 
     def __init__(self, model: CausalCNN, optimizer: Any, plan: Plan, session: Session, history: list[dict[str, Any]]) -> None:
         self._model, self._plan, self._session = model, plan, session
@@ -148,18 +148,18 @@ class _Training:
         draw_apart(model, session.workers.member)
 
     def goes_on(self) -> bool:
-        """Whether another epoch is to be trained: there is one, and patience has not run out."""
+        """Whether to train another epoch: one is left, and patience has not run out."""
         at, plan = self.standing, self._plan
         exhausted = self._session.validate is not None and at.epoch - 1 - at.best_epoch >= plan.patience and at.epoch > 0
         return at.epoch < plan.epochs and not exhausted
 
     def begin_epoch(self) -> None:
-        """Starts the clocks."""
+        """Starts the timers."""
         self._started = self._saved = time.monotonic()
         self._positions = 0
 
     def take(self, loss: float, shape: Any) -> None:
-        """Counts one step with its loss; saves a checkpoint when one is due, and ends when asked to."""
+        """Records one step with its loss; saves a checkpoint if one is due, and stops if asked to."""
         at, plan, session = self.standing, self._plan, self._session
         if not math.isfinite(loss):
             raise ArithmeticError(f"the loss is {loss} at epoch {at.epoch + 1}, step {at.step + 1}")

@@ -1,4 +1,4 @@
-"""The sample that stands for the catalogue in a sampled softmax: drawn for each step from its seed, epoch and number alone."""
+"""Negatives for the sampled softmax: the draw of each step depends only on seed, epoch and step."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from recsys.model.encoding import Arrays
 
 @dataclasses.dataclass(frozen=True)
 class Proposal:
-    """What negatives are drawn from.
+    """The distribution from which negatives are drawn.
 
     Attributes:
-        cumulative: float64 [items + 1], sums of Q up to each item; the last is 1.
+        cumulative: float64 [items + 1], cumulative sums of Q; the last is 1.
         log_q: float64 [items + 1], log Q; -inf for items that are never drawn.
     """
 
@@ -25,10 +25,10 @@ class Proposal:
 
 
 def proposal(counts: NDArray[np.int64]) -> Proposal:
-    """Q: half the items' share of the events, half the same for every item with an event.
+    """Q: half each item's share of the events, half uniform over the items with an event.
 
-    The share alone hardly ever draws the rare items, equal chances hardly ever the items that most users choose between. Of
-    the mixture no importance weight 1 / Q is more than twice that of the better half (mixed negative sampling: Yang et al.,
+    By share alone, rare items are hardly ever drawn; uniformly, the items most users choose between hardly ever. In the
+    mixture no importance weight 1 / Q is more than twice that of the better half (mixed negative sampling: Yang et al.,
     WWW 2020; as a defensive mixture: Hesterberg, Technometrics 1995).
 
     Args:
@@ -42,20 +42,20 @@ def proposal(counts: NDArray[np.int64]) -> Proposal:
 
 
 def with_negatives(batch: Arrays, drawn_from: Proposal, count: int, seed: int, epoch: int, step: int) -> Arrays:
-    """The batch with a sample of negatives, and with only the items that the step needs.
+    """Adds a sample of negatives to a batch, and reduces it to the items that the step needs.
 
     Args:
-        batch: from pipeline.training_batches.
+        batch: from packing.training_batches.
         drawn_from: Q.
         count: negatives, drawn with replacement.
-        seed, epoch, step: fix the draw.
+        seed, epoch, step: determine the draw.
 
     Returns:
-        The batch, `item` and `target` replaced by places in `rows`, and three arrays more: `rows` int32 [see `rows_size`],
-        indices of the items, rising, the first 0 and the unused last ones 0 as well; `negative` int32 [count], places in
-        `rows`; `log_expected` float32 [count], log of how often each of them is expected, count · Q.
+        The batch with `item` and `target` replaced by places in `rows`, and three more arrays: `rows` int32 [see `rows_size`],
+        ascending item indices, the first one and the unused ones at the end 0; `negative` int32 [count], places in `rows`;
+        `log_expected` float32 [count], log of the expected number of draws, count · Q.
     """
-    random = np.random.default_rng([seed, epoch, step, 1])  # the order of an epoch has three numbers
+    random = np.random.default_rng([seed, epoch, step, 1])  # the order of an epoch draws from three numbers
     drawn = np.searchsorted(drawn_from.cumulative, random.random(count), side="right")
     parts = [batch["item"].ravel(), batch["target"].ravel(), drawn, np.zeros(1, np.int64)]
     needed, places = np.unique(np.concatenate(parts), return_inverse=True)
@@ -69,7 +69,7 @@ def with_negatives(batch: Arrays, drawn_from: Proposal, count: int, seed: int, e
 
 
 def signature(positions: int, count: int) -> dict[str, Any]:
-    """What `with_negatives` adds to a batch of so many positions, as tf.TensorSpec by name."""
+    """What `with_negatives` adds to a batch with this many positions, as tf.TensorSpec by name."""
     import tensorflow as tf
 
     return {
@@ -80,9 +80,9 @@ def signature(positions: int, count: int) -> dict[str, Any]:
 
 
 def rows_size(positions: int, count: int) -> int:
-    """Most different items that a step can need, a static shape.
+    """Maximum number of distinct items that a step can need, a static shape.
 
-    The item at a position is the target at the position before; so it is padding, the first position's item, the targets
-    and the negatives.
+    The item at a position is the target of the previous position, so these are: padding, the first position's item, the
+    targets and the negatives.
     """
     return positions + count + 2

@@ -1,8 +1,8 @@
-"""Batches for training: histories packed into rows of a fixed length, without padding.
+"""Training batches: histories packed into rows of a fixed length, without padding.
 
 A history of n events gives n positions: the start of the history predicts the first event, the first event the second, and so
-on. The positions of all users, in an order drawn anew each epoch, form one long stream, which is cut into rows of
-`row_length`. Every position of a batch is a valid one, and every shape is static.
+on. The positions of all users, reshuffled every epoch, form one long stream, which is cut into rows of `row_length`. Every
+position of a batch is valid, and every shape is static.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from recsys.model.encoding import Arrays, Bags, Encoder, positions, with_users
 from recsys.training.cluster import Member
 
 FILES_PER_CHUNK = 4
-"""Files of histories, about a million events each, whose users are permuted together in memory."""
+"""Files of histories, about a million events each, whose users are shuffled together in memory."""
 
 POSITIONS = ("item", "rating", "gap", "position", "user_codes", "user_numbers", "target", "weight")
-"""The arrays of a batch that hold something for each position."""
+"""The arrays of a batch with a value for each position."""
 
 
 def training_batches(
@@ -35,14 +35,14 @@ def training_batches(
     epoch: int,
     cold_starts: float = 0.0,
 ) -> Iterator[Arrays]:
-    """Batches of one epoch: the files in a new order, their users permuted in chunks of `FILES_PER_CHUNK`.
+    """Batches of one epoch: the files in a new order, their users shuffled in chunks of `FILES_PER_CHUNK`.
 
     Args:
         features: folder of the features.
         encoder: turns histories into inputs.
-        part: the events to learn from, out of a block of histories, such as those of the training part.
+        part: reduces a block of histories to the events to learn from, such as those of the training part.
         rows, row_length: shape of a batch.
-        seed, epoch: fix the order.
+        seed, epoch: determine the order.
         cold_starts: see config.Training.
 
     Yields:
@@ -69,7 +69,7 @@ def training_batches(
 
 
 def _with_cold_starts(block: Histories, share: float, random: np.random.Generator) -> Histories:
-    """The block, and histories of a single event, as many as `share` of its events, drawn at random."""
+    """The block, plus histories of a single event each: a random sample of `share` of its events."""
     if not share or not len(block.items):
         return block
     events = np.sort(random.choice(len(block.items), round(share * len(block.items)), replace=False))
@@ -85,7 +85,7 @@ def _with_cold_starts(block: Histories, share: float, random: np.random.Generato
 
 
 def _examples(block: Histories, encoder: Encoder) -> Arrays:
-    """All positions of the block that have a target: the last position of each history, after its last event, has none."""
+    """All positions of the block with a target; the last position of each history, after its last event, has none."""
     arrays = positions(block, encoder)
     ends = np.cumsum(block.lengths + 1) - 1
     kept = np.ones(len(arrays["item"]), bool)
@@ -108,11 +108,11 @@ def item_counts(features: str, n_items: int, part: Callable[[Histories], Histori
 
 
 def part_of(batch: Arrays, member: Member) -> Arrays:
-    """One worker's rows of a batch, with the `total` weight of the whole batch, by which the worker's loss is divided.
+    """One worker's rows of a batch, and the `total` weight of the whole batch, by which the worker divides its loss.
 
     Args:
-        batch: from training_batches or negatives.with_negatives; what is not [rows, …] stays whole.
-        member: which of the workers.
+        batch: from training_batches or negatives.with_negatives; arrays that are not [rows, …] are not cut.
+        member: which worker.
     """
     if member.count == 1:
         return batch
@@ -123,9 +123,9 @@ def part_of(batch: Arrays, member: Member) -> Arrays:
 def dataset(
     batches: Callable[[], Iterator[Arrays]], rows: int, row_length: int, users: Bags, more: dict[str, Any] | None = None
 ) -> Any:
-    """The batches as a tf.data.Dataset with static shapes, prepared ahead of the step that needs them.
+    """The batches as a tf.data.Dataset with static shapes, prefetched.
 
-    `more` describes arrays beside those of training_batches: see negatives.signature.
+    `more` describes arrays in addition to those of training_batches: see negatives.signature.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""How long, how fast and in what batches a network learns: the rules that follow from the size of the data."""
+"""Epochs, learning rates and batches, by rules that follow from the size of the data."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import numpy as np
 from recsys.config import Training
 
 FULL_SOFTMAX_ITEMS = 50_000
-"""Up to so many items every step ranks its targets against all of them."""
+"""Up to this many items, every step ranks its targets against all of them."""
 NEGATIVES = 4_096
-"""Beyond, against so many that are drawn for the step."""
+"""Beyond that, against this many, drawn for each step."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How long and how fast one phase learns.
+    """Schedule of one phase of training.
 
     Attributes:
         phase: "fit" or "refit".
         epochs, steps: epochs, and steps in each of them.
-        learning_rate: the peak; a half cosine takes it to zero by the last step.
+        learning_rate: its peak; a half cosine takes it to zero by the last step.
         warmup_steps: steps in which the learning rate rises from zero to its peak.
         label_smoothing, weight_decay: see config.Training.
-        negatives: items drawn for each step's sampled softmax; 0: the full one.
-        patience: epochs without a better validation score before the phase ends early.
-        xla: whether the step is compiled by XLA.
+        negatives: items drawn for each step's sampled softmax; 0: full softmax.
+        patience: epochs without a better validation score before the phase stops early.
+        xla: whether XLA compiles the step.
     """
 
     phase: str
@@ -50,10 +50,10 @@ def batch_shape(training: Training, events: int) -> tuple[int, int]:
 
 
 def cold_start_share(training: Training, events: int, split: str) -> float:
-    """config.Training.cold_starts where it is set.
+    """config.Training.cold_starts if it is set, otherwise by rule.
 
-    The rule: 10,000 positions an epoch, but at least .02 and at most .2 of the events, with the splits global-time and none,
-    which meet users without events; nothing with the others.
+    The rule: 10,000 positions per epoch, but at least .02 and at most .2 of the events, for the splits global-time and none,
+    which meet users without events; none for the others.
     """
     if training.cold_starts is not None:
         return training.cold_starts
@@ -61,9 +61,9 @@ def cold_start_share(training: Training, events: int, split: str) -> float:
 
 
 def sample_size(training: Training, items: int) -> int:
-    """Items drawn for each step's softmax; 0: all items take part.
+    """Items drawn for each step's softmax; 0: all items.
 
-    The rule: all of them up to FULL_SOFTMAX_ITEMS, where the softmax costs about ten times what the network before it costs
+    The rule: all of them up to FULL_SOFTMAX_ITEMS, where the softmax costs about ten times as much as the network before it
     (width 128, six blocks); beyond, NEGATIVES, so that the cost of a step no longer grows with the catalogue.
     """
     if training.negatives is not None:
@@ -72,13 +72,13 @@ def sample_size(training: Training, items: int) -> int:
 
 
 def fit_plan(training: Training, positions: int, items: int, shape: tuple[int, int], xla: bool) -> Plan:
-    """The plan of a training from the beginning.
+    """The plan for training from scratch.
 
     The rule: 16 epochs up to a million positions, fewer for more (the fourth root), at least 4.
 
     Args:
         training: the configuration.
-        positions: targets of one epoch: the events and the cold starts.
+        positions: targets of one epoch: events and cold starts.
         items: size of the catalogue.
         shape: see batch_shape.
         xla: see Plan.
@@ -90,13 +90,13 @@ def fit_plan(training: Training, positions: int, items: int, shape: tuple[int, i
 def refit_plan(
     training: Training, positions: int, items: int, shape: tuple[int, int], xla: bool, rows: list[dict[str, Any]]
 ) -> Plan:
-    """The plan of continuing on all events: a quarter of the epochs that were best, at half the learning rate.
+    """The plan for the refit on all events: a quarter of the best number of epochs, at half the learning rate.
 
-    The warm-up is a tenth of an epoch: the weights are good already, only the optimizer's moments begin anew.
+    The warm-up is a tenth of an epoch: the weights are already good, only the optimizer's moments start from zero.
 
     Args:
         training, positions, items, shape, xla: as above.
-        rows: history.csv of the training before; without validation scores its last epoch counts as the best.
+        rows: history.csv of the first phase; without validation scores its last epoch counts as the best.
     """
     scores = [row["ndcg@10"] for row in rows if "ndcg@10" in row]
     best = int(np.argmax(scores)) + 1 if scores else len(rows)

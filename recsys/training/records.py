@@ -1,4 +1,4 @@
-"""history.csv: one row an epoch, of all phases of a training."""
+"""history.csv: one row per epoch, over all phases of training."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Rows = list[dict[str, Any]]
 
 
 def exist(folder: str) -> bool:
-    """Whether a phase has ended and written its rows."""
+    """Whether a phase has finished and written its rows."""
     return storage.exists(storage.join(folder, HISTORY))
 
 
 def write(folder: str, rows: Rows) -> None:
-    """Writes all rows; a value that a row lacks is empty."""
+    """Writes all rows; missing values are empty."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, names)
@@ -29,7 +29,7 @@ def write(folder: str, rows: Rows) -> None:
 
 
 def read(folder: str) -> Rows:
-    """The rows as they were written."""
+    """Reads the rows back as they were written."""
     system, path = storage.resolve(storage.join(folder, HISTORY))
     with system.open_input_stream(path) as stream:
         rows = csv.DictReader(io.StringIO(stream.read().decode()))

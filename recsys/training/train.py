@@ -1,7 +1,7 @@
 """Trains the network: features/ in, the networks of model/ out.
 
-First it learns from the training part and stops by the validation part: evaluated.keras, which evaluation measures. From there
-it continues on all events, with the features encoded anew, for a few epochs: model.keras and saved_model/, which recommend.
+First it learns from the training part, with early stopping on the validation part: evaluated.keras, which evaluation measures.
+Then it is refit on all events for a few epochs, with the features encoded anew: model.keras and saved_model/, which recommend.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Part = Callable[[Histories], Histories]
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What both phases of training read.
+    """What both phases of training use.
 
     Attributes:
         config: the configuration.
@@ -68,20 +68,20 @@ class Setting:
 
 
 def train(setting: Setting, folder: str, progress: Progress, stopped: Callable[[], bool]) -> dict[str, Any]:
-    """Trains both networks; resumes after an interruption with the phase and the step that were reached.
+    """Trains both networks; after an interruption, resumes at the phase and step that were reached.
 
     Args:
         setting: what is read.
-        folder: where the networks, history.csv and model.json go; the marker of success is left to who finishes the folder.
-        progress: for people.
-        stopped: whether the process has been asked to end.
+        folder: where the networks, history.csv and model.json go; `_SUCCESS` is left to the caller, who finishes the folder.
+        progress: reports progress.
+        stopped: whether the process has been asked to stop.
 
     Returns:
-        What model.json holds: hardware, sizes, epochs, best validation score.
+        The content of model.json: hardware, sizes, epochs, best validation score.
 
     Raises:
         ConfigError: there are more workers than rows in a batch.
-        RetryError: one of the workers was asked to end, or is gone; the same command resumes.
+        RetryError: a worker was asked to stop, or is gone; the same command resumes.
     """
     if storage.exists(storage.join(folder, model_files.MODEL)):  # written last
         return storage.read_json(storage.join(folder, model_files.MODEL))
@@ -99,7 +99,7 @@ def train(setting: Setting, folder: str, progress: Progress, stopped: Callable[[
 
 
 def build(setting: Setting, fitted: Encoding, encoder: Encoder) -> CausalCNN:
-    """A new network of the size that the data call for, with the items' features of one encoding."""
+    """A new network, sized by the data, with the item features of one encoding."""
     config, info, items, users = setting.config, setting.info, read_item_bags(setting.features, fitted), encoder.users
     sizes = {
         "items": info.items,
@@ -119,15 +119,15 @@ def build(setting: Setting, fitted: Encoding, encoder: Encoder) -> CausalCNN:
 def epoch_data(
     setting: Setting, encoder: Encoder, shape: tuple[int, int], part: Part, seed: int, plan: Plan, counts: np.ndarray
 ) -> Callable[[int, int], Any]:
-    """The batches of an epoch from a step on, of one part of the histories, with negatives where the plan has any.
+    """The batches of an epoch, starting at a step, over one part of the histories, with negatives if the plan has any.
 
     Args:
         setting: features and workers.
         encoder: turns histories into the network's inputs.
         shape: rows and length of a batch.
-        part: what is learned of a block of histories.
+        part: reduces a block of histories to what is learned from.
         seed: of the order and of the negatives.
-        plan: says how many negatives.
+        plan: says how many negatives to draw.
         counts: int64 [items + 1], events of each item in that part.
     """
     import tensorflow as tf
@@ -190,7 +190,7 @@ def _refit(
     progress: Progress,
     stopped: Callable[[], bool],
 ) -> records.Rows:
-    """A few epochs more on all events; or, where the split holds nothing out, all epochs."""
+    """A few more epochs on all events; or all epochs, if the split holds nothing out."""
     config, info = setting.config, setting.info
     part = setting.part(lambda block: block.lengths)
     counts = packing.item_counts(setting.features, info.items, part)
@@ -213,7 +213,7 @@ def _refit(
 
 
 def _published_model(setting: Setting, encoder: Encoder, folder: str, continued: bool) -> CausalCNN:
-    """The network that recommends, before it is refitted: a new one, or the evaluated one with the features encoded anew."""
+    """The network that recommends, before the refit: a new one, or the evaluated one with the features encoded anew."""
     model = build(setting, setting.info.published, encoder)
     if continued:
         evaluated = load_model(storage.join(folder, model_files.EVALUATED), setting.hardware.precision)
@@ -222,7 +222,7 @@ def _published_model(setting: Setting, encoder: Encoder, folder: str, continued:
 
 
 def carry_over(old: CausalCNN, new: CausalCNN, before: Encoding, after: Encoding) -> None:
-    """Gives a network the weights of another one whose features were encoded before: values that are new have zero vectors.
+    """Copies the weights of a network with the previous encoding into one with the new encoding; new values get zero vectors.
 
     Raises:
         ValueError: the networks differ in more than the sizes of their features.
@@ -243,7 +243,7 @@ def carry_over(old: CausalCNN, new: CausalCNN, before: Encoding, after: Encoding
 
 
 def _validator(setting: Setting, network: Network, progress: Progress) -> Callable[[], dict[str, float]] | None:
-    """Measures the network on the validation events; None where there are none."""
+    """Measures the network on the validation events; None if there are none."""
     info, config = setting.info, setting.config
     everything = histories.learnable(histories.read(setting.features), info.min_user_events)
     targets = find_targets(everything, "valid", config.evaluation.max_users, config.seed, decisive_from(info.split))

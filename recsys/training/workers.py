@@ -1,8 +1,8 @@
-"""Several processes that train one network: each takes a part of every batch, and all of them apply the gradient of the whole.
+"""Several processes that train one network: each takes a part of every batch, and all apply the gradient of the whole batch.
 
-TF_CONFIG says who takes part, as for every program that uses tf.distribute.MultiWorkerMirroredStrategy. Worker 0 is the chief:
-it alone measures and writes. After every step the network is the same in all of them, since they begin with the same one and
-a collective operation gives the same numbers everywhere.
+TF_CONFIG names them, as for every program that uses tf.distribute.MultiWorkerMirroredStrategy. Worker 0 is the chief: it alone
+measures and writes. The network is identical in all of them after every step, because they start with the same one and a
+collective operation gives the same numbers everywhere.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from recsys.errors import ConfigError, RetryError
 from recsys.training.cluster import Member
 
 SEED_STEP = 7919
-"""Between the seeds of two workers' dropout."""
+"""Distance between the dropout seeds of two workers."""
 
 
 class Workers:
-    """What the processes of a training do together. Each of these calls returns when all of them have made it.
+    """What the processes that train together do collectively: each call returns when all of them have made it.
+
+    Create it before anything is computed with TensorFlow; it waits for the other processes.
 
     Args:
-        member: which of them this one is. To be made before anything is computed with TensorFlow; waits for the others.
+        member: which of the processes this is.
 
     Raises:
         ConfigError: a process has several GPUs.
@@ -39,11 +41,11 @@ class Workers:
         self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
         devices = self._strategy.num_replicas_in_sync
         if devices != member.count:
-            raise ConfigError(f"{member.count} workers have {devices} devices: give each of them one GPU, or none")
+            raise ConfigError(f"{member.count} workers have {devices} devices: give each worker one GPU, or none")
         self._sum = tf.function(self.summed)
 
     def summed(self, values: Any) -> Any:
-        """The sums over all workers of the tensors of a structure. To be called in a tf.function, where there are several."""
+        """Sums each tensor of a structure over all workers. Call it in a tf.function, and only with several workers."""
         import tensorflow as tf
 
         def reduced() -> Any:
@@ -53,18 +55,18 @@ class Workers:
         return self._strategy.run(reduced)
 
     def total(self, value: float) -> float:
-        """The sum of a number over all workers, as float32."""
+        """Sums a number over all workers, as float32."""
         import tensorflow as tf
 
         return value if self.member.count == 1 else float(self._sum(tf.constant(float(value))))
 
     def from_chief(self, make: Callable[[], dict[str, float]], names: tuple[str, ...]) -> dict[str, float]:
-        """Numbers that the chief makes, as float32, at every worker."""
+        """Numbers computed by the chief, as float32, at every worker."""
         made = make() if self.member.chief else dict.fromkeys(names, 0.0)
         return {name: self.total(made[name]) for name in names}
 
     def barrier(self) -> None:
-        """Waits for the others: what the chief wrote before is there for all afterwards."""
+        """Waits for the others: afterwards, everything the chief wrote before is visible to all."""
         self.total(0.0)
 
 
@@ -73,7 +75,7 @@ ALONE = Workers(Member())
 
 
 def draw_apart(model: Any, member: Member) -> None:
-    """Gives each worker dropout masks of its own: the chief's seeds stay, the others' move by their index."""
+    """Gives each worker its own dropout masks: the chief keeps its seeds, the others shift theirs by their index."""
     for variable in model.non_trainable_variables:
         if variable.name == "seed_generator_state":
             seed, drawn = variable.numpy()
@@ -82,10 +84,10 @@ def draw_apart(model: Any, member: Member) -> None:
 
 @contextlib.contextmanager
 def lost_workers(member: Member) -> Iterator[None]:
-    """Says that training goes on from its checkpoint where another worker has gone.
+    """Turns the loss of another worker into an error that says how to resume.
 
     Raises:
-        RetryError: instead of what TensorFlow raises then.
+        RetryError: instead of TensorFlow's error.
     """
     import tensorflow as tf
 
@@ -96,4 +98,4 @@ def lost_workers(member: Member) -> Iterator[None]:
         if member.count == 1:
             raise
         words = str(error).strip().splitlines()[0][:300]
-        raise RetryError(f"another worker is gone: {words}; start all of them again, they go on from the checkpoint") from None
+        raise RetryError(f"another worker is gone: {words}; restart all of them to resume from the checkpoint") from None
