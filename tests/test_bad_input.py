@@ -86,7 +86,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: st
     assert done.returncode == code, said
     for word in words:
         assert word in said, f"{word!r} is not in: {said}"
-    for noise in ("Traceback", "\tat ", "py4j", "java.lang", "a defect"):
+    for noise in ("Traceback", "\tat ", "py4j", "java.lang", "internal error"):
         assert noise not in said, said
     if output is not None:
         assert not (output / "latest.json").exists()
@@ -167,7 +167,7 @@ OPTIONS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "training without features": (("train",), 2, ("no run in out", "recsys features")),
     "nothing to show": (("show", "--user", "1"), 2, ("nothing is published in out", "recsys run")),
     "output is a file": (("run", "--output", "file"), 75, ("file", "--output")),
-    "output cannot be made": (("run", "--output", "/proc/nothing"), 75, ("/proc/nothing", "cannot be made", "--output")),
+    "output cannot be created": (("run", "--output", "/proc/nothing"), 75, ("/proc/nothing", "cannot be created", "--output")),
     "unknown storage": (("run", "--output", "ftp://host/folder"), 2, ("ftp://host cannot be used", "s3://")),
     "a GPU that is not there": (("run", "--device", "gpu"), 69, ("--device gpu: TensorFlow finds no GPU", "--device auto")),
 }

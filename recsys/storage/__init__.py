@@ -1,5 +1,6 @@
-"""Files, folders and locks by path or URI, on a disk or in an object store; every write is whole or absent."""
+"""Files, folders and locks by path or URI, on a disk or in an object store; every write appears whole or not at all."""
 
+from recsys.storage.changes import Snapshot, read_snapshot, replace_json, update_json
 from recsys.storage.locks import lock
 from recsys.storage.paths import at, check, failure, is_local, join, resolve
 from recsys.storage.whole import (
@@ -21,6 +22,7 @@ from recsys.storage.whole import (
 
 __all__ = [
     "SUCCESS_FILE",
+    "Snapshot",
     "at",
     "atomic_output",
     "check",
@@ -38,7 +40,10 @@ __all__ = [
     "mark_success",
     "move_file",
     "read_json",
+    "read_snapshot",
+    "replace_json",
     "resolve",
+    "update_json",
     "upload_folder",
     "write_json",
 ]
