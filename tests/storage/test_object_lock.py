@@ -26,7 +26,9 @@ HOLD = """
 import sys, time
 from recsys import storage
 from recsys.errors import RetryError
+from recsys.run.ending import Stop
 from recsys.storage import object_lock
+Stop().install()
 object_lock.RENEW_SECONDS, object_lock.POLL_SECONDS = 0.3, 0.2
 folder, start, seconds, times = sys.argv[1], float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
 for _ in range(times):
@@ -158,6 +160,19 @@ def test_a_holder_that_was_overtaken_ends_and_leaves_the_other_one_alone(store: 
         time.sleep(30)
         raise AssertionError("did not notice")
     assert store.get("lost/.lock") == b"another 1 0"
+
+
+def test_a_process_that_was_frozen_and_overtaken_ends_when_it_wakes_up(store: Store, hurried: None) -> None:
+    folder = f"{store.bucket}/frozen"
+    process = holder(folder, seconds=600)
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    process.send_signal(signal.SIGSTOP)
+    with storage.lock(folder):
+        process.send_signal(signal.SIGCONT)
+        assert "another process took over s3://" in process.communicate(timeout=60)[0]
+        time.sleep(1)
+        assert f" {os.getpid()} " in store.get("frozen/.lock").decode(), "still ours, and renewed"
+    assert not store.names("frozen")
 
 
 def test_a_holder_that_is_only_terminated_says_so(store: Store, hurried: None, stop: Stop) -> None:

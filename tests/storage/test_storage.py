@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from unittest import mock
 
 import pytest
@@ -125,6 +126,27 @@ def test_what_changed_since_it_was_read_is_not_replaced_in_a_store(store):
     assert storage.read_json(uri) == {"a": 3}
     with pytest.raises(RetryError, match="does not exist"):
         storage.update_json(f"{store.bucket}/changed/run.json", lambda value: None)
+
+
+def test_of_several_that_replace_the_same_version_at_once_one_wins_each_time(store):
+    uri = f"{store.bucket}/raced/latest.json"
+    for race in range(10):
+        before, start, won = storage.read_snapshot(uri), threading.Barrier(4), []
+
+        def replace(number, before=before, start=start, won=won, race=race):
+            start.wait()
+            try:
+                storage.replace_json(before, {"race": race, "by": number})
+                won.append(number)
+            except RetryError:
+                pass
+
+        threads = [threading.Thread(target=replace, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [storage.read_json(uri)] == [{"race": race, "by": number} for number in won]
 
 
 def test_keys_are_taken_literally_in_conditional_writes_too(store):
