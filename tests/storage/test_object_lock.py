@@ -85,6 +85,14 @@ def test_a_free_folder_is_had_without_waiting(store: Store, monkeypatch: pytest.
         pass
 
 
+def test_a_held_folder_is_waited_for_as_long_as_was_said(store: Store, hurried: None) -> None:
+    process = holder(f"{store.bucket}/waited", seconds=2)
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    with storage.lock(f"{store.bucket}/waited", patience=30):
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+
+
 def test_of_processes_that_race_one_wins_each_time(store: Store) -> None:
     racers = [holder(f"{store.bucket}/race", time.time() + 4, 1.5, times=4) for _ in range(3)]
     said = [racer.communicate(timeout=60)[0].splitlines() for racer in racers]
