@@ -1,6 +1,6 @@
-"""What can go wrong, each with the exit code that a Kubernetes Job, a script or an operator reads.
+"""The errors, each with the exit code that a Kubernetes Job, a script or an operator acts on.
 
-Every error message names the file, column, row or option concerned, what was expected, what was received and what to do.
+Every error message names the file, column, row or option, what was expected, what was received and what to do.
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ EXIT_TERMINATED = 143
 
 
 class RecsysError(Exception):
-    """An error that a user can act on; printed without a traceback."""
+    """An error that the user can act on; printed without a traceback."""
 
     exit_code = EXIT_DEFECT
 
 
 class ConfigError(RecsysError):
-    """The command line, the environment or the configuration file asks for something that does not exist."""
+    """The command line, the environment or the configuration file is wrong."""
 
     exit_code = EXIT_USAGE
 
 
 class DataError(RecsysError):
-    """The input data cannot be used as they are."""
+    """The input data cannot be used as it is."""
 
     exit_code = EXIT_DATA
 
 
 class MissingComponentError(RecsysError):
-    """Java, a demanded GPU or another part of the machine is not there."""
+    """Java, a required GPU or another part of the machine is missing."""
 
     exit_code = EXIT_MISSING
 
 
 class RetryError(RecsysError):
-    """Something that may pass: storage out of reach, a download cut off, another run holding the lock, a pre-emption."""
+    """A temporary failure: storage unreachable, a download interrupted, a lock held by another run, preemption."""
 
     exit_code = EXIT_RETRY
 
 
 class RefusedError(RecsysError):
-    """The quality gate refused to publish; the last good run stays published."""
+    """The quality gate refused to publish; the last published run stays in place."""
 
     exit_code = EXIT_REFUSED
 
 
 class TerminatedError(RecsysError):
-    """SIGTERM came; what was finished is kept and the same command goes on from there."""
+    """SIGTERM was received; finished work is kept, and the same command resumes from there."""
 
     exit_code = EXIT_TERMINATED
 

@@ -1,4 +1,4 @@
-"""What a person sees while a command works: lines everywhere, and on a terminal one line that changes in place."""
+"""What a user sees while a command runs: lines of text and, on a terminal, one line that changes in place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 Log = Callable[[str], None]
-"""Takes one line for a person to read."""
+"""Takes one line of text for the user, without its line end; `Progress` is one, `list.append` another."""
 
 
 def silent(line: str) -> None:
@@ -16,10 +16,10 @@ def silent(line: str) -> None:
 
 
 class Progress:
-    """Writes lines to a stream; `progress("text")` is a line of its own.
+    """Writes lines to a stream: `progress("text")` writes one line.
 
     Args:
-        stream: where to; standard error when left out, so that standard output stays free for results.
+        stream: standard error by default, so that standard output stays free for results.
         quiet: writes nothing.
     """
 
@@ -36,7 +36,7 @@ class Progress:
             self._stream.flush()
 
     def update(self, text: str, done: float | None = None) -> None:
-        """Replaces the changing line, on a terminal alone and at most ten times a second; `done` from 0 to 1 draws a bar."""
+        """Replaces the changing line, at most ten times a second and only on a terminal; `done` (0 to 1) draws a bar."""
         now = time.monotonic()
         if self._quiet or not self._stream.isatty() or now - self._last < 0.1:
             return

@@ -1,15 +1,18 @@
-"""A real S3 server (moto's) on a free port of this machine, with one bucket."""
+"""An S3 server (moto) on a free port of this machine, with one bucket."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import os
+import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
@@ -48,12 +51,40 @@ class Store:
         infos = self.system.get_file_info(fs.FileSelector(f"{BUCKET}/{folder}", recursive=True, allow_not_found=True))
         return {info.path.removeprefix(f"{BUCKET}/{folder}/") for info in infos if info.type == fs.FileType.File}
 
+    @contextlib.contextmanager
+    def asking_for_rights(self) -> Iterator[None]:
+        """While the block runs, the server checks credentials, and does not know those of the environment."""
+        self._ask_after("0")
+        try:
+            yield
+        finally:
+            self._ask_after("inf")
+
+    def _ask_after(self, requests: str) -> None:
+        plain = {"Content-Type": "text/plain"}
+        request = urllib.request.Request(f"{self.url}/moto-api/reset-auth", requests.encode(), plain, method="POST")
+        with urllib.request.urlopen(request) as answer:
+            assert answer.status == 200
+
     def download(self, folder: str, target: Path) -> Path:
         """A copy of a folder on this machine."""
         for name in self.names(folder):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (target / name).write_bytes(self.get(f"{folder}/{name}"))
         return target
+
+
+@contextlib.contextmanager
+def atomic_writes() -> Iterator[None]:
+    """Makes a write and its condition one step, as they are in real stores; moto checks first and writes later, in threads."""
+    put, one_at_a_time = S3Response.put_object, threading.Lock()
+
+    def put_alone(response: S3Response) -> Any:
+        with one_at_a_time:
+            return put(response)
+
+    with mock.patch.object(S3Response, "put_object", put_alone):
+        yield
 
 
 @contextlib.contextmanager
@@ -70,7 +101,7 @@ def running() -> Iterator[Store]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    with mock.patch.dict(os.environ, environment):
+    with mock.patch.dict(os.environ, environment), atomic_writes():
         system = fs.S3FileSystem(endpoint_override=url, allow_bucket_creation=True)
         system.create_dir(BUCKET)
         yield Store(url, f"s3://{BUCKET}", system)

@@ -1,50 +1,57 @@
-"""One user's events and recommendations, for people: the text of `recsys show`."""
+"""One user's events and recommendations as text, for `recsys show`."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
-from recsys.contract import histories, schema
+from recsys import storage
+from recsys.contract import schema
 from recsys.errors import ConfigError
-from recsys.recommend import writer
 from recsys.run import runs
 from recsys.run.publish import published_run
 from recsys.run.runs import Run
 
+_EXAMPLES = 3
+
 
 def describe_user(output: str, run_id: str | None, user: str, latest: int) -> str:
-    """The user's latest events and recommendations with titles.
+    """The user's latest events and recommendations with titles. Row groups without them are skipped, by their statistics.
 
     Args:
-        output: folder of the output.
-        run_id: a run; None means the published one, by latest.json.
+        output: folder or URI of the output.
+        run_id: a run; None: the published one.
         user: id as in the source.
-        latest: how many events.
+        latest: maximum number of events.
 
     Raises:
-        ConfigError: no such run, nothing published, or no such user.
+        ConfigError: there is no such run or user, or nothing is published.
     """
-    found = _run(output, run_id)
-    features = found.path(schema.FEATURES_DIR)
-    ids = histories.read_table(features, schema.USERS_DIR, [schema.USER_INDEX, schema.USER_ID])
-    wanted = ids.filter(pc.equal(pc.cast(ids.column(schema.USER_ID), pa.string()), user))
-    if not wanted.num_rows:
-        examples = ", ".join(map(str, ids.column(schema.USER_ID).slice(0, 3).to_pylist()))
-        raise ConfigError(f"--user {user}: no such user in run {found.run_id}; ids look like: {examples}")
-    index, user_id = wanted.column(schema.USER_INDEX)[0].as_py(), wanted.column(schema.USER_ID)[0]
-    items = histories.read_table(features, schema.ITEMS_DIR, [schema.ITEM_ID, schema.TITLE])
-    return "\n".join(
-        [
-            f"user {user}, run {found.run_id}",
-            *_events(features, index, items, latest),
-            "",
-            *_recommended(found.path(schema.RECOMMENDATIONS_DIR), user_id, items),
-        ]
-    )
+    run = _run(output, run_id)
+    features = run.path(schema.FEATURES_DIR)
+    user_index, user_id = _find_user(_dataset(storage.join(features, schema.USERS_DIR)), user, run)
+    past = _history(_dataset(storage.join(features, schema.HISTORIES_DIR)), user_index)
+    recommended = _rows(_dataset(run.path(schema.RECOMMENDATIONS_DIR)), pc.field(schema.USER_ID) == user_id)
+    recommended = recommended.sort_by(schema.RANK)
+    shown = past[-latest:] if latest > 0 else []
+    items = _dataset(storage.join(features, schema.ITEMS_DIR))
+    wanted = pc.field(schema.ITEM_INDEX).isin(pa.array([item for _, _, item in shown], pa.int32()))
+    wanted |= pc.field(schema.ITEM_ID).isin(recommended.column(schema.ITEM_ID).combine_chunks())
+    found = _rows(items, wanted, [schema.ITEM_INDEX, schema.ITEM_ID, schema.TITLE]).to_pylist()
+    by_index = {item[schema.ITEM_INDEX]: _name(item) for item in found}
+    by_id = {item[schema.ITEM_ID]: _name(item) for item in found}
+    lines = [f"user {user}, run {run.run_id}"]
+    lines += [f"last {len(shown)} of {len(past)} events:"] if past else ["no events"]
+    for seconds, rating, item in shown:
+        lines.append(f"  {datetime.fromtimestamp(seconds, UTC).date()}  {rating:4.1f}  {by_index[item]}")
+    lines += ["", "recommendations:"]
+    for row in recommended.to_pylist():
+        lines.append(f"  {row[schema.RANK]:3d}  {row[schema.SCORE]:8.3f}  {by_id[row[schema.ITEM_ID]]}")
+    return "\n".join(lines)
 
 
 def _run(output: str, run_id: str | None) -> Run:
@@ -56,32 +63,39 @@ def _run(output: str, run_id: str | None) -> Run:
     return Run(output, published)
 
 
-def _events(features: str, index: int, items: pa.Table, latest: int) -> list[str]:
-    for block in histories.stream(features, batch_users=16_384):
-        row = np.searchsorted(block.user_index, index)
-        if row < len(block) and block.user_index[row] == index:
-            one = block.rows(np.array([row]))
-            lines = [f"last {min(latest, len(one.items))} of {len(one.items)} events:"]
-            for place in range(max(0, len(one.items) - latest), len(one.items)):
-                when = datetime.fromtimestamp(int(one.timestamps[place]), UTC).date()
-                lines.append(f"  {when}  {one.ratings[place]:4.1f}  {_name(items, int(one.items[place]) - 1)}")
-            return lines
-    return ["no events"]
+def _dataset(folder: str) -> ds.Dataset:
+    system, _ = storage.resolve(folder)
+    paths = [storage.resolve(path)[1] for path in storage.list_files(folder, ".parquet")]
+    return ds.dataset(paths, format="parquet", filesystem=system)
 
 
-def _recommended(folder: str, user_id: pa.Scalar, items: pa.Table) -> list[str]:
-    lines = ["recommendations:"]
-    for batch in writer.read(folder):
-        rows = batch.filter(pc.equal(batch.column(schema.USER_ID), user_id))
-        for row in rows.to_pylist():
-            place = pc.index(
-                items.column(schema.ITEM_ID), pa.scalar(row[schema.ITEM_ID], items.column(schema.ITEM_ID).type)
-            ).as_py()
-            lines.append(f"  {row[schema.RANK]:3d}  {row[schema.SCORE]:8.3f}  {_name(items, place)}")
-    return lines
+def _rows(table: ds.Dataset, condition: pc.Expression, columns: list[str] | None = None) -> pa.Table:
+    return table.to_table(columns=columns, filter=condition)
 
 
-def _name(items: pa.Table, row: int) -> str:
-    title = items.column(schema.TITLE)[row].as_py()
-    item_id = items.column(schema.ITEM_ID)[row].as_py()
+def _find_user(users: ds.Dataset, user: str, run: Run) -> tuple[int, pa.Scalar]:
+    """Index of a user, and the id in the type that the source has."""
+    kind = users.schema.field(schema.USER_ID).type
+    try:
+        user_id = pa.scalar(user).cast(kind)
+        same = user_id.cast(pa.string()).as_py() == user  # 042 is not the id 42
+    except pa.ArrowInvalid:
+        same = False
+    if same:
+        found = _rows(users, pc.field(schema.USER_ID) == user_id, [schema.USER_INDEX]).column(schema.USER_INDEX)
+        if len(found):
+            return found[0].as_py(), user_id
+    examples = ", ".join(map(str, users.head(_EXAMPLES, columns=[schema.USER_ID]).column(schema.USER_ID).to_pylist()))
+    raise ConfigError(f"--user {user}: no such user in run {run.run_id}; ids look like: {examples}")
+
+
+def _history(histories: ds.Dataset, user_index: int) -> list[tuple[int, float, int]]:
+    """Timestamp in seconds, rating and item index of each of the user's events, in time order."""
+    names = [schema.TIMESTAMPS, schema.RATINGS, schema.ITEMS]
+    rows = _rows(histories, pc.field(schema.USER_INDEX) == user_index, names).to_pylist()
+    return [event for row in rows for event in zip(*(row[name] for name in names), strict=True)]
+
+
+def _name(item: dict[str, Any]) -> str:
+    title, item_id = item[schema.TITLE], item[schema.ITEM_ID]
     return f"{item_id}" if title is None else f"{title} ({item_id})"

@@ -1,4 +1,4 @@
-"""How the process ends: every error as a message and an exit code, SIGTERM at a safe point, last words for Kubernetes."""
+"""How the process ends: message and exit code of every error, SIGTERM at a safe point, Kubernetes' termination message."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ import click
 from recsys import errors, storage
 from recsys.errors import RecsysError, RetryError, TerminatedError
 
-TERMINATED = "ended by SIGTERM; what was finished is kept, and the same command goes on from there"
+TERMINATED = "ended by SIGTERM; finished work is kept, and the same command resumes from there"
 EXIT_CODES = """\b
 Exit codes:
    0  done
    2  usage or configuration
   65  bad input data
-  69  a component is missing (Java, TensorFlow, a GPU that was demanded)
-  70  a defect of recsys
-  75  try again (storage, a lock, pre-emption with a checkpoint saved)
+  69  a component is missing (Java, TensorFlow, a required GPU)
+  70  a bug in recsys
+  75  try again (storage, a lock, preemption with a checkpoint saved)
   78  the quality gate refused to publish
  130  interrupted from the keyboard
  143  ended by SIGTERM
@@ -33,10 +33,10 @@ Exit codes:
 
 
 class Group(click.Group):
-    """Turns every error into one clear message, the exit code of errors.py, and the last words for Kubernetes."""
+    """Turns every error into one clear message, its exit code (errors.py) and a termination message for Kubernetes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands in the order in which they are declared, which is the order of the work."""
+        """The commands in the order of their declaration, which is the order of the work."""
         return list(self.commands)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
@@ -50,7 +50,7 @@ class Group(click.Group):
             error.show()
             sys.exit(errors.EXIT_USAGE)
         except (click.Abort, KeyboardInterrupt):
-            click.echo("recsys: interrupted; what was finished is kept", err=True)
+            click.echo("recsys: interrupted; finished work is kept", err=True)
             sys.exit(errors.EXIT_INTERRUPTED)
         except BrokenPipeError:
             sys.exit(errors.EXIT_DONE)
@@ -60,7 +60,7 @@ class Group(click.Group):
             sys.exit(error.exit_code)
         except MemoryError as error:
             leave_last_words(error)
-            click.echo("recsys: out of memory; give the container more, or make training.batch_tokens smaller", err=True)
+            click.echo("recsys: out of memory; give the container more, or lower training.batch_tokens", err=True)
             sys.exit(errors.EXIT_RETRY)
         except Exception as error:
             if (known := _known(error)) is not None:
@@ -71,39 +71,40 @@ class Group(click.Group):
             if os.environ.get("RECSYS_DEBUG"):
                 traceback.print_exc()
             click.echo(
-                f"recsys: a defect: {type(error).__name__}: {error}; set RECSYS_DEBUG=1 to see where, and report it", err=True
+                f"recsys: internal error: {type(error).__name__}: {error}; set RECSYS_DEBUG=1 for a traceback, and report it",
+                err=True,
             )
             sys.exit(errors.EXIT_DEFECT)
 
 
 def _known(error: Exception) -> RecsysError | None:
-    """The user's error for a full disk or an object store that fails, wherever it was met."""
+    """The error for a full disk or a failing object store, wherever it occurred."""
     codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if (isinstance(error, OSError) and error.errno in codes) or os.strerror(errno.ENOSPC) in str(error):
         return RetryError(
             f"a disk is full: {error}; free space in the output and in {tempfile.gettempdir()} (TMPDIR), "
-            "and run the same command again"
+            "then run the same command again"
         )
     return storage.failure(str(error))
 
 
 class Stop:
-    """SIGTERM, made orderly: TerminatedError at once; inside `softly` it is only noted, until the next safe point."""
+    """SIGTERM handler: raises TerminatedError at once; inside `softly` it only sets a flag, until the next safe point."""
 
     def __init__(self) -> None:
         self._asked = self._soft = False
 
     def __call__(self) -> bool:
-        """Whether the process has been asked to end."""
+        """Whether SIGTERM was received."""
         return self._asked
 
     def install(self) -> None:
-        """Takes over SIGTERM for this process."""
+        """Becomes this process's handler for SIGTERM."""
         signal.signal(signal.SIGTERM, self._on_signal)
 
     @contextmanager
     def softly(self) -> Iterator[None]:
-        """While the block runs, SIGTERM is noted; the block asks and ends by itself. If it does not, it ends here."""
+        """While the block runs, SIGTERM only sets the flag, which the block polls; if set, the process ends after the block."""
         self._soft = True
         try:
             yield
@@ -119,7 +120,7 @@ class Stop:
 
 
 def leave_last_words(error: BaseException, path: str = "/dev/termination-log") -> None:
-    """Leaves the reason of a failed run where Kubernetes shows it; elsewhere the file does not exist and nothing happens."""
+    """Writes the reason of a failure where Kubernetes shows it; elsewhere that file does not exist and nothing happens."""
     if os.path.isfile(path) and os.access(path, os.W_OK):
         code = error.exit_code if isinstance(error, RecsysError) else errors.EXIT_DEFECT
         with open(path, "w", encoding="utf-8") as file:

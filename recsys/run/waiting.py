@@ -1,4 +1,4 @@
-"""How a process waits for others of the same run: the run's folder on shared storage is all that they have in common."""
+"""Waiting for other processes of the same run; the run's folder on shared storage is all they have in common."""
 
 from __future__ import annotations
 
@@ -6,26 +6,29 @@ import time
 from collections.abc import Callable
 
 from recsys.errors import RetryError
+from recsys.progress import Log
 
 POLL_SECONDS = 1.0
 
 
-def wait(missing: Callable[[], str], patience: float, progress: Callable[[str], None]) -> None:
+def wait(missing: Callable[[], str], patience: float, log: Log) -> None:
     """Returns as soon as nothing is missing.
 
     Args:
-        missing: names what is not there yet; empty when all is there.
-        patience: seconds, at most.
-        progress: is told what is waited for, whenever that changes.
+        missing: names what is still missing; empty if nothing is.
+        patience: seconds to wait at most.
+        log: receives what is missing, whenever that changes.
 
     Raises:
-        RetryError: something is still missing.
+        RetryError: something is still missing after `patience` seconds.
     """
     end, said = time.monotonic() + patience, ""
     while what := missing():
         if time.monotonic() >= end:
-            raise RetryError(f"{what}: not there after {patience:g} seconds; see what became of it, then run this again")
+            raise RetryError(
+                f"{what}: still missing after {patience:g} seconds; check the process that makes it, then run this again"
+            )
         if what != said:
-            progress(f"waiting for {what}")
+            log(f"waiting for {what}")
             said = what
         time.sleep(POLL_SECONDS)

@@ -1,12 +1,12 @@
-"""Where events come from. Every source is brought down to the same three table descriptions, which Spark reads."""
+"""Where events come from. Every source yields the same three table descriptions, which Spark reads."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, Literal
 
 from recsys.config import Config, Table
+from recsys.progress import Log
 from recsys.sources import columns, files, movielens, synthetic, tabular
 from recsys.sources.columns import check_columns, column_names, first_rows, mapped_columns
 from recsys.sources.files import input_files, table_format
@@ -25,16 +25,16 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class SourceTables:
-    """The tables of a data set, checked: every file is there, opens, and has the columns that are mapped.
+    """The tables of a data set, checked: every file exists, can be opened and has the mapped columns.
 
     Attributes:
-        interactions: has user_id, item_id and timestamp, mostly rating.
-        users: has user_id; None where nothing is known of the users.
-        items: has item_id; None where nothing is known of the items.
-        id_type: type of the ids of CSV files, as `Source.id_type`.
+        interactions: has user_id, item_id, timestamp and usually rating.
+        users: has user_id; None if nothing is known about the users.
+        items: has item_id; None if nothing is known about the items.
+        id_type: type of the ids in CSV files, see `Source.id_type`.
         timestamp_unit: s, ms, us, ns or iso8601.
         name: name of the data set.
-        inputs: for each file `table`, `path`, `bytes` and `sha256` or, for large or remote files, `modified`.
+        inputs: `table`, `path`, `bytes` and `sha256` (`modified` for large or remote files) of each file.
     """
 
     interactions: Table
@@ -46,27 +46,27 @@ class SourceTables:
     inputs: tuple[dict[str, Any], ...]
 
 
-def open_source(config: Config, work_dir: str, progress: Callable[[str], None]) -> SourceTables:
-    """Makes, downloads or finds the source of the configuration, and checks its files and columns.
+def open_source(config: Config, work_dir: str, log: Log) -> SourceTables:
+    """Generates, downloads or locates the configured source, and checks its files and columns.
 
     Args:
         config: `config.source` says which source.
         work_dir: local scratch folder of the run, for synthetic data.
-        progress: is told now and then what is going on, in a line of text.
+        log: receives progress, a line of text at a time.
 
     Raises:
-        ConfigError: an unknown data set, or a column that the configuration does not map.
-        DataError: files that are missing, empty, damaged, in another encoding, or without a mapped column.
-        RetryError: a download or storage that fails for now.
+        ConfigError: the data set is unknown, or a required column is not mapped.
+        DataError: files are missing, empty, damaged, in another encoding, or lack a mapped column.
+        RetryError: a download or the storage fails for now.
     """
     source = config.source
     tables: tuple[Table, Table | None, Table | None]
     if source.dataset == "synthetic":
-        tables = synthetic.open_synthetic(config, work_dir, progress)
+        tables = synthetic.open_synthetic(config, work_dir, log)
     elif source.dataset == "tabular":
         tables = tabular.open_tabular(config)
     else:
-        tables = movielens.open_data_set(config, progress)
+        tables = movielens.open_data_set(config, log)
     roles: tuple[columns.Role, ...] = ("interactions", "users", "items")
     inputs: list[dict[str, Any]] = []
     for role, table in zip(roles, tables, strict=True):

@@ -1,4 +1,4 @@
-"""Zip archives of a data set: only what is needed is unpacked, once, whole or not at all, and never outside its folder."""
+"""Zip archives of data sets: only the needed files are unpacked, once, all or nothing, and never outside their folder."""
 
 from __future__ import annotations
 
@@ -8,37 +8,38 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from recsys import storage
 from recsys.errors import DataError, RetryError
+from recsys.progress import Log
 from recsys.sources import files
 
 _BLOCK = 1 << 20
 
 
-def unpack(path: str, needed: Sequence[str], folder: str, name: str, progress: Callable[[str], None]) -> str:
+def unpack(path: str, needed: Sequence[str], folder: str, name: str, log: Log) -> str:
     """Unpacks the needed files of a zip into `<folder>/<name>-<hash of the zip>` and returns that folder.
 
-    The files may lie in any one folder inside the zip. A zip that was unpacked before is not unpacked again.
+    The files may be in any one folder inside the zip. A zip that was unpacked before is not unpacked again.
 
     Args:
-        needed: names of files, such as `ratings.csv`.
+        needed: file names, such as `ratings.csv`.
         folder: cache folder.
 
     Raises:
-        DataError: no zip, a damaged or encrypted one, one that lacks a file, or one with members that leave their folder.
-        RetryError: the folder cannot be written.
+        DataError: not a zip, damaged or encrypted, lacks a file, or has members outside its folder.
+        RetryError: the folder is not writable.
     """
     target = os.path.join(folder, f"{name}-{files.sha256(path)[:16]}")
     if storage.is_whole(target):
         return target
-    progress(f"unpacking {path}")
+    log(f"unpacking {path}")
     try:
         os.makedirs(folder, exist_ok=True)
         temporary = tempfile.mkdtemp(prefix=f".{name}-", dir=folder)
     except OSError as error:
-        raise RetryError(f"{folder} cannot be written: {error}; choose another source.cache_dir") from None
+        raise RetryError(f"{folder} is not writable: {error}; choose another source.cache_dir") from None
     try:
         _extract(path, needed, temporary)
         storage.mark_success(temporary)
@@ -50,7 +51,7 @@ def unpack(path: str, needed: Sequence[str], folder: str, name: str, progress: C
 
 
 def find(names: Sequence[str], needed: Sequence[str], where: str) -> str:
-    """The folder, `""` or ending in `/`, in which all needed files lie, among names of files with `/` between folders.
+    """The folder (`""` or ending in `/`) that contains all needed files, given file names with `/` between folders.
 
     Raises:
         DataError: a needed file is missing.
@@ -76,11 +77,11 @@ def _extract(path: str, needed: Sequence[str], folder: str) -> None:
                 with archive.open(prefix + name) as source, open(os.path.join(folder, name), "wb") as file:
                     shutil.copyfileobj(source, file, _BLOCK)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise DataError(f"{path} is no whole zip file: {error}; it was cut off or damaged, download it again") from None
-    except RuntimeError as error:  # zipfile's word for an encrypted member
+        raise DataError(f"{path} is not a complete zip file: {error}; it was truncated or damaged, download it again") from None
+    except RuntimeError as error:  # raised by zipfile for an encrypted member
         raise DataError(f"{path} cannot be unpacked: {error}") from None
     except OSError as error:
-        raise RetryError(f"{path} cannot be unpacked into {folder}: {error}; free the space or choose another cache") from None
+        raise RetryError(f"{path} cannot be unpacked into {folder}: {error}; free space or choose another cache") from None
 
 
 def _check_member(path: str, member: zipfile.ZipInfo) -> None:
@@ -88,8 +89,8 @@ def _check_member(path: str, member: zipfile.ZipInfo) -> None:
     absolute = parts[0] == "" or ":" in parts[0]
     link = stat.S_ISLNK(member.external_attr >> 16)
     if absolute or ".." in parts or link:
-        reason = "is a symbolic link" if link else "leaves the archive's folder"
-        raise DataError(f"{path} is refused: its member {member.filename!r} {reason}; download it from a trusted place")
+        reason = "is a symbolic link" if link else "points outside the archive's folder"
+        raise DataError(f"{path} is refused: its member {member.filename!r} {reason}; download it from a trusted source")
 
 
 def _move(temporary: str, target: str) -> None:

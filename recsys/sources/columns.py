@@ -1,10 +1,9 @@
-"""The columns of a source table: their names, whether those of the configuration are there, and the first rows."""
+"""The columns of a source table: their names, whether the mapped ones exist, and the first rows."""
 
 from __future__ import annotations
 
 import codecs
 import csv
-import dataclasses
 import difflib
 import itertools
 import re
@@ -24,7 +23,7 @@ REQUIRED: dict[Role, tuple[str, ...]] = {
     "users": ("user_id",),
     "items": ("item_id",),
 }
-"""What the configuration must map to a column, for each kind of table."""
+"""What the configuration must map to a column, by kind of table."""
 _OTHER_FORMATS = ((b"\x1f\x8b", "gzip: its name must end in .gz"), (b"PK\x03\x04", "a zip: unpack it"), (b"PAR1", "Parquet"))
 _HEADER_BYTES = 1 << 20
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -33,22 +32,22 @@ _LINE_END = re.compile(r"\r\n|\n|\r")
 def column_names(table: Table) -> list[str]:
     """The names of a table's columns, in order, from the first of its files that is not empty.
 
-    A CSV file without a header has the names of the configuration; their number must be that of the first line's values.
+    A CSV file without a header has the configured names; there must be as many as values in the first line.
 
     Raises:
-        DataError: no file, only empty ones, a file that cannot be decompressed, decoded or (Parquet) opened.
-        ConfigError: neither header nor names, or both.
+        DataError: there is no file, all are empty, or one cannot be decompressed, decoded or (Parquet) opened.
+        ConfigError: neither header nor names are configured, or both.
     """
     paths = files.input_files(table)
     return _names(table, _first_with_content(table, paths), files.table_format(table, paths))
 
 
 def check_columns(table: Table, role: Role) -> None:
-    """Checks that every column that the configuration names is in every file of the table.
+    """Checks that every mapped column is in every file of the table.
 
     Raises:
-        ConfigError: a column that this kind of table needs is not mapped.
-        DataError: a column is not in the file, is there twice, or the files differ in their columns.
+        ConfigError: a column that this kind of table requires is not mapped.
+        DataError: a column is missing or duplicated, or the files differ in their columns.
     """
     paths = files.input_files(table)
     kind = files.table_format(table, paths)
@@ -76,7 +75,7 @@ def check_columns(table: Table, role: Role) -> None:
 
 
 def mapped_columns(table: Table) -> list[tuple[str, str]]:
-    """Each key of the configuration that names a column, with the column: `("user_id", "userId")`, `("features.x", "age")`."""
+    """Each configuration key that names a column, with that column: `("user_id", "userId")`, `("features.x", "age")`."""
     pairs = [(field, getattr(table, field)) for field in ("user_id", "item_id", "rating", "timestamp", "title")]
     result = [(field, column) for field, column in pairs if column is not None]
     for name, feature in table.features.items():
@@ -86,10 +85,10 @@ def mapped_columns(table: Table) -> list[tuple[str, str]]:
 
 
 def first_rows(table: Table, count: int = 5) -> list[list[str]]:
-    """The first rows as text, one list of values a row, in the order of `column_names`.
+    """The first rows as text, one list of values per row, in the order of `column_names`.
 
     Raises:
-        DataError: as column_names.
+        DataError: see column_names.
     """
     paths = files.input_files(table)
     path = _first_with_content(table, paths)
@@ -108,7 +107,7 @@ def _check_column(table: Table, role: Role, path: str, names: list[str], where: 
     if found == 1:
         return
     if found > 1:
-        raise DataError(f"{path} has the column '{column}' ({where}) {found} times; rename one of them")
+        raise DataError(f"{path} has {found} columns named '{column}' ({where}); rename all but one")
     advice = f"correct {where} in [source.{role}]"
     if len(names) == 1 and files.table_format(table, [path]) == "csv":
         advice = f"the file has a single column, so the delimiter {table.delimiter!r} is probably wrong: set delimiter"
@@ -123,29 +122,29 @@ def _names(table: Table, path: str, kind: str) -> list[str]:
     if kind == "parquet":
         return [str(name) for name in open_parquet(path).schema_arrow.names]
     if table.header and table.names:
-        raise ConfigError(f"{table.path}: names are for files without a header; add header = false or leave names out")
+        raise ConfigError(f"{table.path}: names are only for files without a header; add header = false or remove names")
     if not table.header and not table.names:
-        raise ConfigError(f"{table.path}: header = false needs names, the columns' names in their order")
+        raise ConfigError(f"{table.path}: header = false requires names, the column names in order")
     lines = _lines(table, path)
     if not lines:
-        raise DataError(f"{path} holds nothing but empty lines; expected a header and rows")
+        raise DataError(f"{path} contains only empty lines; expected a header and rows")
     values = _split(table, lines[0])
     if table.header:
         return values
     if len(values) != len(table.names):
         raise DataError(
             f"{path}: with the delimiter {table.delimiter!r} the first line has {len(values)} values, "
-            f"expected {len(table.names)} ({_listed(list(table.names))}); correct delimiter or names: {lines[0][:80]!r}"
+            f"expected {len(table.names)} ({_listed(list(table.names))}); correct the delimiter or names: {lines[0][:80]!r}"
         )
     return list(table.names)
 
 
 def _lines(table: Table, path: str) -> list[str]:
-    """The first lines of a CSV file that are not empty, without a byte-order mark; the last one may be cut."""
+    """The first non-empty lines of a CSV file, without a byte-order mark; the last one may be truncated."""
     head = files.read_head(path, _HEADER_BYTES)
     for magic, what in _OTHER_FORMATS:
         if head.startswith(magic):
-            raise DataError(f"{path} is no CSV file but {what}" + ('; set format = "parquet"' if what == "Parquet" else ""))
+            raise DataError(f"{path} is not a CSV file but {what}" + ('; set format = "parquet"' if what == "Parquet" else ""))
     try:
         decode = files.decoder(table)
         if head.startswith(codecs.BOM_UTF8):
@@ -161,10 +160,10 @@ def _split(table: Table, line: str) -> list[str]:
         raise ConfigError(f"{table.path}: delimiter is empty")
     if not table.quoting or '"' not in line:
         return line.split(table.delimiter)
-    if len(table.delimiter) == 1:
-        return next(csv.reader([line], delimiter=table.delimiter), [])
-    placeholder = next(mark for mark in map(chr, itertools.count(0xE000)) if mark not in line)
-    return _split(dataclasses.replace(table, delimiter=placeholder), line.replace(table.delimiter, placeholder))
+    mark = table.delimiter
+    if len(mark) > 1:  # which the reader does not accept
+        mark = next(unused for unused in map(chr, itertools.count(0xE000)) if unused not in line)
+    return next(csv.reader([line.replace(table.delimiter, mark)], delimiter=mark), [])
 
 
 def _first_with_content(table: Table, paths: list[str]) -> str:
@@ -177,10 +176,10 @@ def _first_with_content(table: Table, paths: list[str]) -> str:
 
 
 def open_parquet(path: str) -> Any:
-    """A Parquet file, opened.
+    """An open Parquet file.
 
     Raises:
-        DataError: it is none, or not whole.
+        DataError: it is not a Parquet file, or incomplete.
     """
     system, inner = storage.resolve(path)
     try:
@@ -188,7 +187,7 @@ def open_parquet(path: str) -> Any:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise storage.failure(str(error)) or DataError(
-            f"{path} is no whole Parquet file: {reason}; it was cut off or is of another format"
+            f"{path} is not a complete Parquet file: {reason}; it was truncated or has another format"
         ) from None
 
 

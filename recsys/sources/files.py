@@ -1,4 +1,4 @@
-"""The files behind a source table: which they are, how they are opened, and their fingerprints."""
+"""The files of a source table: finding and opening them, and their fingerprints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from recsys.config import Table
 from recsys.errors import ConfigError, DataError
 
 HASHED_BYTES = 1 << 30
-"""A table of at most so many bytes is read once for its fingerprint; a larger one is known by sizes and times."""
+"""A table of at most this size is read once for its fingerprint; a larger one is identified by sizes and modification times."""
 _BLOCK = 1 << 20
 _GLOB = re.compile(r"[*?\[]")
 _PARQUET = (".parquet", ".parq", ".pq")
@@ -30,13 +30,13 @@ _COMPRESSED_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error)
 
 
 def input_files(table: Table) -> list[str]:
-    """The files of a table in order of name: absolute paths, or URIs where the table has one.
+    """The files of a table, sorted by name: absolute paths, or URIs if the table has one.
 
-    `table.path` is a file, a folder (with its subfolders) or a glob, in which `*` stays within one folder. Names that start
-    with `_` or `.` are left out below a folder or a glob.
+    `table.path` is a file, a folder (with its subfolders) or a glob, in which `*` does not cross folders. Below a folder or a
+    glob, names that start with `_` or `.` are skipped.
 
     Raises:
-        DataError: the path is not there, the folder holds no file, or the glob matches none.
+        DataError: the path does not exist, the folder contains no file, or the glob matches none.
         RetryError: the storage cannot be reached.
     """
     system, path = storage.resolve(table.path)
@@ -46,10 +46,10 @@ def input_files(table: Table) -> list[str]:
     if kind == fs.FileType.Directory:
         found = _below(system, path)
         if not found:
-            raise DataError(f"folder {table.path} holds no file; expected CSV or Parquet files")
+            raise DataError(f"folder {table.path} contains no file; expected CSV or Parquet files")
         return [storage.at(table.path, name) for name in found]
     if not _GLOB.search(path):
-        raise DataError(f"{table.path} is not there; expected a file, a folder or a glob such as events/*.csv.gz")
+        raise DataError(f"{table.path} does not exist; expected a file, a folder or a glob such as events/*.csv.gz")
     parts = path.split("/")
     first = next(number for number, part in enumerate(parts) if _GLOB.search(part))
     base = "/".join(parts[:first]) or "/"
@@ -60,10 +60,10 @@ def input_files(table: Table) -> list[str]:
 
 
 def table_format(table: Table, files: list[str]) -> Literal["csv", "parquet"]:
-    """`csv` or `parquet`: as the table says or, for `auto`, by the files' names.
+    """`csv` or `parquet`: as configured or, for `auto`, by file name.
 
     Raises:
-        DataError: `auto` and files of both kinds.
+        DataError: `auto`, and there are files of both kinds.
     """
     if table.format != "auto":
         return table.format
@@ -71,17 +71,18 @@ def table_format(table: Table, files: list[str]) -> Literal["csv", "parquet"]:
     if parquet and len(parquet) < len(files):
         other = next(name for name in files if name not in parquet)
         raise DataError(
-            f"{table.path} holds Parquet files ({parquet[0]}) and others ({other}); name one kind with a glob such as *.parquet"
+            f"{table.path} contains Parquet files ({parquet[0]}) and others ({other}); "
+            "select one kind with a glob such as *.parquet"
         )
     return "parquet" if parquet else "csv"
 
 
 @contextlib.contextmanager
 def open_binary(path: str) -> Iterator[Any]:
-    """The content of a file as a binary stream, decompressed where the name ends in .gz or .bz2.
+    """The content of a file as a binary stream, decompressed if the name ends in .gz or .bz2.
 
     Raises:
-        DataError: the file cannot be opened, or its compression is broken or cut off (also while reading in the block).
+        DataError: the file cannot be opened, or is damaged or truncated (raised while reading in the block, too).
     """
     system, inner = storage.resolve(path)
     try:
@@ -95,7 +96,7 @@ def open_binary(path: str) -> Iterator[Any]:
             else:
                 yield raw
     except _COMPRESSED_ERRORS as error:
-        raise DataError(f"{path} is no whole gzip file: {error}; it was cut off or damaged, copy it again") from None
+        raise DataError(f"{path} is not a complete gzip file: {error}; it was truncated or damaged, copy it again") from None
     except OSError as error:
         raise storage.failure(str(error)) or DataError(f"{path} cannot be read: {error}") from None
 
@@ -104,31 +105,31 @@ def decoder(table: Table) -> codecs.IncrementalDecoder:
     """A strict decoder for the table's encoding.
 
     Raises:
-        ConfigError: no such encoding.
+        ConfigError: the encoding is unknown.
     """
     try:
         return codecs.getincrementaldecoder(table.encoding)("strict")
     except LookupError:
         raise ConfigError(
-            f"encoding '{table.encoding}' of {table.path} is unknown; expected such as utf-8 or iso-8859-1"
+            f"encoding '{table.encoding}' of {table.path} is unknown; expected one such as utf-8 or iso-8859-1"
         ) from None
 
 
 def undecodable(table: Table, path: str, error: UnicodeError) -> DataError:
-    """The error for a file that is not in the table's encoding."""
+    """The error for a file that is not in the configured encoding."""
     return DataError(
-        f"{path} is not {table.encoding}: {error}; set the table's encoding to the one that the file was written in, "
+        f"{path} is not {table.encoding}: {error}; set the table's encoding to the one the file was written in, "
         "such as iso-8859-1"
     )
 
 
 def fingerprints(table: Table) -> list[dict[str, Any]]:
-    """What identifies each file of a table: `path`, `bytes`, and `sha256` of the file or, for large or remote ones, `modified`.
+    """What identifies each file of a table: `path`, `bytes`, and `sha256` (`modified` for large or remote files).
 
-    Reading a CSV file for its hash also proves that all of it decompresses and decodes, before Spark starts.
+    A CSV file that is hashed is also decompressed and decoded as a whole, so that errors surface before Spark starts.
 
     Raises:
-        DataError: a file is cut off, damaged or in another encoding.
+        DataError: a file is truncated, damaged or in another encoding.
     """
     files = input_files(table)
     text = table_format(table, files) == "csv"
@@ -148,7 +149,7 @@ def fingerprints(table: Table) -> list[dict[str, Any]]:
 
 
 def sha256(path: str) -> str:
-    """SHA-256 of a file's bytes as they lie there (not decompressed), in hexadecimal.
+    """SHA-256 of a file's bytes as stored (not decompressed), in hexadecimal.
 
     Raises:
         DataError: the file cannot be read.
@@ -165,7 +166,7 @@ def sha256(path: str) -> str:
 
 
 def size(path: str) -> int:
-    """Bytes of a file."""
+    """Size of a file in bytes."""
     return int(_info(path).size)
 
 

@@ -1,4 +1,4 @@
-"""The MovieLens data sets: where GroupLens publishes them, and how their files become tables.
+"""The MovieLens data sets: where GroupLens publishes them, and how their files map to tables.
 
 F. Maxwell Harper and Joseph A. Konstan, The MovieLens Datasets: History and Context, ACM TiiS 5(4), 2015.
 """
@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, Literal
 
 from recsys.config import Config, Feature, Table
 from recsys.errors import ConfigError, DataError
+from recsys.progress import Log
 from recsys.sources import archive, download
 
 BASE_URL: Final = "https://files.grouplens.org/datasets/movielens"
 _RESEARCH = "research use only, no redistribution (GroupLens)"
 _SHARE_ALIKE = "non-commercial, redistribution under the same terms (GroupLens)"
 Layout = Literal["100k", "1m", "10m", "csv"]
-Progress = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """One published data set. Counts are those of its README, `bytes` of the zip; `md5` None: see the file beside the zip."""
+    """A published data set. Counts are from its README, `bytes` the size of the zip, `md5` None: see the file beside it."""
 
     name: str
     layout: Layout
@@ -54,31 +54,31 @@ FILES: Final[Mapping[Layout, tuple[str, ...]]] = {
     "10m": ("ratings.dat", "movies.dat"),
     "csv": ("ratings.csv", "movies.csv"),
 }
-"""The files that are read, for each layout."""
+"""The files that are read, by layout."""
 
 GENRES_100K: Final = (
     *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
     *("Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
 )
 
-_REGION = Feature("categorical", column="zip", pattern=r"^(\d)")
-_GENRES = Feature("multi", column="genres", separator="|")
+_REGION = Feature(kind="categorical", column="zip", pattern=r"^(\d)")
+_GENRES = Feature(kind="multi", column="genres", separator="|")
 
 
-def fetch(name: str, config: Config, progress: Progress, wait: float = 1.0) -> str:
-    """Downloads the zip of a data set into the cache, unless it is there, and returns its path.
+def fetch(name: str, config: Config, log: Log, wait: float = 1.0) -> str:
+    """Downloads the zip of a data set into the cache, unless it is cached, and returns its path.
 
     Raises:
-        ConfigError: no such data set.
+        ConfigError: the data set is unknown.
         RetryError, DataError: see recsys.sources.download.
     """
     data_set = _known(name)
     url = f"{(config.source.mirror or BASE_URL).rstrip('/')}/{name}.zip"
     target = zip_path(name, config)
     if data_set.md5 is None and os.path.exists(target) and os.path.exists(target + ".md5"):
-        return target  # it changes now and then, and a run must not depend on the network for what it has
+        return target  # it changes now and then; a run must not depend on the network for what is cached
     md5 = data_set.md5 or download.published_md5(url, wait)
-    download.download(url, target, md5, progress, wait)
+    download.download(url, target, md5, log, wait)
     if data_set.md5 is None:
         with open(target + ".md5", "w", encoding="ascii") as file:
             file.write(md5 + "\n")
@@ -86,26 +86,26 @@ def fetch(name: str, config: Config, progress: Progress, wait: float = 1.0) -> s
 
 
 def zip_path(name: str, config: Config) -> str:
-    """Where the zip of a data set lies, or would lie, in the cache."""
+    """Where the zip of a data set is, or would be, in the cache."""
     return os.path.join(download.cache_folder(config), f"{name}.zip")
 
 
-def open_data_set(config: Config, progress: Progress) -> tuple[Table, Table | None, Table]:
-    """The interactions, users (None where the data set has none) and items of `config.source.dataset`.
+def open_data_set(config: Config, log: Log) -> tuple[Table, Table | None, Table]:
+    """The interactions, users (None if the data set has none) and items of `config.source.dataset`.
 
-    They are read from `config.source.path`, a zip or a folder, or else downloaded.
+    They are read from `config.source.path` (a zip or a folder) if set, otherwise downloaded.
 
     Raises:
-        ConfigError: no such data set.
-        DataError: the zip or folder is not there, is damaged or lacks a file.
+        ConfigError: the data set is unknown.
+        DataError: the zip or folder does not exist, is damaged or lacks a file.
         RetryError: the download failed.
     """
     data_set = _known(config.source.dataset)
-    return tables(data_set.layout, _locate(data_set, config, progress))
+    return tables(data_set.layout, _locate(data_set, config, log))
 
 
 def tables(layout: Layout, folder: str) -> tuple[Table, Table | None, Table]:
-    """The interactions, users and items in a folder that has a data set's files."""
+    """The interactions, users and items in a folder with the files of a data set."""
     paths = [os.path.join(folder, name) for name in FILES[layout]]
     if layout == "100k":
         return _ratings(paths[0], "\t"), _users_100k(paths[1]), _items_100k(paths[2])
@@ -113,20 +113,20 @@ def tables(layout: Layout, folder: str) -> tuple[Table, Table | None, Table]:
         return _ratings(paths[0], "::"), _users_1m(paths[1]), _items_dat(paths[2], "iso-8859-1")
     if layout == "10m":
         return _ratings(paths[0], "::"), None, _items_dat(paths[1], "utf-8")
-    ratings = Table(paths[0], "csv", user_id="userId", item_id="movieId", rating="rating", timestamp="timestamp")
-    return ratings, None, Table(paths[1], "csv", item_id="movieId", title="title", features=_item_features(_GENRES))
+    ratings = Table(path=paths[0], format="csv", user_id="userId", item_id="movieId", rating="rating", timestamp="timestamp")
+    return ratings, None, Table(path=paths[1], format="csv", item_id="movieId", title="title", features=_item_features(_GENRES))
 
 
-def _locate(data_set: DataSet, config: Config, progress: Progress) -> str:
+def _locate(data_set: DataSet, config: Config, log: Log) -> str:
     """The folder with the files of a data set."""
     needed = FILES[data_set.layout]
     path = config.source.path
     if path is None:
-        path = fetch(data_set.name, config, progress)
+        path = fetch(data_set.name, config, log)
     if "://" in path:
-        raise ConfigError(f"source.path {path} must be a zip or folder on this machine, not a URI; copy it here first")
+        raise ConfigError(f"source.path {path} must be a local zip or folder, not a URI; copy it here first")
     if not os.path.exists(path):
-        raise DataError(f"{path} is not there; expected a zip or a folder of {data_set.name}, with {', '.join(needed)}")
+        raise DataError(f"{path} does not exist; expected a zip or a folder of {data_set.name}, with {', '.join(needed)}")
     if os.path.isdir(path):
         names = _names(path)
         inside = f"{data_set.name}.zip"
@@ -135,11 +135,11 @@ def _locate(data_set: DataSet, config: Config, progress: Progress) -> str:
         else:
             return os.path.join(path, archive.find(names, needed, f"folder {path}")).rstrip("/")
     folder = os.path.join(download.cache_folder(config), "unpacked")
-    return archive.unpack(path, needed, folder, data_set.name, progress)
+    return archive.unpack(path, needed, folder, data_set.name, log)
 
 
 def _names(folder: str) -> list[str]:
-    """Files in a folder and the folders directly in it, hidden ones left out."""
+    """Files in a folder and its direct subfolders, without hidden ones."""
     names = []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if entry.name.startswith("."):
@@ -166,22 +166,22 @@ def _ratings(path: str, delimiter: str) -> Table:
 
 def _users_100k(path: str) -> Table:
     features = {
-        "gender": Feature("categorical"),
-        "age": Feature("categorical", pattern=r"^(\d)\d$"),  # by decades: 943 users have 61 ages
-        "occupation": Feature("categorical"),
+        "gender": Feature(kind="categorical"),
+        "age": Feature(kind="categorical", pattern=r"^(\d)\d$"),  # by decade: 943 users have 61 different ages
+        "occupation": Feature(kind="categorical"),
         "region": _REGION,
     }
     return _without_header(path, "|", ("user_id", "age", "gender", "occupation", "zip"), features=features, user_id="user_id")
 
 
 def _users_1m(path: str) -> Table:
-    features = {name: Feature("categorical") for name in ("gender", "age", "occupation")} | {"region": _REGION}
+    features = {name: Feature(kind="categorical") for name in ("gender", "age", "occupation")} | {"region": _REGION}
     return _without_header(path, "::", ("user_id", "gender", "age", "occupation", "zip"), features=features, user_id="user_id")
 
 
 def _items_100k(path: str) -> Table:
     columns = ("item_id", "title", "release_date", "video_release_date", "imdb_url", *GENRES_100K)
-    features = _item_features(Feature("multi", flags=GENRES_100K))
+    features = _item_features(Feature(kind="multi", flags=GENRES_100K))
     return _without_header(path, "|", columns, encoding="iso-8859-1", features=features, item_id="item_id", title="title")
 
 
@@ -192,11 +192,11 @@ def _items_dat(path: str, encoding: str) -> Table:
 
 
 def _item_features(genres: Feature) -> dict[str, Feature]:
-    """Genres, year and words of the title; a title reads `Name (1995)`, rarely `Name (1975-1979)` or `Name (1995) (V)`."""
+    """Genres, year and title words; a title reads `Name (1995)`, rarely `Name (1975-1979)` or `Name (1995) (V)`."""
     return {
         "genres": genres,
-        "year": Feature("numeric", column="title", pattern=r"\((\d{4})[^()]*\)(?: \(V\))?\s*$"),
-        "title_words": Feature("text", column="title", pattern=r"^(.*?)(?:\s*\(\d{4}[^()]*\)(?: \(V\))?)?\s*$"),
+        "year": Feature(kind="numeric", column="title", pattern=r"\((\d{4})[^()]*\)(?: \(V\))?\s*$"),
+        "title_words": Feature(kind="text", column="title", pattern=r"^(.*?)(?:\s*\(\d{4}[^()]*\)(?: \(V\))?)?\s*$"),
     }
 
 
@@ -208,5 +208,14 @@ def _without_header(
     features: Mapping[str, Feature] | None = None,
     **columns: str,
 ) -> Table:
-    base = Table(path, "csv", delimiter, False, names, encoding, quoting=False, features=features or {})
-    return dataclasses.replace(base, **columns)  # type: ignore[arg-type]
+    return Table(
+        path=path,
+        format="csv",
+        delimiter=delimiter,
+        header=False,
+        names=names,
+        encoding=encoding,
+        quoting=False,
+        features=features or {},
+        **columns,
+    )

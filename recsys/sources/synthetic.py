@@ -1,15 +1,14 @@
-"""The built-in data set: MovieLens-shaped, of any size, the same for the same seed, with something to learn in its order.
+"""The built-in data set: shaped like MovieLens, of any size, reproducible by seed, with something to learn in its order.
 
-Every item has a genre and belongs to a series, which has a place in one of several styles; users watch a series in its order.
-What a user watches next:
+Every item has a genre and a style and belongs to a series; users watch a series in order. What a user watches next:
 
-- with probability `RULE`: the next genre follows from the genres of the *last two* items by a Latin square, so that either of
-  them alone says nothing about it; the item is the first one not seen of that genre in the user's favourite style;
-- else a popular item (Zipf) or one of a genre that the user likes.
+- with probability `RULE`: the next genre follows from the genres of the *last two* items by a Latin square, so that neither of
+  them alone says anything about it; the item is the first unseen one of that genre in the user's favourite style;
+- otherwise a popular item (Zipf) or one of a genre that the user likes.
 
-So counts of items, pairs of items and transitions between items know a user's style and what is popular, but only a model
-that sees two items together, in order, knows what comes next. A user watches most items soon after joining and the rest
-now and then until the end; users join over the whole period.
+So counts, co-occurrences and transitions of items reveal a user's style and what is popular, but only a model that sees two
+items together, in order, knows what comes next. Users join over the whole period; each watches most items soon after joining,
+and the rest now and then until the end.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -27,22 +26,24 @@ import pyarrow.parquet as pq
 
 from recsys.config import Config, Feature, Synthetic, Table
 from recsys.errors import ConfigError, RetryError
+from recsys.progress import Log
 from recsys.sources import titles
 
 VERSION: Final = 1
-"""Raised whenever the same options and seed give other data."""
+"""Incremented whenever the same options and seed produce different data."""
 RULE: Final = 0.75
 START: Final = 1_451_606_400  # 2016-01-01, seconds
 PERIOD: Final = 3 * 365 * 86_400
 OCCUPATIONS: Final = ("artist", "clerk", "doctor", "engineer", "farmer", "lawyer", "student", "teacher", "writer", "retired")
 AGES: Final = (18, 25, 35, 45, 56)
 GENRES: Final = 8
-"""At most; the pairs of genres, 64, must each be met often enough to be learnt from a small data set."""
+"""At most: each of the 64 pairs of genres must occur often enough to be learned from a small data set."""
+_SIZES: Final = ("users", "items", "mean_events")
 _SERIES_LENGTH: Final = 16
 _CHUNK_EVENTS: Final = 1 << 20
 _CHUNK_ITEMS: Final = 100_000
 _LONGEST: Final = 6
-"""No user has more than this many times the mean number of events."""
+"""No user has more than this multiple of the mean number of events."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +51,10 @@ class World:
     """What all users share. An item's index is `(position * styles + style) * genres + genre`; ids are shuffled indices.
 
     Attributes:
-        warm: items that have events; the others, the last positions, have none.
+        warm: number of items with events; the remaining ones, at the last positions, have none.
         rule: int64 [genres, genres], the genre after those of the item before the last and of the last: a Latin square.
-        popularity: float64 [warm], cumulative shares of the popular draws.
-        quality: float64 [items], what the item adds to every rating.
+        popularity: float64 [warm], cumulative probabilities of the popular draws.
+        quality: float64 [items], added to every rating of the item.
         item_ids: int64 [items]
         group_styles: int64 [groups], the usual style of each demographic group.
     """
@@ -70,7 +71,7 @@ class World:
 
 @dataclasses.dataclass(frozen=True)
 class People:
-    """The users of one chunk: int64 [users] each; taste is float64 [users, genres], cumulative shares."""
+    """The users of one chunk: int64 [users] each; taste is float64 [users, genres], cumulative probabilities."""
 
     gender: np.ndarray
     age: np.ndarray
@@ -80,14 +81,14 @@ class People:
     taste: np.ndarray
 
 
-def open_synthetic(config: Config, work_dir: str, progress: Callable[[str], None]) -> tuple[Table, Table, Table]:
-    """Writes the data set as Parquet into `<work_dir>/synthetic`, unless it is there, and describes its tables.
+def open_synthetic(config: Config, work_dir: str, log: Log) -> tuple[Table, Table, Table]:
+    """Writes the data set as Parquet to `<work_dir>/synthetic`, unless it exists, and describes its tables.
 
     Columns: interactions (user_id int64, item_id int64, rating float32 0.5 to 5, timestamp int64 seconds), users (user_id
     int64, gender, age int32, occupation, zip), items (item_id int64, title, genres separated by `|`).
 
     Raises:
-        ConfigError: more events a user than half the items.
+        ConfigError: more events per user than half the items.
         RetryError: the folder cannot be written.
     """
     size = config.source.synthetic
@@ -97,38 +98,38 @@ def open_synthetic(config: Config, work_dir: str, progress: Callable[[str], None
             "(source.synthetic.items): nobody watches an item twice"
         )
     folder = os.path.join(work_dir, "synthetic")
-    wanted = {"version": VERSION, "seed": config.seed, **dataclasses.asdict(size)}
+    wanted = {"version": VERSION, "seed": config.seed, **{name: getattr(size, name) for name in _SIZES}}
     if _parameters(folder) != wanted:
-        progress(f"making {size.users} users, {size.items} items, about {size.users * size.mean_events} events")
+        log(f"generating {size.users} users, {size.items} items, about {size.users * size.mean_events} events")
         try:
-            _write(folder, size, config.seed, progress)
+            _write(folder, size, config.seed, log)
             with open(os.path.join(folder, "_parameters.json"), "w", encoding="ascii") as file:
                 json.dump(wanted, file)
         except OSError as error:
-            raise RetryError(f"{folder} cannot be written: {error}; free the space and run the same command again") from None
-    users = {name: Feature("categorical") for name in ("gender", "age", "occupation")}
-    users["region"] = Feature("categorical", column="zip", pattern=r"^(\d)")
+            raise RetryError(f"{folder} cannot be written: {error}; free space and run the same command again") from None
+    users = {name: Feature(kind="categorical") for name in ("gender", "age", "occupation")}
+    users["region"] = Feature(kind="categorical", column="zip", pattern=r"^(\d)")
     items = {
-        "genres": Feature("multi"),
-        "year": Feature("numeric", column="title", pattern=r"\((\d{4})\)\s*$"),
-        "title_words": Feature("text", column="title", pattern=r"^(.*?)\s*\(\d{4}\)\s*$"),
+        "genres": Feature(kind="multi"),
+        "year": Feature(kind="numeric", column="title", pattern=r"\((\d{4})\)\s*$"),
+        "title_words": Feature(kind="text", column="title", pattern=r"^(.*?)\s*\(\d{4}\)\s*$"),
     }
     return (
         Table(
-            os.path.join(folder, "interactions"),
-            "parquet",
+            path=os.path.join(folder, "interactions"),
+            format="parquet",
             user_id="user_id",
             item_id="item_id",
             rating="rating",
             timestamp="timestamp",
         ),
-        Table(os.path.join(folder, "users"), "parquet", user_id="user_id", features=users),
-        Table(os.path.join(folder, "items"), "parquet", item_id="item_id", title="title", features=items),
+        Table(path=os.path.join(folder, "users"), format="parquet", user_id="user_id", features=users),
+        Table(path=os.path.join(folder, "items"), format="parquet", item_id="item_id", title="title", features=items),
     )
 
 
 def make_world(size: Synthetic, seed: int) -> World:
-    """What all users share, from the sizes and the seed alone."""
+    """What all users share; depends only on the sizes and the seed."""
     random = np.random.default_rng(np.random.SeedSequence([seed, 0]))
     items = size.items
     genres = int(np.clip(items // 8, 1, GENRES))
@@ -149,7 +150,7 @@ def make_world(size: Synthetic, seed: int) -> World:
 
 
 def make_people(world: World, count: int, random: np.random.Generator) -> People:
-    """Draws users: their style follows from gender and age in seven cases of ten."""
+    """Draws users; with probability 0.7 their style follows from gender and age."""
     gender, age = random.integers(0, 2, count), random.integers(0, len(AGES), count)
     usual = world.group_styles[gender * len(AGES) + age]
     other = np.minimum(random.geometric(0.3, count) - 1, world.styles - 1)
@@ -162,7 +163,7 @@ def make_people(world: World, count: int, random: np.random.Generator) -> People
 
 
 def make_items(world: World, people: People, lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The items that each user watches, in order, none twice: indices, int32 [users, longest], -1 behind the end."""
+    """The items that each user watches, in order, none twice: indices, int32 [users, longest], padded with -1."""
     users, longest = len(lengths), int(lengths.max(initial=0))
     watched = np.full((users, longest), -1, np.int32)
     pointer = np.zeros((users, world.genres), np.int64)
@@ -191,7 +192,7 @@ def make_items(world: World, people: People, lengths: np.ndarray, random: np.ran
 def _next_of_genre(
     world: World, people: People, watched: np.ndarray, pointer: np.ndarray, rows: np.ndarray, genre: np.ndarray
 ) -> np.ndarray:
-    """The first item of the genre, in the order of the user's favourite style, that the user has not seen; -1 if none."""
+    """The first unseen item of the genre, in the order of the user's favourite style; -1 if there is none."""
     result = np.full(len(rows), -1, np.int64)
     waiting = np.arange(len(rows))
     while len(waiting):
@@ -207,7 +208,7 @@ def _next_of_genre(
 
 
 def _drawn(world: World, people: People, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """An item for each user: a popular one, or an early one of a genre and, mostly, the style that the user likes."""
+    """An item for each user: a popular one, or an early one of a genre and, usually, a style that the user likes."""
     popular = np.searchsorted(world.popularity, random.random(len(rows)), side="right").clip(0, world.warm - 1)
     genre = (people.taste[rows] < random.random(len(rows))[:, None]).sum(1).clip(0, world.genres - 1)
     style = np.where(random.random(len(rows)) < 0.6, people.style[rows], random.integers(0, world.styles, len(rows)))
@@ -216,7 +217,7 @@ def _drawn(world: World, people: People, rows: np.ndarray, random: np.random.Gen
 
 
 def make_times(lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """When each user watches: seconds, int64 [users, longest], strictly rising along a row up to the user's length."""
+    """When each user watches: seconds, int64 [users, longest], strictly increasing up to the user's length."""
     users, longest = len(lengths), int(lengths.max(initial=0))
     joined = random.random(users) * 0.97
     tail = np.minimum(1 + random.poisson(1.5, users), np.maximum(lengths - 2, 0))
@@ -236,7 +237,7 @@ def make_times(lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def make_lengths(size: Synthetic, warm: int, count: int, first: int, random: np.random.Generator) -> np.ndarray:
-    """Numbers of events, int64 [users]: log-normal about the mean; one user in a hundred has none."""
+    """Numbers of events, int64 [users]: log-normal around the mean; one user in a hundred has none."""
     sigma = 0.6
     mean = size.mean_events
     drawn = np.rint(random.lognormal(np.log(mean) - sigma**2 / 2, sigma, count)).astype(np.int64)
@@ -245,7 +246,7 @@ def make_lengths(size: Synthetic, warm: int, count: int, first: int, random: np.
     return np.where((first + np.arange(count)) % 100 == 57, 0, lengths)
 
 
-def _write(folder: str, size: Synthetic, seed: int, progress: Callable[[str], None]) -> None:
+def _write(folder: str, size: Synthetic, seed: int, log: Log) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("interactions", "users", "items"):
         os.makedirs(os.path.join(folder, name))
@@ -258,11 +259,11 @@ def _write(folder: str, size: Synthetic, seed: int, progress: Callable[[str], No
         _part(folder, "interactions", chunk, interactions)
         made += len(users)
         if chunk % 20 == 19:
-            progress(f"made {made} of {size.users} users")
+            log(f"generated {made} of {size.users} users")
 
 
 def _chunks(world: World, size: Synthetic, seed: int) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Users and interactions, at most some thousand users at a time: fewer where their histories are long."""
+    """Users and interactions in chunks of at most 4096 users, fewer if histories are long."""
     users_a_chunk = int(np.clip(_CHUNK_EVENTS // (_LONGEST * size.mean_events), 64, 4096))
     for chunk, first in enumerate(range(0, size.users, users_a_chunk)):
         random = np.random.default_rng(np.random.SeedSequence([seed, 1, chunk]))
@@ -287,7 +288,7 @@ def _chunks(world: World, size: Synthetic, seed: int) -> Iterator[tuple[pa.Table
 
 
 def _ratings(world: World, people: People, row: np.ndarray, item: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Ratings in half stars, float32 [events]: quality of the item, whether genre and style suit the user, and chance."""
+    """Ratings in half stars, float32 [events]: item quality, fit of genre and style to the user, and noise."""
     share = np.diff(people.taste, prepend=0, axis=1)[row, item % world.genres] * world.genres
     own_style = (item // world.genres) % world.styles == people.style[row]
     value = 3.1 + world.quality[item] + 0.3 * np.minimum(share, 3) + 0.3 * own_style + random.normal(0, 0.6, len(item))

@@ -1,4 +1,4 @@
-"""A user's own events: any CSV or Parquet files whose columns the configuration names."""
+"""A user's own events: any CSV or Parquet files whose columns are mapped in the configuration."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from recsys.errors import ConfigError
 
 
 def open_tabular(config: Config) -> tuple[Table, Table | None, Table | None]:
-    """The interactions, users and items of the configuration, as they stand there.
+    """The configured interactions, users and items.
 
     Raises:
-        ConfigError: no interactions.
+        ConfigError: there are no interactions.
     """
     source = config.source
     if source.interactions is None:
-        raise ConfigError("a tabular source needs [source.interactions] in a configuration file, with at least its path")
+        raise ConfigError("a tabular source requires [source.interactions] in a configuration file, with at least a path")
     return source.interactions, source.users, source.items

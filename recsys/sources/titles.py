@@ -1,4 +1,4 @@
-"""Titles and genres of the built-in items: what a person reads, and what features can be made from."""
+"""Titles and genres of the built-in items, for people and for features."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def item_table(world: World, first: int, last: int) -> pa.Table:
 
 
 def _title(genre: int, style: int, position: int, genres: int) -> str:
-    """The title of a series, with the number of its part from the second one on."""
+    """The title of a series, numbered from its second part on."""
     series = style * genres + genre
     adjective = _ADJECTIVES[series * 7 % len(_ADJECTIVES)]
     noun = _NOUNS[series * 11 % len(_NOUNS)]
@@ -110,7 +110,7 @@ def _title(genre: int, style: int, position: int, genres: int) -> str:
 
 
 def _genres(genre: int, style: int, position: int, genres: int) -> str:
-    """The genre of the rule and, for two parts in three, a second one that goes with the style."""
+    """The genre that the rule uses and, for two parts in three, a second one that depends on the style."""
     second = (genre + 1 + style) % genres
     if second == genre or position % 3 == 2:
         return GENRES[genre]

@@ -1,6 +1,7 @@
-"""Files, folders and locks by path or URI, on a disk or in an object store; every write is whole or absent."""
+"""Files, folders and locks by path or URI, on a disk or in an object store; every write appears whole or not at all."""
 
 from recsys.storage.arrays import open_arrays, write_arrays
+from recsys.storage.changes import Snapshot, read_snapshot, replace_json, update_json
 from recsys.storage.locks import lock
 from recsys.storage.paths import at, check, failure, is_local, join, resolve
 from recsys.storage.whole import (
@@ -22,6 +23,7 @@ from recsys.storage.whole import (
 
 __all__ = [
     "SUCCESS_FILE",
+    "Snapshot",
     "at",
     "atomic_output",
     "check",
@@ -40,7 +42,10 @@ __all__ = [
     "move_file",
     "open_arrays",
     "read_json",
+    "read_snapshot",
+    "replace_json",
     "resolve",
+    "update_json",
     "upload_folder",
     "write_arrays",
     "write_json",

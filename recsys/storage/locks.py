@@ -8,42 +8,42 @@ import os
 import time
 from collections.abc import Iterator
 
-from pyarrow import fs
-
 from recsys.errors import RetryError
-from recsys.storage import lease
-from recsys.storage.paths import join, resolve
+from recsys.storage import object_lock
+from recsys.storage.paths import is_local, join, resolve
 from recsys.storage.whole import create_folder
 
 _LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def lock(folder: str, part: str = "", shared: bool = False, patience: float = 0.0) -> Iterator[None]:
-    """Holds a folder for this process: a second run on the same folder is refused. Ends with the process, even at kill -9.
+def lock(
+    folder: str, part: str = "", shared: bool = False, patience: float = 0.0, advice: str = "choose another --run-id"
+) -> Iterator[None]:
+    """Holds a folder for this process, so that a second process is refused. Ends with the process, even after kill -9.
 
-    Locally it is a lock of the system. Object stores have none: see `lease`; there a folder is held as a whole by one process
-    alone, which need not hold its parts.
+    On a disk it is a lock of the operating system (flock). In an object store it is a lease, see `object_lock`; there, one
+    process holds the whole folder exclusively, `shared` or not, and needs no lock on its parts.
 
     Args:
-        folder: what is held.
-        part: holds this part of it alone, such as a stage; parts are independent of each other and of the whole.
-        shared: others may hold it too, as long as all of them share it.
+        folder: what is locked.
+        part: locks only this part of it, such as a stage; parts are independent of each other and of the whole.
+        shared: other processes may hold it too, as long as all of them share it.
         patience: seconds to wait for another process.
+        advice: what to do instead of waiting, for the message.
 
     Raises:
         RetryError: another process holds it.
     """
-    busy = RetryError(f"another process is working on {folder}; wait for it or choose another --run-id")
-    system, path = resolve(folder)
-    if not isinstance(system, fs.LocalFileSystem):
-        with contextlib.nullcontext() if part else lease.held(system, join(path, _LOCK), busy):
+    busy = RetryError(f"another process is working on {folder}; wait for it or {advice}")
+    if not is_local(folder):
+        with contextlib.nullcontext() if part else object_lock.held(join(folder, _LOCK), busy, patience):
             yield
         return
     create_folder(folder)
     name = f".lock-{part}" if part else _LOCK
     kind, end = fcntl.LOCK_SH if shared else fcntl.LOCK_EX, time.monotonic() + patience
-    with open(os.path.join(path, name), "a+b") as file:  # NFS wants to read what is shared, and to write the rest
+    with open(os.path.join(resolve(folder)[1], name), "a+b") as file:  # NFS must read to share, and write to exclude
         while True:
             try:
                 fcntl.flock(file, kind | fcntl.LOCK_NB)

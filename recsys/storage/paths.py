@@ -1,4 +1,4 @@
-"""Paths and URIs: the file system behind each (pyarrow.fs), and what an object store's words mean to a user."""
+"""Paths and URIs: the file system behind each (pyarrow.fs), and what an object store's errors mean to a user."""
 
 from __future__ import annotations
 
@@ -36,64 +36,75 @@ def resolve(uri: str) -> tuple[fs.FileSystem, str]:
     check(uri)
     if uri.startswith("file://"):
         return _connect(uri)
-    store, path = _divide(uri)
+    store, path = divide(uri)
     system, root = _store(store)
     return system, f"{root.rstrip('/')}/{path}".rstrip("/")
 
 
 def check(uri: str) -> None:
-    """Refuses what does not belong into a URI, since it would be seen in run.json and in messages.
+    """Refuses what does not belong in a URI, since it would show up in run.json and in messages.
 
     Raises:
-        ConfigError: the URI holds a password, a key or an option; the message does not repeat it.
+        ConfigError: the URI contains a password, a key or an option; the message does not repeat it.
     """
     scheme, _, rest = uri.partition("://")
     bucket = rest.partition("/")[0]
     if ":" in bucket.rpartition("@")[0] or (scheme not in ("abfs", "abfss") and re.search("[:@]", bucket)):
-        raise ConfigError(f"a {scheme}:// URI holds a key or password; leave it out, see docs/operations.md, 'Object stores'")
+        raise ConfigError(f"a {scheme}:// URI contains a key or password; remove it, see docs/operations.md, 'Object stores'")
     if rest and _OPTIONS.search(rest):
         raise ConfigError(
-            f"a {scheme}:// URI holds options (?name=value), which are not read; set AWS_ENDPOINT_URL or another variable "
-            "instead, see docs/operations.md, 'Object stores'"
+            f"a {scheme}:// URI contains options (?name=value), which are not supported; set AWS_ENDPOINT_URL or another "
+            "variable instead, see docs/operations.md, 'Object stores'"
         )
 
 
 def at(uri: str, path: str) -> str:
-    """The path or URI of another path, as `resolve` gives them, on the file system of `uri`."""
+    """The path or URI of another path, as returned by `resolve`, on the file system of `uri`."""
     if is_local(uri):
         return path
-    store = _divide(uri)[0]
+    store = divide(uri)[0]
     return f"{store}/{path[len(_store(store)[1].rstrip('/')) + 1 :]}"
 
 
 def failure(words: str) -> RecsysError | None:
-    """The error for an object store's words; None where they are none of a store's.
+    """The error for a message from an object store; None if it is not from one.
 
-    Missing buckets and refused credentials are of the configuration: the same again would end the same way. The rest may pass.
+    A missing bucket and refused credentials are configuration errors: a retry would fail the same way. The rest may pass.
     """
     if not _STORE.search(words):
         return None
-    told = re.sub(r"\s+", " ", words)[-600:]
-    if _REFUSED.search(words):
-        return ConfigError(f"the object store refused: {told}; check bucket, credentials and their rights")
-    return RetryError(f"the object store failed: {told}; nothing was lost, run the same command again")
+    return refused(words) if _REFUSED.search(words) else unreachable(words)
+
+
+def refused(words: str) -> ConfigError:
+    """The error for a missing bucket or refused credentials."""
+    return ConfigError(f"the object store refused: {_shortened(words)}; check bucket, credentials and permissions")
+
+
+def unreachable(words: str) -> RetryError:
+    """The error for an object store that fails for now."""
+    return RetryError(f"the object store failed: {_shortened(words)}; nothing was lost, run the same command again")
 
 
 def is_local(uri: str) -> bool:
-    """Whether the path lies on this machine's file system."""
+    """Whether the path is on this machine's file system."""
     return isinstance(resolve(uri)[0], fs.LocalFileSystem)
 
 
-def _divide(uri: str) -> tuple[str, str]:
-    """`s3://bucket` and the path in it, taken literally: names may hold `?`, `%` and spaces."""
+def divide(uri: str) -> tuple[str, str]:
+    """`s3://bucket` and the path in it, taken literally: names may contain `?`, `%` and spaces."""
     scheme, _, rest = uri.partition("://")
     bucket, _, path = rest.partition("/")
     return f"{scheme}://{bucket}", path
 
 
+def _shortened(words: str) -> str:
+    return re.sub(r"\s+", " ", words).strip()[-600:]
+
+
 @functools.cache
 def _store(uri: str) -> tuple[fs.FileSystem, str]:
-    """One client for each bucket: it keeps its connections, and looks once for the region and credentials."""
+    """One client per bucket: it keeps its connections, and looks up region and credentials once."""
     return _connect(uri)
 
 

@@ -1,4 +1,4 @@
-"""Files and folders by path or URI, and writes that are whole or absent."""
+"""Files and folders by path or URI, and writes that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SUCCESS_FILE: Final = "_SUCCESS"
 
 
 def exists(uri: str) -> bool:
-    """Whether a file or folder is there."""
+    """Whether a file or folder exists."""
     system, path = resolve(uri)
     return bool(system.get_file_info(path).type != fs.FileType.NotFound)
 
 
 def list_files(uri: str, suffix: str = "") -> list[str]:
-    """Files directly in a folder whose names end in `suffix`, in order of name; hidden ones (`_x`, `.x`) left out."""
+    """Files directly in a folder whose names end in `suffix`, sorted by name, without hidden ones (`_x`, `.x`)."""
     system, path = resolve(uri)
     infos = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
     names = sorted(i.base_name for i in infos if i.type == fs.FileType.File and i.base_name.endswith(suffix))
@@ -34,17 +34,17 @@ def list_files(uri: str, suffix: str = "") -> list[str]:
 
 
 def list_folders(uri: str) -> list[str]:
-    """Names of the folders directly in a folder, in order."""
+    """Names of the folders directly in a folder, sorted."""
     system, path = resolve(uri)
     infos = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
     return sorted(info.base_name for info in infos if info.type == fs.FileType.Directory)
 
 
 def create_folder(uri: str) -> None:
-    """Makes a folder with its parents; in an object store there is nothing to make.
+    """Creates a folder and its parents; an object store has no folders to create.
 
     Raises:
-        RetryError: the folder cannot be made.
+        RetryError: the folder cannot be created.
     """
     system, path = resolve(uri)
     if not isinstance(system, fs.LocalFileSystem):
@@ -52,11 +52,11 @@ def create_folder(uri: str) -> None:
     try:
         system.create_dir(path, recursive=True)
     except OSError as error:
-        raise RetryError(f"folder {uri} cannot be made: {error}; choose another --output or free the space") from None
+        raise RetryError(f"folder {uri} cannot be created: {error}; choose another --output or free space") from None
 
 
 def delete_folder(uri: str) -> None:
-    """Removes a folder and what is in it; the marker of success goes first, so that a half-removed folder never looks whole."""
+    """Deletes a folder and its content; the success marker goes first, so that a half-deleted folder never looks whole."""
     system, path = resolve(uri)
     marker = join(path, SUCCESS_FILE)
     if system.get_file_info(marker).type == fs.FileType.File:
@@ -66,13 +66,13 @@ def delete_folder(uri: str) -> None:
 
 
 def move_file(uri: str, target: str) -> None:
-    """Moves a file to another place on the same storage, in place of what is there."""
+    """Moves a file within the same storage, replacing what is at the target."""
     system, path = resolve(uri)
     system.move(path, resolve(target)[1])
 
 
 def delete_file(uri: str) -> None:
-    """Removes a file that is there."""
+    """Deletes an existing file."""
     system, path = resolve(uri)
     system.delete_file(path)
 
@@ -81,8 +81,12 @@ def delete_file(uri: str) -> None:
 def atomic_output(uri: str) -> Iterator[Any]:
     """A binary stream whose content appears at `uri` whole when the block ends, or not at all.
 
-    It is written beside its place, flushed to the disk and renamed. For an object store it is written to TMPDIR and uploaded
-    in one call, which shows the object when all of it is there; closing a stream to the store would show half of it, too.
+    On a disk the content goes to a temporary file beside the target, is flushed to the disk and renamed. For an object store it
+    goes to TMPDIR and is uploaded in one call: the object becomes visible once it is complete. (Arrow's own stream would make a
+    partial object visible when it is closed after an error.)
+
+    Raises:
+        RetryError: the file cannot be written.
     """
     system, path = resolve(uri)
     if not isinstance(system, fs.LocalFileSystem):
@@ -107,17 +111,27 @@ def atomic_output(uri: str) -> Iterator[Any]:
             os.unlink(temporary)
 
 
+def encode_json(value: Mapping[str, Any]) -> bytes:
+    """JSON for people to read, keys in the order given.
+
+    Raises:
+        ValueError: a number is infinite or NaN.
+    """
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
 def write_json(uri: str, value: Mapping[str, Any]) -> None:
-    """Writes JSON in one step, readable for people, keys in the order given."""
+    """Writes JSON in one step, see `encode_json`."""
+    content = encode_json(value)
     with atomic_output(uri) as stream:
-        stream.write((json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+        stream.write(content)
 
 
 def read_json(uri: str) -> dict[str, Any]:
     """Reads a JSON object.
 
     Raises:
-        RetryError: the file is not there or is no JSON.
+        RetryError: the file does not exist or is no JSON.
     """
     system, path = resolve(uri)
     try:
@@ -129,13 +143,13 @@ def read_json(uri: str) -> dict[str, Any]:
 
 
 def mark_success(folder: str) -> None:
-    """Writes the marker that makes a finished folder whole; always the last write into it."""
+    """Writes the marker of a finished folder; always the last write into it."""
     with atomic_output(join(folder, SUCCESS_FILE)):
         pass
 
 
 def is_whole(folder: str) -> bool:
-    """Whether the folder carries its marker of success."""
+    """Whether the folder has its success marker."""
     return exists(join(folder, SUCCESS_FILE))
 
 

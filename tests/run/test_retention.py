@@ -16,7 +16,7 @@ from recsys.run.job import Job, execute
 from recsys.run.publish import publish, roll_back
 from recsys.run.retention import delete_old_runs
 from recsys.settings import load
-from recsys.storage import lease
+from recsys.storage import object_lock
 from tests.run.test_publish import finished, latest
 
 
@@ -103,7 +103,7 @@ def test_a_run_whose_lock_is_held_stays_until_it_is_free(tmp_path, status):
         deleted, lines = delete(tmp_path, 1)
     assert deleted == []
     assert lines == [
-        f"  old run r01 stays: another process is working on {at_work.folder}; wait for it or choose another --run-id"
+        f"  old run r01 was kept: another process is working on {at_work.folder}; wait for it or choose another --run-id"
     ]
     assert at_work.manifest() == before
     assert storage.is_whole(at_work.path(schema.RECOMMENDATIONS_DIR))
@@ -144,7 +144,7 @@ def test_a_run_whose_deletion_was_cut_short_is_not_taken_for_whole_and_goes_late
 
     with monkeypatch.context() as patch:
         patch.setattr(storage, "delete_folder", cut_short)
-        assert delete(tmp_path, 1) == ([], ["  old run r01 stays: cut short"])
+        assert delete(tmp_path, 1) == ([], ["  old run r01 was kept: cut short"])
     with pytest.raises((ConfigError, RefusedError)):
         roll_back(str(tmp_path), "r01")
     assert runs.open_or_create(Config(output=str(tmp_path)), None).run_id != "r01"
@@ -171,8 +171,7 @@ def test_while_another_process_publishes_nothing_is_deleted(tmp_path):
 
 
 def test_in_an_object_store_old_runs_go_too_but_none_that_is_held(store, monkeypatch):
-    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.1)
-    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.5)
+    monkeypatch.setattr(object_lock, "RENEW_SECONDS", 0.5)
     output = f"{store.bucket}/old"
     held = made(output, 1, "running")
     made(output, 2, "running")

@@ -1,4 +1,4 @@
-"""Which run a command goes on with."""
+"""Which run a command resumes, and run.json."""
 
 import multiprocessing
 
@@ -65,9 +65,11 @@ def record(output, stage):
         runs.Run(output, "r").record_stage(f"{stage}-{number}", {"seconds": number})
 
 
-def test_processes_that_write_run_json_at_once_lose_nothing(asked):
-    made = runs.create(asked, "r")
-    writers = [multiprocessing.get_context("spawn").Process(target=record, args=(asked.output, name)) for name in "abc"]
+@pytest.mark.parametrize("place", ["disk", "store"])
+def test_processes_that_write_run_json_at_once_lose_nothing(asked, store, place):
+    output = asked.output if place == "disk" else f"{store.bucket}/at-once"
+    made = runs.create(Config(output=output), "r")
+    writers = [multiprocessing.get_context("spawn").Process(target=record, args=(output, name)) for name in "abc"]
     for writer in writers:
         writer.start()
     for writer in writers:

@@ -39,7 +39,7 @@ def test_it_goes_on_as_soon_as_what_it_needs_is_whole(tmp_path):
 def test_publishing_waits_for_the_evaluation_too(tmp_path):
     made = runs.create(Config(output=str(tmp_path)), "r")
     finish(made, "recommend")
-    with pytest.raises(RetryError, match="'evaluate' of run r: not there after 0 seconds"):
+    with pytest.raises(RetryError, match="'evaluate' of run r: still missing after 0 seconds"):
         job.wait(made, "publish", 0, lambda line: None)
     finish(made, "evaluate")
     job.wait(made, "publish", 0, lambda line: None)
@@ -49,7 +49,7 @@ def test_what_does_not_come_ends_with_try_again(tmp_path):
     started = time.monotonic()
     done = recsys("train", "--wait", 1, "--run-id", "r", "--output", "out", home=tmp_path)
     assert done.returncode == 75 and time.monotonic() - started > 1
-    assert "run r in out: not there after 1 seconds" in done.stderr
+    assert "run r in out: still missing after 1 seconds" in done.stderr
     runs.create(Config(output=str(tmp_path / "out")), "r")
     done = recsys("recommend", "--shard", "0/3", "--wait", 0, "--run-id", "r", "--output", "out", home=tmp_path)
     assert done.returncode == 75 and "'train' of run r" in done.stderr

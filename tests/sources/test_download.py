@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from recsys import storage
 from recsys.config import Config, Source
 from recsys.errors import ConfigError, DataError, RetryError
 from recsys.sources import download, movielens
@@ -113,9 +114,9 @@ def test_what_an_earlier_run_left_is_used_only_if_it_fits(get: Callable[..., Pat
 
 
 def test_a_wrong_checksum_leaves_nothing_behind(get: Callable[..., Path], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"MD5 {MD5}, expected {'0' * 32}"):
+    with pytest.raises(DataError, match=f"expected md5:{'0' * 32} but got {MD5}"):
         get(md5="0" * 32)
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["data.zip.lock"]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [".lock-data.zip"]
 
 
 def test_a_damaged_copy_in_the_cache_is_replaced(get: Callable[..., Path]) -> None:
@@ -152,7 +153,7 @@ def test_a_data_set_that_changes_is_checked_against_the_sum_beside_it(server: Se
     assert movielens.fetch("ml-latest-small", config, lambda line: None) == path and len(server.requests) == asked
     Path(path).unlink()
     server.files["/ml-latest-small.zip.md5"] = b"<html>not here</html>"
-    with pytest.raises(DataError, match="holds no MD5"):
+    with pytest.raises(DataError, match="contains no MD5"):
         movielens.fetch("ml-latest-small", config, lambda line: None, wait=0.001)
 
 
@@ -179,5 +180,22 @@ def test_real_files_through_the_server(server: Server, data_dir: Path, tmp_path:
     config = Config(source=Source("ml-latest-small", cache_dir=str(tmp_path), mirror=server.url))
     interactions, users, items = movielens.open_data_set(config, lambda line: None)
     assert Path(interactions.path).is_file() and users is None and Path(items.path).is_file()
-    with pytest.raises(DataError, match="expected 0e33842e24a9c977be4e0107933c0723"):  # a copy that was packed again
+    with pytest.raises(DataError, match="expected md5:0e33842e24a9c977be4e0107933c0723"):  # a copy that was packed again
         movielens.fetch("ml-100k", config, lambda line: None, wait=0.001)
+
+
+def test_a_disk_that_cannot_be_written_is_named(get: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "cache" / "data.zip.part").mkdir(parents=True)
+    with pytest.raises(RetryError, match=r"data\.zip cannot be written: .*source\.cache_dir"):
+        get()
+
+
+def test_one_process_at_a_time_downloads_a_file(server: Server, get: Callable[..., Path], tmp_path: Path) -> None:
+    with storage.lock(str(tmp_path / "cache"), "data.zip"), pytest.raises(RetryError, match="another process is working on"):
+        get()
+    assert not server.requests
+
+
+def test_nothing_is_said_but_by_the_caller(get: Callable[..., Path], capfd: pytest.CaptureFixture[str]) -> None:
+    get()
+    assert capfd.readouterr() == ("", "")

@@ -75,7 +75,7 @@ def test_a_zip_of_another_data_set_says_what_is_missing(tmp_path: Path) -> None:
         opened("ml-100k", packed, tmp_path / "cache")
     with pytest.raises(DataError, match=r"lacks ratings\.dat, movies\.dat"):
         opened("ml-10m", tmp_path / "ml-20m", tmp_path / "cache")
-    with pytest.raises(DataError, match="is not there"):
+    with pytest.raises(DataError, match="does not exist"):
         opened("ml-10m", tmp_path / "absent.zip", tmp_path / "cache")
     with pytest.raises(ConfigError, match=r"'ml-7m' is unknown.*ml-32m"):
         opened("ml-7m", packed, tmp_path / "cache")
@@ -85,7 +85,7 @@ def test_a_zip_of_another_data_set_says_what_is_missing(tmp_path: Path) -> None:
 def test_damaged_zips_are_refused_and_leave_nothing(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     packed = formats.zipped(formats.write_10m(tmp_path), tmp_path / "ml-10m.zip")
     packed.write_bytes(damage(packed.read_bytes()))
-    with pytest.raises(DataError, match=r"ml-10m\.zip is no whole zip file"):
+    with pytest.raises(DataError, match=r"ml-10m\.zip is not a complete zip file"):
         opened("ml-10m", packed, tmp_path / "cache")
     assert list((tmp_path / "cache" / "unpacked").iterdir()) == []
 

@@ -108,7 +108,7 @@ def test_files_without_rows_give_none(store: Store) -> None:
 
 def test_a_damaged_file_is_named(spark: Any, store: Store) -> None:
     uri = store.put("damaged/a.csv.gz", gzip.compress(b"user,item\n" + b"u1,i1\n" * 100_000)[:-20])
-    with pytest.raises(DataError, match=r"a\.csv\.gz is no whole gzip file"), translated("features"):
+    with pytest.raises(DataError, match=r"a\.csv\.gz is not a complete gzip file"), translated("features"):
         read(spark, Table(uri), "interactions").frame.count()
 
 

@@ -1,4 +1,4 @@
-"""Events and output in an object store: a real S3 server (moto's) on this machine, from the events to latest.json."""
+"""Events and output in an object store: an S3 server (moto) on this machine, from the events to latest.json."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import io
 import json
 import signal
 import subprocess
-import urllib.request
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,7 @@ def put_shop(store: Store) -> dict[str, set[str]]:
 
 
 class Job:
-    """A run that was killed in training, and gone on with by the same command."""
+    """A run that was killed in training and resumed by the same command."""
 
     def __init__(self, store: Store, home: Path) -> None:
         self.had = put_shop(store)
@@ -111,7 +110,7 @@ def test_from_events_to_latest_json_in_the_store(job: Job) -> None:
     }
 
 
-def test_a_killed_run_publishes_nothing_and_is_gone_on_with(job: Job) -> None:
+def test_a_killed_run_publishes_nothing_and_is_resumed(job: Job) -> None:
     assert "latest.json" not in job.left
     assert not any(name.endswith(("model/_SUCCESS", "model.keras")) for name in job.left)
     resumed = job.said.removeprefix(job.killed)
@@ -146,11 +145,8 @@ def test_a_bucket_that_is_not_there_is_a_matter_of_configuration(store: Store, c
 
 
 def test_refused_credentials_are_a_matter_of_configuration(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    _asks_for_rights(store, "0")
-    try:
+    with store.asking_for_rights():
         code, said = ends(capsys, "features", "--output", f"{store.bucket}/out")
-    finally:
-        _asks_for_rights(store, "inf")
     assert code == 2 and "refused" in said and SECRET not in said
 
 
@@ -173,11 +169,3 @@ def test_a_secret_in_a_uri_is_refused_and_not_repeated(uri: str, tmp_path: Path,
     assert not (tmp_path / "out").exists()
     with pytest.raises(ConfigError):
         storage.resolve(uri)
-
-
-def _asks_for_rights(store: Store, after: str) -> None:
-    """From so many requests on, the server asks who they are from."""
-    plain = {"Content-Type": "text/plain"}
-    request = urllib.request.Request(f"{store.url}/moto-api/reset-auth", after.encode(), plain, method="POST")
-    with urllib.request.urlopen(request) as answer:
-        assert answer.status == 200

@@ -1,14 +1,19 @@
-"""Writes that are whole or absent, markers, locks, URIs."""
+"""Writes that appear whole or not at all, conditional writes, markers, locks, URIs."""
 
 import json
 import subprocess
 import sys
+import threading
+from unittest import mock
 
 import pytest
+from moto.s3.responses import S3Response
 from pyarrow import fs
 
 from recsys import storage
 from recsys.errors import ConfigError, RetryError
+from recsys.storage import objects
+from tests.store import SECRET
 
 
 def test_a_write_appears_whole_or_not_at_all(tmp_path):
@@ -88,6 +93,105 @@ def test_an_object_appears_whole_or_not_at_all(store):
     assert storage.is_whole(f"{store.bucket}/atomic") and storage.list_folders(store.bucket).count("atomic") == 1
     storage.delete_folder(f"{store.bucket}/atomic")
     assert not store.names("atomic")
+
+
+def test_what_was_written_although_the_answer_was_lost_counts_as_written(store):
+    uri, put, lost = f"{store.bucket}/answers/latest.json", S3Response.put_object, []
+
+    def answer_is_lost(response):
+        answer = put(response)
+        if "answers/latest" in response.path and len(lost) < 1:
+            lost.append(answer)
+            return 500, {}, "lost"
+        return answer
+
+    with mock.patch.object(S3Response, "put_object", answer_is_lost):
+        storage.replace_json(storage.read_snapshot(uri), {"a": 1})
+        lost.clear()
+        storage.update_json(uri, lambda value: value.update(b=2))
+    assert lost and storage.read_json(uri) == {"a": 1, "b": 2}
+
+
+def test_what_changed_since_it_was_read_is_not_replaced_in_a_store(store):
+    uri = f"{store.bucket}/changed/latest.json"
+    absent = storage.read_snapshot(uri)
+    assert absent.value == {}
+    storage.replace_json(absent, {"a": 1})
+    with pytest.raises(RetryError, match="another process has just written"):
+        storage.replace_json(absent, {"a": 2})
+    before = storage.read_snapshot(uri)
+    storage.write_json(uri, {"a": 3})
+    with pytest.raises(RetryError, match="another process has just written"):
+        storage.replace_json(before, {"a": 4})
+    assert storage.read_json(uri) == {"a": 3}
+    with pytest.raises(RetryError, match="does not exist"):
+        storage.update_json(f"{store.bucket}/changed/run.json", lambda value: None)
+
+
+def test_of_several_that_replace_the_same_version_at_once_one_wins_each_time(store):
+    uri = f"{store.bucket}/raced/latest.json"
+    for race in range(10):
+        before, start, won = storage.read_snapshot(uri), threading.Barrier(4), []
+
+        def replace(number, before=before, start=start, won=won, race=race):
+            start.wait()
+            try:
+                storage.replace_json(before, {"race": race, "by": number})
+                won.append(number)
+            except RetryError:
+                pass
+
+        threads = [threading.Thread(target=replace, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [storage.read_json(uri)] == [{"race": race, "by": number} for number in won]
+
+
+def test_keys_are_taken_literally_in_conditional_writes_too(store):
+    uri = f"{store.bucket}/odd/a b?%20/é[1]^~.json"
+    storage.replace_json(storage.read_snapshot(uri), {"a": 1})
+    assert storage.read_json(uri) == {"a": 1} and storage.list_files(uri.rpartition("/")[0]) == [uri]
+
+
+@pytest.mark.parametrize("call", [storage.read_snapshot, lambda uri: storage.replace_json(storage.Snapshot(uri, {}, None), {})])
+def test_a_missing_bucket_is_a_configuration_error_in_conditional_writes_too(store, call):
+    with pytest.raises(ConfigError, match=r"refused: .*NoSuchBucket.*check bucket"):
+        call("s3://no-such-bucket-either/latest.json")
+
+
+def test_refused_credentials_are_a_configuration_error_in_conditional_writes_too(store):
+    with store.asking_for_rights(), pytest.raises(ConfigError, match=r"refused: .*InvalidAccessKeyId") as found:
+        storage.read_snapshot(f"{store.bucket}/latest.json")
+    assert SECRET not in str(found.value)
+
+
+def test_a_store_that_cannot_be_reached_is_a_reason_to_try_again_in_conditional_writes_too(store, monkeypatch):
+    monkeypatch.setattr(objects, "_RETRY", {"max_retries": 1})
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(RetryError, match=r"object store failed: .*nothing was lost"):
+        storage.read_snapshot("s3://out-of-reach-too/latest.json")
+
+
+def test_credentials_come_from_the_profile_where_the_environment_has_none(tmp_path):
+    (tmp_path / "credentials").write_text(
+        "[default]\naws_access_key_id = one\n[other]\naws_access_key_id = two\naws_secret_access_key = %x\nregion = y\n"
+    )
+    environment = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials")}
+    assert objects.profile(environment) == {"access_key_id": "one"}
+    assert objects.profile({**environment, "AWS_PROFILE": "other"}) == {"access_key_id": "two", "secret_access_key": "%x"}
+    assert objects.profile({**environment, "AWS_PROFILE": "none"}) == {}
+    assert objects.profile({**environment, "AWS_ACCESS_KEY_ID": "three"}) == {}
+    assert objects.profile({"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "absent")}) == {}
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/a/latest.json", "abfs://container@account.dfs.core.windows.net/a/latest.json"])
+def test_other_stores_have_a_client_for_conditional_writes(uri, monkeypatch):
+    """No more than that: no such store is within reach of the tests."""
+    monkeypatch.setenv("CLOUD_STORAGE_EMULATOR_ENDPOINT", "127.0.0.1:9")
+    store, key = objects.locate(uri)
+    assert key == "a/latest.json" and type(store).__name__ in ("GCSStore", "AzureStore")
 
 
 @pytest.mark.parametrize(
