@@ -46,23 +46,14 @@ class Vocabulary:
 
 
 def check(features: Mapping[str, Feature], role: str) -> None:
-    """Refuses names that the output already uses, and patterns without a group.
+    """Refuses names that the output already uses.
 
     Raises:
         ConfigError: names the feature.
     """
-    for name, feature in features.items():
-        if name in RESERVED or name.startswith("__") or not name:
+    for name in features:
+        if name in RESERVED or name.startswith("__"):
             raise ConfigError(f"[source.{role}.features.{name}]: the name is taken; call the feature something else")
-        if feature.pattern is not None:
-            try:
-                groups = re.compile(feature.pattern).groups
-            except re.error as error:
-                raise ConfigError(f"[source.{role}.features.{name}] pattern {feature.pattern!r}: {error}") from None
-            if groups < 1:
-                raise ConfigError(f"[source.{role}.features.{name}] pattern {feature.pattern!r} needs a group in brackets")
-        if feature.flags and feature.kind != "multi":
-            raise ConfigError(f"[source.{role}.features.{name}]: flags make a feature of kind multi, not {feature.kind}")
 
 
 def raw_values(rows: Rows) -> list[Column]:

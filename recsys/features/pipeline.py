@@ -125,7 +125,9 @@ def build_with(
         has_ratings=has_ratings,
         latest_timestamp=found.latest,
         latest_train_timestamp=items.facts["last"],
-        split=SplitInfo(**dataclasses.asdict(config.split), valid_from=cut.valid_from, test_from=cut.test_from),
+        split=SplitInfo(
+            config.split.method, config.split.test_fraction, config.split.valid_fraction, cut.valid_from, cut.test_from
+        ),
         evaluated=encoding,
         published=encoding,
         rejected={role: counts for role, counts in reasons.items() if counts},

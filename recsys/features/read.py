@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 import os
 import re
@@ -12,6 +11,7 @@ from urllib.parse import unquote
 from recsys import storage
 from recsys.config import Table
 from recsys.errors import ConfigError, DataError
+from recsys.setting_types import java_encoding
 from recsys.sources.columns import column_names
 from recsys.sources.files import input_files, table_format
 
@@ -79,7 +79,6 @@ def read(spark: SparkSession, table: Table, role: str) -> Rows:
         role: interactions, users or items.
 
     Raises:
-        ConfigError: the encoding is unknown.
         DataError: a file is missing or is not what it should be.
     """
     from pyspark.sql import functions as F
@@ -102,19 +101,6 @@ def read(spark: SparkSession, table: Table, role: str) -> Rows:
         frame = frame.withColumn(TEXT, F.coalesce(F.col(_CORRUPT), joined))
         frame = frame.withColumn(MALFORMED, F.col(_CORRUPT).isNotNull()).drop(_CORRUPT)
     return Rows(frame, columns, table, typed)
-
-
-def encoding_for_java(encoding: str) -> str:
-    """Java's name of a character encoding given in Python's or Java's words.
-
-    Raises:
-        ConfigError: nobody knows it.
-    """
-    try:
-        name = codecs.lookup(encoding).name
-    except LookupError:
-        raise ConfigError(f"unknown encoding '{encoding}'; examples: utf-8, latin-1, cp1252") from None
-    return {"utf-8-sig": "utf-8", "ascii": "us-ascii"}.get(name, name.replace("iso8859", "iso-8859"))
 
 
 def _local_parquet(spark: SparkSession, table: Table, files: list[str], names: list[str]) -> DataFrame:
@@ -158,7 +144,7 @@ def _where() -> list[Column]:
 
 
 def _csv_options(table: Table, role: str) -> dict[str, str]:
-    encoding = encoding_for_java(table.encoding)
+    encoding = java_encoding(table.encoding)
     # A line break inside quotes needs a parser that sees the whole file: fine for users and items, too slow for events.
     whole_file = encoding.startswith(_WIDE_ENCODINGS) or (table.quoting and role != "interactions")
     return {

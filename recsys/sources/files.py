@@ -19,7 +19,7 @@ from pyarrow import fs
 
 from recsys import storage
 from recsys.config import Table
-from recsys.errors import ConfigError, DataError
+from recsys.errors import DataError
 
 HASHED_BYTES = 1 << 30
 """A table of at most so many bytes is read once for its fingerprint; a larger one is known by sizes and times."""
@@ -101,17 +101,8 @@ def open_binary(path: str) -> Iterator[Any]:
 
 
 def decoder(table: Table) -> codecs.IncrementalDecoder:
-    """A strict decoder for the table's encoding.
-
-    Raises:
-        ConfigError: no such encoding.
-    """
-    try:
-        return codecs.getincrementaldecoder(table.encoding)("strict")
-    except LookupError:
-        raise ConfigError(
-            f"encoding '{table.encoding}' of {table.path} is unknown; expected such as utf-8 or iso-8859-1"
-        ) from None
+    """A strict decoder for the table's encoding."""
+    return codecs.getincrementaldecoder(table.encoding)("strict")
 
 
 def undecodable(table: Table, path: str, error: UnicodeError) -> DataError:
