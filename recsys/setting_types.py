@@ -119,16 +119,16 @@ def _delimiter(value: str) -> str:
 
 def _pattern(value: str) -> str:
     """Refuses what Python or Java's regular expressions lack: Spark runs them in Java."""
+    if (found := _PYTHON_ALONE.search(value)) or _nested_class(value):
+        raise ValueError(
+            f"must be a regular expression of Java's as well; Java has no {found.group() if found else '[ inside [ ]'}"
+        )
     try:
         groups = re.compile(value).groups
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"must be a valid pattern (regular expression): {error}") from None
     if groups < 1:
         raise ValueError("must hold a group, the part in parentheses that is taken")
-    if (found := _PYTHON_ALONE.search(value)) or _nested_class(value):
-        raise ValueError(
-            f"must be a regular expression of Java's as well; Java has no {found.group() if found else '[ inside [ ]'}"
-        )
     return value
 
 

@@ -157,7 +157,11 @@ OPTIONS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "unknown split": (("run", "--split", "random"), 2, ("'split.method'", "leave-one-out", "'random'")),
     "K is 0": (("run", "--k", "0"), 2, ("'recommend.k' must be a whole number, at least 1",)),
     "negative K": (("run", "--k", "-3"), 2, ("'recommend.k' must be a whole number, at least 1",)),
-    "impossible share": (("run", "--set", "split.test_fraction=2"), 2, ("'split.test_fraction'", "greater than 0 and less than 1")),
+    "impossible share": (
+        ("run", "--set", "split.test_fraction=2"),
+        2,
+        ("'split.test_fraction'", "greater than 0 and less than 1"),
+    ),
     "unknown baseline": (("run", "--set", "evaluation.baselines=magic"), 2, ("'magic'", "popularity")),
     "odd run id": (("run", "--run-id", "../up"), 2, ("--run-id '../up'", "letters")),
     "no such configuration": (("run", "--config", "nowhere.toml"), 2, ("nowhere.toml does not exist",)),
