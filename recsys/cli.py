@@ -117,7 +117,7 @@ def rollback(output: str | None, run_id: str | None) -> None:
 @cli_options.output_option
 @click.option("--run-id", help="A run. Defaults to the published one.")
 @click.option("--user", required=True, help="User id, as in the source.")
-@click.option("--history", default=10, show_default=True, help="Number of latest events to show.")
+@click.option("--history", type=click.IntRange(1), default=10, show_default=True, help="Number of latest events to show.")
 def show(output: str | None, run_id: str | None, user: str, history: int) -> None:
     """Shows one user's latest events and recommendations, with titles."""
     from recsys.recommend.show import describe_user

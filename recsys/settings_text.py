@@ -36,7 +36,8 @@ def toml(config: Config) -> str:
 
 def schema() -> str:
     """The JSON Schema of the TOML file."""
-    return json.dumps({"title": "recsys", **TypeAdapter(Config).json_schema()}, indent=2)
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(dialect | TypeAdapter(Config).json_schema() | {"title": "recsys"}, indent=2)
 
 
 def _shown(value: Any) -> str:
