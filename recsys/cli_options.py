@@ -76,15 +76,16 @@ def config_options(command: Command) -> Command:
         )
     command = click.option("--spark-conf", multiple=True, metavar="KEY=VALUE", help="A Spark property; repeatable.")(command)
     command = click.option("--config", "file", type=click.Path(), help="TOML file; see README, 'Your own events'.")(command)
-    return run_options(command)
+    return _run_options(
+        command, "Name of the run. [default: the newest if unfinished and with the same settings, else a new one]"
+    )
 
 
-def run_options(command: Command) -> Command:
-    """Options that select a run."""
+def _run_options(command: Command, run_id: str) -> Command:
     for decorate in (
         click.option("--quiet", is_flag=True, help="Print no progress."),
         set_option,
-        click.option("--run-id", help="Name of the run. Defaults to the newest run, or to a new one."),
+        click.option("--run-id", help=run_id),
         output_option,
     ):
         command = decorate(command)
@@ -93,7 +94,7 @@ def run_options(command: Command) -> Command:
 
 def stage_options(command: Command) -> Command:
     """Options of the commands for one later stage."""
-    return run_options(redo_option(wait_option(command)))
+    return _run_options(redo_option(wait_option(command)), "Name of the run. [default: the newest]")
 
 
 def resolve(given: dict[str, Any]) -> Resolved:
