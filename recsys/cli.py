@@ -1,203 +1,157 @@
-"""The command line: every command parses, calls one function and turns errors into exit codes."""
+"""The command line: each command parses its options and calls one function. Errors become exit codes in run/ending.py."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-from collections.abc import Callable
 from typing import Any
 
 import click
 
-from recsys import __version__, settings
-from recsys.config import Config
+from recsys import __version__, cli_options, settings, settings_text
 from recsys.errors import ConfigError
 from recsys.progress import Progress
 from recsys.run import job
-from recsys.run.ending import EXIT_CODES, Group, Stop
-from recsys.run.stages import Job
-
-Command = Callable[..., Any]
-
-_RUN_OPTIONS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
-    (
-        ("--dataset", "source.dataset"),
-        {"help": "synthetic, tabular, or a MovieLens data set (recsys dataset list). [default: synthetic]"},
-    ),
-    (("--dataset-path", "source.path"), {"help": "Zip or folder of the MovieLens data set, instead of a download."}),
-    (("--split", "split.method"), {"help": "leave-one-out, per-user-ratio, global-time or none. [default: global-time]"}),
-    (("--k", "recommend.k"), {"help": "Recommendations a user. [default: 10]"}),
-    (("--epochs", "training.epochs"), {"help": "Epochs. [default: from the size of the data]"}),
-    (("--seed", "seed"), {"help": "Seed of everything random. [default: 0]"}),
-    (("--device", "training.device"), {"help": "auto, cpu or gpu. gpu fails where there is none; auto falls back to the CPU."}),
-    (("--precision", "training.precision"), {"help": "auto, float32, mixed_bfloat16 or mixed_float16."}),
-    (("--xla", "training.xla"), {"help": "auto, on or off."}),
-    (("--spark-master", "spark.master"), {"help": "Spark master URL. [default: local[*]]"}),
-]
-
-_SET = click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="SECTION.FIELD=VALUE",
-    help="Any setting of recsys/config.py, such as training.epochs=5; may be repeated.",
-)
-
-
-def _options(command: Command) -> Command:
-    """Options of the commands that begin a run."""
-    for (flag, field), extra in reversed(_RUN_OPTIONS):
-        command = click.option(flag, field.replace(".", "__"), **extra)(command)
-    command = click.option("--spark-conf", multiple=True, metavar="KEY=VALUE", help="A Spark property; may be repeated.")(
-        command
-    )
-    command = click.option("--config", "file", type=click.Path(), help="TOML file; see README, 'Your own events'.")(command)
-    return _place(command)
-
-
-def _place(command: Command) -> Command:
-    """Options that say which run."""
-    for decorate in (
-        click.option("--quiet", is_flag=True, help="No progress."),
-        _SET,
-        click.option("--run-id", help="Name of the run; the newest, or a new one, when left out."),
-        click.option("--output", help="Folder or URI of the output. [default: out]"),
-    ):
-        command = decorate(command)
-    return command
+from recsys.run.ending import EXIT_CODES, Group
 
 
 @click.group(cls=Group, epilog=EXIT_CODES, context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="recsys")
 def main() -> None:
-    """Events in, the best next items for every user out, as Parquet.
+    """Turns events into the best next items for every user, as Parquet.
 
     \b
-    recsys run                                        built-in data, on a CPU, in a minute
+    recsys run                                        built-in data, on a CPU, two to three minutes
     recsys run --dataset ml-1m --output out           MovieLens 1M: download, train, measure, recommend
     recsys run --config shop.toml --output out        your own CSV or Parquet events
-    recsys show --output out --user 42                what one user had, and gets
+    recsys show --output out --user 42                one user's history and recommendations
 
-    Settings come from defaults, then the file (--config), then the environment (RECSYS__SECTION__FIELD), then the
-    command line.
+    Settings come from the defaults, then the file (--config), then the environment (RECSYS__SECTION__FIELD), then the
+    command line; the last one wins. recsys config shows them.
     """
     if os.environ.get("RECSYS_DEBUG"):
         logging.basicConfig(level=logging.INFO)
 
 
 @main.command()
-@_options
-def run(file: str | None, output: str | None, run_id: str | None, quiet: bool, **given: Any) -> None:
-    """Does everything: features, train, evaluate, recommend, publish.
+@cli_options.config_options
+def run(**given: Any) -> None:
+    """Runs everything: features, train, evaluate, recommend, publish.
 
-    An unfinished run with the same settings is gone on with: finished stages are skipped, training resumes from its checkpoint.
+    An unfinished run with the same settings is resumed: finished stages are skipped, training continues from its checkpoint.
     """
-    _begin(file, output, run_id, quiet, given, job.STAGES)
+    job.execute(cli_options.begin(given), job.STAGES)
 
 
 @main.command()
-@_options
-def features(file: str | None, output: str | None, run_id: str | None, quiet: bool, **given: Any) -> None:
-    """Begins a run: cleans, indexes, splits and encodes the events with Spark."""
-    _begin(file, output, run_id, quiet, given, ("features",))
-
-
-def _stage(name: str, sections: tuple[str, ...], text: str, *options: Callable[[Command], Command]) -> None:
-    """Declares the command of one later stage; it may change the settings of its own sections alone."""
-
-    @_place
-    @click.option("--redo", is_flag=True, help="Do it again though it is done, and forget the stages that follow from it.")
-    @click.option(
-        "--wait",
-        type=click.FloatRange(0),
-        metavar="SECONDS",
-        help="Wait for what it needs, made by other processes; exit code 75 when that is not there by then. Needs --run-id.",
-    )
-    def command(
-        output: str | None,
-        run_id: str | None,
-        quiet: bool,
-        changes: tuple[str, ...],
-        redo: bool,
-        wait: float | None,
-        shard: str | None = None,
-    ) -> None:
-        from recsys.run import runs
-
-        place, progress = output or Config().output, Progress(quiet=quiet)
-        if wait is not None:
-            if run_id is None:
-                raise ConfigError("--wait needs --run-id: the newest run may be one that has finished long ago")
-            job.wait(runs.Run(place, run_id), name, wait, progress)
-        found = runs.find(place, run_id)
-        asked = settings.change(found.config(), _pairs(changes, "--set"), sections)
-        work = Job(asked, found, progress, Stop())
-        if shard is None:
-            _work(work, (name,), redo)
-        else:
-            _work_on_shard(work, shard, redo or bool(changes), wait or 0.0)
-
-    for decorate in options:
-        command = decorate(command)
-    main.command(name, help=text)(command)
-
-
-_stage("train", ("model", "training"), "Trains the network on a run's features; resumes from a checkpoint.")
-_stage("evaluate", ("evaluation",), "Measures the network and the traditional methods on the test events.")
-_stage(
-    "recommend",
-    ("recommend",),
-    "Writes the top K items of every user as Parquet.",
-    click.option(
-        "--shard",
-        metavar="[INDEX/]COUNT",
-        help="Score one of COUNT parts of the users, from 0 on; the last to finish merges all. [index: JOB_COMPLETION_INDEX]",
-    ),
-)
-_stage(
-    "publish",
-    ("publish",),
-    "Moves latest.json to the run, if it passes the quality gate, and deletes old runs (publish.keep_runs).\n\n"
-    "To go back to a run that was published before: recsys rollback.",
-)
+@cli_options.config_options
+def features(**given: Any) -> None:
+    """Starts a run: cleans, indexes, splits and encodes the events with Spark."""
+    job.execute(cli_options.begin(given), ("features",))
 
 
 @main.command()
-@click.option("--output", default="out", show_default=True, help="Folder or URI of the output.")
-@click.option("--run-id", help="A run published before; the newest that is older than the present one when left out.")
-def rollback(output: str, run_id: str | None) -> None:
-    """Moves latest.json back to a run that was published before.
+@cli_options.stage_options
+def train(redo: bool, **given: Any) -> None:
+    """Trains the network on a run's features; resumes from a checkpoint."""
+    job.execute(cli_options.resume("train", given), ("train",), redo)
 
-    The run has passed the quality gate once and is not asked again, however much it is behind the present one (max_drop). The
-    next run is compared with it. No run is deleted.
+
+@main.command()
+@cli_options.stage_options
+def evaluate(redo: bool, **given: Any) -> None:
+    """Measures the network and the traditional methods on the test events."""
+    job.execute(cli_options.resume("evaluate", given), ("evaluate",), redo)
+
+
+@main.command()
+@click.option(
+    "--shard",
+    metavar="[INDEX/]COUNT",
+    help="Score one of COUNT parts of the users, counted from 0; the last process to finish merges them all."
+    " [default INDEX: JOB_COMPLETION_INDEX]",
+)
+@cli_options.stage_options
+def recommend(redo: bool, shard: str | None, **given: Any) -> None:
+    """Writes the top K items of every user as Parquet."""
+    work = cli_options.resume("recommend", given)
+    if shard is None:
+        job.execute(work, ("recommend",), redo)
+        return
+    from recsys.recommend import shards
+
+    if redo or work.config != work.run.config():
+        raise ConfigError(
+            "--shard takes the run as it is: drop --redo, --set and RECSYS__RECOMMEND__ variables that differ from the run"
+        )
+    job.execute_shard(work, shards.parse(shard, os.environ), given["wait"] or 0.0)
+
+
+@main.command()
+@cli_options.stage_options
+def publish(redo: bool, **given: Any) -> None:
+    """Points latest.json to the run if it passes the quality gate, then deletes old runs (publish.keep_runs).
+
+    To return to a run that was published before, use recsys rollback.
+    """
+    job.execute(cli_options.resume("publish", given), ("publish",), redo)
+
+
+@main.command()
+@cli_options.output_option
+@click.option("--run-id", help="A run that was published before. Defaults to the newest one older than the current run.")
+def rollback(output: str | None, run_id: str | None) -> None:
+    """Points latest.json back to a run that was published before.
+
+    The quality gate is not applied again, not even publish.max_drop. The next run is compared with the restored one. No run
+    is deleted.
     """
     from recsys.run.publish import roll_back
 
-    latest = roll_back(output, run_id)
+    latest = roll_back(settings.output(os.environ, output), run_id)
     click.echo(f"{latest['run_id']} is published again, instead of {latest['replaced']}")
 
 
 @main.command()
-@click.option("--output", default="out", show_default=True, help="Folder or URI of the output.")
-@click.option("--run-id", help="A run; the published one when left out.")
-@click.option("--user", required=True, help="Id of the user, as in the source.")
-@click.option("--history", default=10, show_default=True, help="Latest events shown.")
-def show(output: str, run_id: str | None, user: str, history: int) -> None:
+@cli_options.output_option
+@click.option("--run-id", help="A run. Defaults to the published one.")
+@click.option("--user", required=True, help="User id, as in the source.")
+@click.option("--history", type=click.IntRange(1), default=10, show_default=True, help="Number of latest events to show.")
+def show(output: str | None, run_id: str | None, user: str, history: int) -> None:
     """Shows one user's latest events and recommendations, with titles."""
-    from recsys.recommend.show import describe_user
+    from recsys.run.publish import show_user
 
-    click.echo(describe_user(output, run_id, user, history))
+    click.echo(show_user(settings.output(os.environ, output), run_id, user, history))
 
 
 @main.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@_options
-def doctor(file: str | None, output: str | None, run_id: str | None, quiet: bool, as_json: bool, **given: Any) -> None:
-    """Looks at Java, Spark, TensorFlow, devices, memory and folders: what was found, and what will be used."""
+@click.option(
+    "--format", "form", type=click.Choice(["table", "toml"]), default="table", show_default=True, help="Output format."
+)
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of the TOML file instead, for editors.")
+@cli_options.config_options
+def config(form: str, schema: bool, **given: Any) -> None:
+    """Shows the settings in force, and where each comes from: default, file, environment variable or command line.
+
+    '-' means that the value is left out and follows from the data, the hardware or another setting. --format toml prints a
+    file for --config. With --run-id: the settings that the run was made with.
+    """
+    if schema:
+        click.echo(settings_text.schema())
+        return
+    found = cli_options.stored(given) if given["run_id"] is not None else cli_options.resolve(given)
+    click.echo(settings_text.toml(found.config) if form == "toml" else settings_text.table(found), nl=form != "toml")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@cli_options.config_options
+def doctor(as_json: bool, **given: Any) -> None:
+    """Checks Java, Spark, TensorFlow, devices, memory and folders: what was found and what will be used."""
     from recsys.run import doctor as checks
 
-    asked = _resolve(file, output, given)
+    asked = cli_options.resolve(given).config
     report = checks.examine(asked.output, asked)
     click.echo(json.dumps(report, indent=2) if as_json else checks.format_report(report))
     checks.raise_if_unfit(report)
@@ -205,7 +159,7 @@ def doctor(file: str | None, output: str | None, run_id: str | None, quiet: bool
 
 @main.group()
 def dataset() -> None:
-    """Lists, fetches and describes data sets."""
+    """Lists, downloads and describes data sets."""
 
 
 @dataset.command("list")
@@ -222,72 +176,27 @@ def list_datasets() -> None:
 
 @dataset.command()
 @click.argument("name")
-@_SET
+@cli_options.set_option
 def fetch(name: str, changes: tuple[str, ...]) -> None:
-    """Downloads a MovieLens data set into the cache, checks it, and prints where it lies."""
+    """Downloads a MovieLens data set into the cache, verifies it and prints its path."""
     from recsys.sources import catalogue
 
-    click.echo(catalogue.fetch(name, settings.load(None, os.environ, _pairs(changes, "--set")), Progress()))
+    click.echo(catalogue.fetch(name, settings.load(None, os.environ, cli_options.pairs(changes, "--set")), Progress()))
 
 
 @dataset.command()
-@_options
-def describe(file: str | None, output: str | None, run_id: str | None, quiet: bool, **given: Any) -> None:
-    """Shows the tables of a source: files, columns, what they are mapped to, first rows."""
+@cli_options.config_options
+def describe(**given: Any) -> None:
+    """Shows a source's tables: files, columns, how they are mapped, first rows."""
     from recsys.sources import catalogue
 
-    described = catalogue.describe(_resolve(file, output, given), Progress(quiet=quiet))
+    described = catalogue.describe(cli_options.resolve(given).config, Progress(quiet=given["quiet"]))
     click.echo(f"{described.name}: ids {described.id_type}, timestamps in {described.timestamp_unit}")
     for table in described.tables:
         click.echo(f"\n{table.table}: {len(table.files)} file(s), {table.bytes:,} bytes, {table.format}")
         click.echo("  mapped: " + ", ".join(f"{key} = {column}" for key, column in table.mapping))
         for row in (table.columns, *table.first_rows):
             click.echo("  " + " | ".join(row))
-
-
-def _begin(
-    file: str | None, output: str | None, run_id: str | None, quiet: bool, given: dict[str, Any], stages: tuple[str, ...]
-) -> None:
-    from recsys.run import runs
-
-    asked = _resolve(file, output, given)
-    found = runs.open_or_create(asked, run_id)
-    progress = Progress(quiet=quiet)
-    progress(f"run {found.run_id} in {found.folder}")
-    _work(Job(asked, found, progress, Stop()), stages, redo=False)
-
-
-def _resolve(file: str | None, output: str | None, given: dict[str, Any]) -> Config:
-    changes, spark_conf = given.pop("changes", ()), given.pop("spark_conf", ())
-    pairs: list[tuple[str, Any]] = [("output", output)]
-    pairs += [(name.replace("__", "."), value) for name, value in given.items()]
-    pairs += _pairs(changes, "--set")
-    conf = dict(_pairs(spark_conf, "--spark-conf"))
-    return settings.load(file, os.environ, [*pairs, ("spark.conf", conf or None)])
-
-
-def _pairs(given: tuple[str, ...], option: str) -> list[tuple[str, Any]]:
-    pairs = []
-    for setting in given:
-        name, equals, value = setting.partition("=")
-        if not equals or not name:
-            raise ConfigError(f"{option} {setting!r}: expected NAME=VALUE")
-        pairs.append((name.strip(), value.strip()))
-    return pairs
-
-
-def _work(work: Job, stages: tuple[str, ...], redo: bool) -> None:
-    work.stop.install()
-    job.execute(work, stages, redo)
-
-
-def _work_on_shard(work: Job, shard: str, changed: bool, patience: float) -> None:
-    from recsys.recommend import shards
-
-    if changed:
-        raise ConfigError("--shard takes the run as it is: neither --redo nor --set can be given with it")
-    work.stop.install()
-    job.execute_shard(work, shards.parse(shard, os.environ), patience)
 
 
 if __name__ == "__main__":

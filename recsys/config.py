@@ -1,10 +1,34 @@
-"""Configuration: every setting with its default and its meaning, as frozen dataclasses. recsys.settings fills them."""
+"""Every setting: its default, its bounds and its meaning. recsys.settings fills them.
+
+A value that a class accepts never makes a later stage fail. The docstrings are the descriptions in the JSON Schema
+(`recsys config --schema`). The classes are pydantic's dataclasses: `dataclasses.replace` checks the new values as well.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from recsys.setting_types import (
+    LIST,
+    LIST_OR_AUTO,
+    NUMBER,
+    NUMBER_OR_AUTO,
+    UNIQUE,
+    Column,
+    Delimiter,
+    Encoding,
+    FolderOrAuto,
+    Master,
+    Memory,
+    Name,
+    Path,
+    Pattern,
+    UrlOrAuto,
+)
 
 Baseline = Literal["popularity", "recent-popularity", "item-knn", "ease", "als", "transitions"]
 """The traditional methods, by name."""
@@ -13,197 +37,271 @@ Baseline = Literal["popularity", "recent-popularity", "item-knn", "ease", "als",
 Kind = Literal["categorical", "multi", "numeric", "text"]
 """What a feature is."""
 
+Share = Annotated[float, Field(ge=0, le=1), NUMBER]
+OpenShare = Annotated[float, Field(gt=0, lt=1), NUMBER]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1), NUMBER]
+Size = Annotated[int, Field(ge=1, le=2**31 - 1), NUMBER]
+Names = Annotated[tuple[Name, ...], LIST]
+Baselines = Annotated[tuple[Baseline, ...], UNIQUE, LIST]
 
-@dataclasses.dataclass(frozen=True)
+MOST_POSITIONS = 4096
+"""Greatest receptive field; each position takes memory for every user that is scored."""
+_CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True, config=_CHECKED)
 class Feature:
-    """One feature of users or items, made from one source column (or from several 0/1 columns, `flags`)."""
+    """One feature of users or items, taken from one source column or, with `flags`, from several 0/1 columns."""
 
     kind: Kind
-    column: str | None = None
-    """Source column; the feature's own name when left out."""
-    separator: str = "|"
-    """Between the values of a `multi` column."""
-    pattern: str | None = None
-    """Regular expression whose first group is taken from the column, such as the year from a title."""
-    flags: tuple[str, ...] = ()
-    """For `multi`: source columns that hold 1 where the value of that name applies (MovieLens 100K's genres)."""
+    """How values are encoded: one value, several values, a number, or words."""
+    column: Column = None
+    """Source column. Defaults to the feature's own name."""
+    separator: Name = "|"
+    """Separates the values of a `multi` column."""
+    pattern: Pattern = None
+    """Regular expression; its first group is the value, such as the year in a title."""
+    flags: Names = ()
+    """For `multi`: 0/1 source columns; a column's name is a value where the column is 1 (MovieLens 100K's genres)."""
+
+    @model_validator(mode="after")
+    def _check_flags(self) -> Self:
+        if self.flags and self.kind != "multi":
+            raise ValueError(f"flags need kind multi, not {self.kind}")
+        if self.flags and (self.column is not None or self.pattern is not None):
+            raise ValueError("flags are columns themselves: leave out column and pattern")
+        return self
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=_CHECKED)
 class Table:
-    """Where one source table lies and how it is read. Ids, times and features are columns named as in the files."""
+    """One source table: where it is, how to read it, and which columns hold ids, times and features."""
 
-    path: str
-    """File, folder or glob, or the URI of one; a relative one is relative to the configuration file. `.gz` is understood."""
+    path: Path
+    """File, folder, glob or URI. A relative path is relative to the configuration file. `.gz` files are decompressed."""
     format: Literal["auto", "csv", "parquet"] = "auto"
-    delimiter: str = ","
+    """File format; `auto` decides by the files' names."""
+    delimiter: Delimiter = ","
+    """CSV: separates values; may be longer than one character."""
     header: bool = True
-    names: tuple[str, ...] = ()
-    """Names of the columns in their order, for files without a header."""
-    encoding: str = "utf-8"
+    """CSV: whether the first line holds the column names."""
+    names: Names = ()
+    """CSV without a header: column names, in order."""
+    encoding: Encoding = "utf-8"
+    """CSV: text encoding, such as utf-8, latin-1 or cp1252."""
     quoting: bool = True
-    """Whether `"` quotes a value (doubled inside it, as in RFC 4180)."""
-    user_id: str | None = None
-    item_id: str | None = None
-    rating: str | None = None
-    timestamp: str | None = None
-    title: str | None = None
-    features: Mapping[str, Feature] = dataclasses.field(default_factory=dict)
+    """CSV: whether `"` quotes a value; inside it, `""` stands for `"` (RFC 4180)."""
+    user_id: Column = None
+    """Column of the user's id."""
+    item_id: Column = None
+    """Column of the item's id."""
+    rating: Column = None
+    """Column of the rating. Without it, every event counts the same."""
+    timestamp: Column = None
+    """Column of the event's time; see `source.timestamp_unit`."""
+    title: Column = None
+    """Column of the item's title, for people to read."""
+    features: Mapping[Name, Feature] = Field(default_factory=dict)
+    """Features of users or items, by name."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=_CHECKED)
 class Synthetic:
     """Size of the built-in data set."""
 
-    users: int = 1000
-    items: int = 500
-    mean_events: int = 40
-    """Mean number of events a user."""
+    users: Annotated[int, Field(ge=1, le=10_000_000), NUMBER] = 1000
+    """Number of users."""
+    items: Annotated[int, Field(ge=1, le=1_000_000), NUMBER] = 500
+    """Number of items."""
+    mean_events: Annotated[int, Field(ge=1, le=10_000), NUMBER] = 40
+    """Mean number of events per user; at most half the number of items."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=_CHECKED)
 class Source:
     """Where the events come from."""
 
-    dataset: str = "synthetic"
-    """synthetic, tabular, or a MovieLens data set: see `recsys dataset list`."""
-    path: str | None = None
-    """A zip or folder of a MovieLens data set that is already there."""
-    cache_dir: str | None = None
-    """Where downloads are kept; $XDG_CACHE_HOME/recsys or ~/.cache/recsys when left out."""
-    mirror: str | None = None
-    """Base URL to download MovieLens from instead of GroupLens' own."""
+    dataset: Name = "synthetic"
+    """`synthetic`, `tabular` (your own files) or a MovieLens data set; see `recsys dataset list`."""
+    path: FolderOrAuto = None
+    """Zip or folder of a MovieLens data set that you already have."""
+    cache_dir: FolderOrAuto = None
+    """Download cache. Defaults to $XDG_CACHE_HOME/recsys or ~/.cache/recsys."""
+    mirror: UrlOrAuto = None
+    """Base URL to download MovieLens from, instead of GroupLens."""
     id_type: Literal["auto", "string", "integer"] = "auto"
-    """Type of the ids of CSV files: `auto` keeps them as text, exactly as they stand. Parquet files keep their own type."""
+    """Type of the ids in CSV files; `auto` keeps them as text, unchanged. Ids in Parquet files keep their own type."""
     timestamp_unit: Literal["s", "ms", "us", "ns", "iso8601"] = "s"
+    """Unit of the timestamps, or `iso8601` for text."""
     interactions: Table | None = None
+    """The events; required for the data set `tabular`."""
     users: Table | None = None
+    """The users and their features."""
     items: Table | None = None
+    """The items, their titles and features."""
     synthetic: Synthetic = Synthetic()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=_CHECKED)
 class Features:
     """Cleaning and encoding."""
 
-    min_user_events: int = 1
-    """Users with fewer events neither train the model nor are evaluated; they still get recommendations."""
-    min_item_events: int = 1
-    """Items with fewer events are left out of the catalogue, with their events."""
-    max_vocabulary: int = 5000
-    """At most so many values of a categorical, multi-valued or text feature; the rarer ones become unknown."""
-    max_rejected: float = 0.5
-    """More rejected rows than this share of a table is an error instead of a warning."""
+    min_user_events: Size = 1
+    """Users with fewer events are left out of training and evaluation. They still get recommendations."""
+    min_item_events: Size = 1
+    """Items with fewer events are dropped, together with their events."""
+    max_vocabulary: Annotated[int, Field(ge=1, le=1_000_000), NUMBER] = 5000
+    """Values kept of each categorical, multi or text feature. Rarer ones become unknown."""
+    max_rejected: Share = 0.5
+    """Share of rejected rows per table up to which there is a warning; beyond, an error."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=_CHECKED)
 class Split:
-    """How the events are divided into training, validation and test."""
+    """How events are split into training, validation and test."""
 
     method: Literal["leave-one-out", "per-user-ratio", "global-time", "none"] = "global-time"
-    test_fraction: float = 0.2
-    valid_fraction: float = 0.1
-    """Of the events that are not test events."""
-    min_events: int = 20
+    """`global-time` tests on everything after a point in time; `none` holds nothing out."""
+    test_fraction: OpenShare = 0.2
+    """Share of the events held out for the test."""
+    valid_fraction: OpenShare = 0.1
+    """Share of the remaining events held out for validation."""
+    min_events: Count = 20
     """Least number of validation events and of test events; fewer is an error."""
     allow_few: bool = False
     """Go on with fewer than `min_events`; the warning stands in run.json."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=_CHECKED)
 class Spark:
     """The engine of the features stage."""
 
-    master: str = "local[*]"
-    conf: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    memory: str | None = None
-    """Heap of the driver, such as 2g; a share of the container's memory limit when left out."""
+    master: Master = "local[*]"
+    """Spark master URL: local, local[N], local[*], local[N,F], spark://HOST:PORT, k8s://URL or yarn."""
+    conf: Mapping[Name, str] = Field(default_factory=dict)
+    """Spark properties; they override the ones that recsys sets."""
+    memory: Memory = None
+    """Heap of the driver, such as 2g, at least 450m. Defaults to a share of the container's memory limit."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=_CHECKED)
 class Model:
-    """The causal CNN. A size left out follows from the data: recsys.model.network.resolve."""
+    """The causal CNN. Sizes that are left out follow from the data (recsys.model.network.resolve)."""
 
-    width: int | None = None
-    kernel_size: int = 3
-    dilations: tuple[int, ...] | None = None
-    feed_forward: int = 0
-    """Hidden width of the feed-forward blocks as a multiple of `width`; 0: none."""
-    dropout: float | None = None
+    width: Annotated[int | None, Field(ge=1, le=4096), NUMBER_OR_AUTO] = None
+    """Width of the embeddings and layers."""
+    kernel_size: Annotated[int, Field(ge=1, le=64), NUMBER] = 3
+    """Positions that each convolution sees."""
+    dilations: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=MOST_POSITIONS), NUMBER], ...] | None,
+        Field(min_length=1, max_length=64),
+        LIST_OR_AUTO,
+    ] = None
+    """One block per entry: the distance between the positions that its convolution sees."""
+    feed_forward: Annotated[int, Field(ge=0, le=16), NUMBER] = 0
+    """Hidden width of the feed-forward blocks as a multiple of `width`; 0 leaves them out."""
+    dropout: Annotated[float | None, Field(ge=0, lt=1), NUMBER_OR_AUTO] = None
+    """Share of activations dropped in training."""
     use_ratings: bool = True
+    """Feed the ratings of past events to the network."""
     use_time_gaps: bool = True
+    """Feed the time between past events to the network."""
     use_user_features: bool = True
+    """Feed the users' features to the network."""
     use_item_features: bool = True
+    """Feed the items' features to the network."""
+
+    @model_validator(mode="after")
+    def _check_receptive_field(self) -> Self:
+        positions = 1 + (self.kernel_size - 1) * sum(self.dilations or ())
+        if positions > MOST_POSITIONS:
+            raise ValueError(
+                f"kernel_size {self.kernel_size} with dilations {', '.join(map(str, self.dilations or ()))} sees {positions} "
+                f"positions; at most {MOST_POSITIONS} are allowed"
+            )
+        return self
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=_CHECKED)
 class Training:
-    """Optimisation. A value left out follows from the data or the hardware."""
+    """Optimisation. Values that are left out follow from the data or the hardware."""
 
-    epochs: int | None = None
-    refit_epochs: int | None = None
+    epochs: Annotated[int | None, Field(ge=1, le=10_000), NUMBER_OR_AUTO] = None
+    """Passes over the training events."""
+    refit_epochs: Annotated[int | None, Field(ge=0, le=10_000), NUMBER_OR_AUTO] = None
     """Epochs on all events, from the best weights, before recommending; 0 publishes the evaluated model."""
-    batch_tokens: int | None = None
-    """Positions a step."""
-    row_length: int = 512
-    """Positions a row: histories are packed into rows of this length."""
-    learning_rate: float = 2e-3
-    cold_starts: float | None = None
-    """Share of additional positions where a history begins anew: one event of a user, drawn at random, is predicted from the
-    user's features alone, as users without events are scored."""
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
-    negatives: int | None = None
-    """Items drawn for each step's sampled softmax; 0: the softmax over all items, which is the rule up to 50,000 items."""
-    patience: int | None = None
+    batch_tokens: Annotated[int | None, Field(ge=1, le=1_048_576), NUMBER_OR_AUTO] = None
+    """Positions per step."""
+    row_length: Annotated[int, Field(ge=1, le=65_536), NUMBER] = 512
+    """Positions per row; histories are packed into rows of this length."""
+    learning_rate: Annotated[float, Field(gt=0, le=1), NUMBER] = 2e-3
+    """Peak learning rate."""
+    cold_starts: Annotated[float | None, Field(ge=0, le=1), NUMBER_OR_AUTO] = None
+    """Extra positions, as a share of all, at which the history is hidden: a user's event, drawn at random, is predicted from
+    the user's features alone. Users without events are scored in the same way."""
+    weight_decay: Annotated[float, Field(ge=0, le=1), NUMBER] = 0.0
+    """Weight decay of AdamW."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.0
+    """Share of the target's probability that is spread over all items."""
+    negatives: Annotated[int | None, Field(ge=0, le=1_000_000), NUMBER_OR_AUTO] = None
+    """Items sampled per step for the sampled softmax; 0 uses the full softmax, the default up to 50,000 items."""
+    patience: Annotated[int | None, Field(ge=1, le=10_000), NUMBER_OR_AUTO] = None
     """Epochs without a better validation NDCG@10 before training stops."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
+    """`gpu` fails if there is none; `auto` falls back to the CPU."""
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    """Numeric precision; `auto` chooses by the hardware."""
     xla: Literal["auto", "on", "off"] = "auto"
+    """Whether to compile training steps with XLA; `auto` chooses by the hardware."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=_CHECKED)
 class Recommend:
-    """What is written for every user."""
+    """What is written for each user."""
 
-    k: int = 10
-    block_users: int = 1024
-    """Users scored at once, an upper bound: fewer where the catalogue is large."""
-    rows_per_file: int = 5_000_000
+    k: Annotated[int, Field(ge=1), NUMBER] = 10
+    """Recommendations per user."""
+    block_users: Size = 1024
+    """Most users scored at once; fewer if the catalogue is large."""
+    rows_per_file: Size = 5_000_000
+    """Most rows per Parquet file."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=_CHECKED)
 class Evaluation:
-    """Measurement beside the traditional methods."""
+    """Comparison with the traditional methods."""
 
-    baselines: tuple[Baseline, ...] = ("popularity", "recent-popularity", "item-knn", "ease", "als", "transitions")
-    max_users: int = 50_000
-    """At most so many users, drawn once with the seed, are evaluated."""
-    bootstrap: int = 1000
+    baselines: Baselines = ("popularity", "recent-popularity", "item-knn", "ease", "als", "transitions")
+    """Traditional methods to compare with."""
+    max_users: Size = 50_000
+    """Most users evaluated; a random sample, drawn once with the seed."""
+    bootstrap: Annotated[int, Field(ge=1, le=1_000_000), NUMBER] = 1000
     """Resamples of the paired bootstrap."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=_CHECKED)
 class Publish:
-    """The quality gate, and what is kept of the runs before."""
+    """The quality gate, and how many old runs are kept."""
 
-    min_ndcg: float = 0.0
+    min_ndcg: Share = 0.0
     """Least NDCG@10 on the test events."""
-    must_beat: tuple[Baseline, ...] = ("popularity",)
+    must_beat: Baselines = ("popularity",)
     """Baselines whose NDCG@10 the model must reach."""
-    max_drop: float = 0.1
-    """Greatest relative loss of NDCG@10 against the run published before, where both used the same split."""
-    keep_runs: int = 0
-    """Once a run is published, so many published runs stay, and so many of the older ones that were refused or never
-    finished; the rest is deleted. The run published just before stays too, for those who still read it. 0: all stay."""
+    max_drop: Share = 0.1
+    """Greatest relative drop of NDCG@10 against the previously published run, if both used the same split."""
+    keep_runs: Count = 0
+    """Published runs to keep, and as many unpublished ones; publishing deletes older runs. The previously published run
+    always stays, since someone may still be reading it. 0 keeps all."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, config=_CHECKED)
 class Config:
-    """The whole configuration of one run."""
+    """The configuration of a run."""
 
-    output: str = "out"
-    seed: int = 0
+    output: Path = "out"
+    """Folder or URI of the output."""
+    seed: Annotated[int, Field(ge=0, le=2**31 - 2), NUMBER] = 0
+    """Seed of everything random."""
     source: Source = Source()
     features: Features = Features()
     split: Split = Split()
@@ -213,3 +311,11 @@ class Config:
     recommend: Recommend = Recommend()
     evaluation: Evaluation = Evaluation()
     publish: Publish = Publish()
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        if self.source.dataset == "tabular" and self.source.interactions is None:
+            raise ValueError(
+                "source.dataset tabular needs [source.interactions] in a configuration file; see README, 'Your own events'"
+            )
+        return self

@@ -1,7 +1,7 @@
 """Fills the configuration: defaults < file < environment < command line. An unknown key is an error.
 
-A TOML file has one table for each section (`[source]`, `[split]`, `[training]`, …). The environment names the same fields as
-`RECSYS__SECTION__FIELD`, and the command line as `--set section.field=value` beside its own options.
+A TOML file has one table per section (`[source]`, `[split]`, `[training]`, …). Environment variables name the same fields as
+`RECSYS__SECTION__FIELD`, and the command line as `--set section.field=value`, besides its own options.
 """
 
 from __future__ import annotations
@@ -9,61 +9,155 @@ from __future__ import annotations
 import dataclasses
 import os
 import tomllib
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from recsys import storage
+from pydantic import TypeAdapter, ValidationError, create_model
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.sources import EnvSettingsSource, InitSettingsSource, TomlConfigSettingsSource
+
+from recsys import setting_errors
 from recsys.config import Config
 from recsys.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "RECSYS__"
+COMMAND_LINE = "command line"
+Location = tuple[str, ...]
+"""A field's name in parts, such as ("training", "epochs")."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Resolved:
+    """A configuration, and where its values came from.
+
+    Attributes:
+        config: the configuration.
+        origins: where each value came from: "file PATH", the name of an environment variable, or "command line". Values that
+            are not in there are defaults.
+    """
+
+    config: Config
+    origins: Mapping[Location, str]
+
+    def origin(self, place: Location) -> str:
+        """Where the value came from: one of `origins`, or "default"."""
+        return next((self.origins[place[:n]] for n in range(len(place), 0, -1) if place[:n] in self.origins), "default")
+
+
+class _Fields(BaseSettings):
+    """What pydantic-settings fills; the fields of Config are added below."""
+
+    model_config = SettingsConfigDict(extra="forbid", case_sensitive=True, enable_decoding=False, allow_inf_nan=False)
+
+
+class _File(TomlConfigSettingsSource):
+    """A TOML file, with the tables' relative paths made relative to it."""
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        tree = super()._read_file(file_path)
+        source = tree.get("source")
+        for name in ("interactions", "users", "items"):
+            table = source.get(name) if isinstance(source, dict) else None
+            path = table.get("path") if isinstance(table, dict) else None
+            if isinstance(table, dict) and isinstance(path, str) and path and "://" not in path:
+                table["path"] = os.path.join(os.path.dirname(os.path.abspath(file_path)), path)
+        return tree
+
+
+class _Environment(EnvSettingsSource):
+    """The variables that begin with RECSYS__; the library reads os.environ alone and passes over unknown sections."""
+
+    def __init__(self, settings: type[BaseSettings], environment: Mapping[str, str]) -> None:
+        self._given = {name.lower(): value for name, value in variables(environment).items()}
+        super().__init__(settings, case_sensitive=False, env_prefix=ENVIRONMENT_PREFIX.lower(), env_nested_delimiter="__")
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return self._given
+
+    def __call__(self) -> dict[str, Any]:
+        tree = super().__call__()
+        parts = {name[len(ENVIRONMENT_PREFIX) :].split("__")[0]: value for name, value in self._given.items()}
+        return tree | {name: value for name, value in parts.items() if name not in self.settings_cls.model_fields}
 
 
 def load(file: str | None, environment: Mapping[str, str], options: Iterable[tuple[str, Any]]) -> Config:
+    """The configuration; see `resolve`."""
+    return resolve(file, environment, options).config
+
+
+def resolve(file: str | None, environment: Mapping[str, str], options: Iterable[tuple[str, Any]]) -> Resolved:
     """Resolves the configuration.
 
     Args:
         file: path of a TOML file, or None.
-        environment: usually os.environ; only names that start with RECSYS__ are read.
+        environment: usually os.environ; only names that begin with RECSYS__ are read.
         options: pairs of a dotted field name and a value, from the command line; None means "not given".
 
     Raises:
-        ConfigError: an unknown key, a value of the wrong type, or a file that cannot be read.
+        ConfigError: an unknown key, a value that is not allowed, or a file that cannot be read; names all of them.
     """
-    tree: dict[str, Any] = {}
-    if file is not None:
-        tree = _read_toml(file)
-    for name, value in sorted(environment.items()):
-        if name.startswith(ENVIRONMENT_PREFIX):
-            _put(tree, name[len(ENVIRONMENT_PREFIX) :].lower().split("__"), value, name)
-    for name, value in options:
-        if value is not None:
-            _put(tree, name.split("."), value, f"--set {name}")
-    config: Config = from_dict(Config, tree)
-    _check(config)
-    return config
+    given = [(name, value) for name, value in options if value is not None]
+    settings = _settings()
+    sources = [] if file is None else [(_read_toml(settings, file), f"file {file}")]
+    return _resolve(
+        settings, [*sources, (_Environment(settings, environment), ""), _command_line(settings, given)], environment
+    )
 
 
-def change(config: Config, options: Iterable[tuple[str, Any]], sections: tuple[str, ...]) -> Config:
-    """The configuration of a run with some settings changed, of the given sections alone.
+def change(
+    config: Config, options: Iterable[tuple[str, Any]], sections: tuple[str, ...], environment: Mapping[str, str] | None = None
+) -> Config:
+    """A run's configuration with some settings of the given sections changed.
+
+    Args:
+        config: the configuration that the run was made with.
+        options: pairs of a dotted field name and a value, from the command line.
+        sections: the sections that may be changed.
+        environment: usually os.environ; variables of other sections are left alone, see `ignored`.
 
     Raises:
-        ConfigError: a setting of another section, which an earlier stage has already used, or one that does not exist.
+        ConfigError: a setting of another section, which an earlier stage has already used, or one that is wrong.
     """
-    tree = to_dict(config)
-    for name, value in options:
-        section = name.split(".", maxsplit=1)[0]
-        if section not in sections:
+    given = list(options)
+    for name, _ in given:
+        if name.split(".", maxsplit=1)[0] not in sections:
             raise ConfigError(
-                f"--set {name}: this stage reads the sections {', '.join(sections)} alone; begin a new run to change it"
+                f"--set {name}: this stage only reads {' and '.join(f'[{section}]' for section in sections)}; "
+                "start a new run to change other settings"
             )
-        _put(tree, name.split("."), value, f"--set {name}")
-    changed: Config = from_dict(Config, tree)
-    _check(changed)
-    return changed
+    own = {name: value for name, value in variables(environment or {}).items() if location(name)[0] in sections}
+    settings = _settings()
+    stored = (InitSettingsSource(settings, to_dict(config)), "run.json")
+    return _resolve(settings, [stored, (_Environment(settings, own), ""), _command_line(settings, given)], own).config
+
+
+def ignored(config: Config, sections: tuple[str, ...], environment: Mapping[str, str]) -> list[str]:
+    """Names of the variables that `change` leaves alone although they would change the run's configuration."""
+    found = []
+    for name, value in sorted(variables(environment).items()):
+        if location(name)[0] in ("output", *sections):
+            continue
+        settings = _settings()
+        stored = (InitSettingsSource(settings, to_dict(config)), "run.json")
+        try:
+            changed = _resolve(settings, [stored, (_Environment(settings, {name: value}), "")], {}).config
+        except ConfigError:
+            changed = None
+        if changed != config:
+            found.append(name)
+    return found
+
+
+def output(environment: Mapping[str, str], option: str | None) -> str:
+    """The output that a command without further settings works on: its option, RECSYS__OUTPUT or the default.
+
+    Raises:
+        ConfigError: it cannot be a folder or URI.
+    """
+    known = {name: value for name, value in variables(environment).items() if location(name) == ("output",)}
+    return load(None, known, [("output", option)]).output
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -71,131 +165,91 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def from_dict(cls: type, tree: Mapping[str, Any], where: str = "") -> Any:
-    """Builds the dataclass `cls` from nested mappings, converting text to the field's type.
+def from_dict(cls: type, tree: Mapping[str, Any], origin: str = "") -> Any:
+    """Builds the dataclass `cls` from nested mappings, with its checks and defaults.
+
+    Args:
+        cls: Config, one of its sections, or another dataclass.
+        tree: what `to_dict` returned, by this or an earlier version.
+        origin: where it came from, for messages.
 
     Raises:
-        ConfigError: an unknown key, a missing one, or a value of the wrong type.
+        ConfigError: unknown or missing keys, or values that are not allowed.
     """
-    hints = typing.get_type_hints(cls)
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    unknown = sorted(set(tree) - set(fields))
-    if unknown:
-        raise ConfigError(f"unknown key '{where}{unknown[0]}'; known here: {', '.join(fields)}")
-    values = {name: _convert(value, hints[name], where + name) for name, value in tree.items()}
-    for name, field in fields.items():
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and name not in values:
-            raise ConfigError(f"missing key '{where}{name}'")
-    return cls(**values)
-
-
-def _read_toml(file: str) -> dict[str, Any]:
+    adapter: TypeAdapter[Any] = TypeAdapter(cls)
     try:
-        tree = tomllib.loads(Path(file).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"configuration file {file} is not there") from None
+        return adapter.validate_python(tree)
+    except ValidationError as error:
+        raise setting_errors.explain(error, adapter.json_schema(), {(): origin} if origin else {}) from None
+
+
+def location(variable: str) -> Location:
+    """The field that an environment variable names."""
+    return tuple(variable[len(ENVIRONMENT_PREFIX) :].lower().split("__"))
+
+
+def variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables that are settings."""
+    return {name: value for name, value in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
+
+
+def _settings() -> type[BaseSettings]:
+    types = typing.get_type_hints(Config, include_extras=True)
+    fields: dict[str, Any] = {field.name: (types[field.name], field.default) for field in dataclasses.fields(Config)}
+    return create_model("Settings", __base__=_Fields, **fields)
+
+
+def _read_toml(settings: type[BaseSettings], file: str) -> _File:
+    if not os.path.exists(file):
+        raise ConfigError(f"configuration file {file} does not exist")
+    try:
+        return _File(settings, toml_file=Path(file))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"configuration file {file} cannot be read: {error}") from None
-    for name in ("interactions", "users", "items"):
-        table = tree.get("source", {}).get(name)
-        if isinstance(table, dict) and isinstance(table.get("path"), str) and "://" not in table["path"]:
-            table["path"] = os.path.join(os.path.dirname(os.path.abspath(file)), table["path"])
-    return tree
 
 
-def _put(tree: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
-    for key in keys[:-1]:
-        tree = tree.setdefault(key, {})
-        if not isinstance(tree, dict):
-            raise ConfigError(f"{name}: '{key}' is a value, not a section")
-    tree[keys[-1]] = value
+def _command_line(settings: type[BaseSettings], given: list[tuple[str, Any]]) -> tuple[PydanticBaseSettingsSource, str]:
+    tree: dict[str, Any] = {}
+    for name, value in given:
+        # Spark's properties have dots in their names.
+        keys = name.split(".", maxsplit=2 if name.startswith("spark.conf.") else -1)
+        part = tree
+        for place, key in enumerate(keys[:-1]):
+            part = part.setdefault(key, {})
+            if not isinstance(part, dict):
+                raise ConfigError(f"--set {name}: '{'.'.join(keys[: place + 1])}' is a value, not a section")
+        part[keys[-1]] = value
+    return InitSettingsSource(settings, tree), COMMAND_LINE
 
 
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the type `hint`; text is parsed, since the environment and the command line know nothing else."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value.lower() in ("", "none", "auto") and str not in arguments):
-            return None
-        return _convert(value, next(a for a in arguments if a is not type(None)), where)
-    if origin is Literal:
-        if value not in arguments:
-            raise ConfigError(f"'{where}' must be one of {', '.join(map(str, arguments))}, not {value!r}")
-        return value
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"'{where}' is a section, not the value {value!r}")
-        return from_dict(hint, value, where + ".")
-    return _collection(value, hint, where) if origin is not None else _scalar(value, hint, where)
+def _resolve(
+    settings: type[BaseSettings], sources: list[tuple[PydanticBaseSettingsSource, str]], environment: Mapping[str, str]
+) -> Resolved:
+    """Merges the sources, the later ones winning; a source without an origin is the environment."""
 
+    class Filled(settings):  # type: ignore[valid-type,misc]
+        @classmethod
+        def settings_customise_sources(cls, *_: Any, **__: Any) -> tuple[PydanticBaseSettingsSource, ...]:
+            return tuple(source for source, _ in reversed(sources))
 
-def _collection(value: Any, hint: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is tuple:
-        parts = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-        if not isinstance(parts, list | tuple):
-            raise ConfigError(f"'{where}' must be a list, not {value!r}")
-        return tuple(_convert(part, arguments[0], where) for part in parts)
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"'{where}' must be a table of keys, not {value!r}")
-    return {str(key): _convert(part, arguments[1], f"{where}.{key}") for key, part in value.items()}
-
-
-def _scalar(value: Any, hint: type, where: str) -> Any:
-    words = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+    names = {location(name): name for name in variables(environment)}
+    origins: dict[Location, str] = {}
+    for source, origin in sources:
+        origins |= {place: origin or names.get(place, "environment") for place in leaves(source())}
     try:
-        if hint is bool and isinstance(value, str):
-            return words[value.lower()]
-        if hint is int and isinstance(value, str):
-            return int(value.replace("_", ""))
-        if hint is float and isinstance(value, str | int) and not isinstance(value, bool):
-            return float(value)
-    except (KeyError, ValueError):
-        raise ConfigError(f"'{where}' must be of type {hint.__name__}, not {value!r}") from None
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise ConfigError(f"'{where}' must be of type {hint.__name__}, not {value!r}")
-    return value
+        filled = Filled()
+        config = TypeAdapter(Config).validate_python({name: getattr(filled, name) for name in Filled.model_fields})
+    except ValidationError as error:
+        raise setting_errors.explain(error, TypeAdapter(Config).json_schema(), origins) from None
+    return Resolved(config, origins)
 
 
-def _check(config: Config) -> None:
-    tables = (config.source.interactions, config.source.users, config.source.items)
-    for uri in (config.output, *(table.path for table in tables if table is not None)):
-        storage.check(uri)
-    fractions = [
-        ("split.test_fraction", config.split.test_fraction),
-        ("split.valid_fraction", config.split.valid_fraction),
-    ]
-    for name, value in fractions:
-        if not 0 < value < 1:
-            raise ConfigError(f"'{name}' must lie between 0 and 1, not be {value}")
-    shares = {"features.max_rejected": config.features.max_rejected, "training.cold_starts": config.training.cold_starts}
-    for name, share in shares.items():
-        if share is not None and not 0 <= share <= 1:
-            raise ConfigError(f"'{name}' must lie between 0 and 1, not be {share}")
-    positive: dict[str, float | None] = {
-        "recommend.k": config.recommend.k,
-        "recommend.block_users": config.recommend.block_users,
-        "recommend.rows_per_file": config.recommend.rows_per_file,
-        "training.row_length": config.training.row_length,
-        "training.learning_rate": config.training.learning_rate,
-        "source.synthetic.users": config.source.synthetic.users,
-        "source.synthetic.items": config.source.synthetic.items,
-        "source.synthetic.mean_events": config.source.synthetic.mean_events,
-        "features.max_vocabulary": config.features.max_vocabulary,
-        "model.kernel_size": config.model.kernel_size,
-        "evaluation.max_users": config.evaluation.max_users,
-        "training.epochs": config.training.epochs,
-        "training.batch_tokens": config.training.batch_tokens,
-        "training.patience": config.training.patience,
-        "model.width": config.model.width,
-    }
-    for name, size in positive.items():
-        if size is not None and not size > 0:
-            raise ConfigError(f"'{name}' must be greater than 0, not {size}")
-    if config.publish.keep_runs < 0:
-        raise ConfigError(f"'publish.keep_runs' must be 0 (all runs stay) or more, not {config.publish.keep_runs}")
-    if config.training.negatives is not None and config.training.negatives < 0:
-        raise ConfigError(f"'training.negatives' must be 0 (all items) or greater, not {config.training.negatives}")
-    if config.source.dataset == "tabular" and config.source.interactions is None:
-        raise ConfigError("a tabular source needs [source.interactions] in a configuration file; see README, 'Your own events'")
+def leaves(tree: Mapping[str, Any]) -> dict[Location, Any]:
+    """The values of nested mappings by their place; an empty mapping is a value."""
+    found: dict[Location, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            found |= {(name, *place): leaf for place, leaf in leaves(value).items()}
+        else:
+            found[(name,)] = value
+    return found

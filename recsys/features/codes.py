@@ -69,23 +69,14 @@ class Number:
 
 
 def check(features: Mapping[str, Feature], role: str) -> None:
-    """Refuses invalid features.
+    """Refuses names that the output already uses.
 
     Raises:
-        ConfigError: a name is reserved, a pattern is invalid or has no group, or flags go with a kind other than multi.
+        ConfigError: a name is reserved.
     """
-    for name, feature in features.items():
-        if name in RESERVED or name.startswith("__") or not name:
+    for name in features:
+        if name in RESERVED or name.startswith("__"):
             raise ConfigError(f"[source.{role}.features.{name}]: the name is taken; choose another")
-        if feature.pattern is not None:
-            try:
-                groups = re.compile(feature.pattern).groups
-            except re.error as error:
-                raise ConfigError(f"[source.{role}.features.{name}] pattern {feature.pattern!r}: {error}") from None
-            if groups < 1:
-                raise ConfigError(f"[source.{role}.features.{name}] pattern {feature.pattern!r} needs a group in parentheses")
-        if feature.flags and feature.kind != "multi":
-            raise ConfigError(f"[source.{role}.features.{name}]: flags need kind 'multi', not '{feature.kind}'")
 
 
 def raw_values(rows: Rows) -> list[Column]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 import os
 import re
@@ -12,6 +11,7 @@ from urllib.parse import unquote
 from recsys import storage
 from recsys.config import Table
 from recsys.errors import ConfigError, DataError
+from recsys.setting_types import java_encoding
 from recsys.sources.columns import column_names
 from recsys.sources.files import input_files, table_format
 
@@ -78,7 +78,6 @@ def read(spark: SparkSession, table: Table, role: str) -> Rows:
         role: interactions, users or items.
 
     Raises:
-        ConfigError: the encoding is unknown.
         DataError: a file is missing or has the wrong format.
     """
     from pyspark.sql import functions as F
@@ -101,19 +100,6 @@ def read(spark: SparkSession, table: Table, role: str) -> Rows:
         frame = frame.withColumn(TEXT, F.coalesce(F.col(_CORRUPT), joined))
         frame = frame.withColumn(MALFORMED, F.col(_CORRUPT).isNotNull()).drop(_CORRUPT)
     return Rows(frame, columns, table, typed)
-
-
-def encoding_for_java(encoding: str) -> str:
-    """Java's name for a character encoding given by its name in Python or Java.
-
-    Raises:
-        ConfigError: the encoding is unknown.
-    """
-    try:
-        name = codecs.lookup(encoding).name
-    except LookupError:
-        raise ConfigError(f"unknown encoding '{encoding}'; examples: utf-8, latin-1, cp1252") from None
-    return {"utf-8-sig": "utf-8", "ascii": "us-ascii"}.get(name, name.replace("iso8859", "iso-8859"))
 
 
 def _local_parquet(spark: SparkSession, table: Table, files: list[str], names: list[str]) -> DataFrame:
@@ -157,7 +143,7 @@ def _where() -> list[Column]:
 
 
 def _csv_options(table: Table, role: str) -> dict[str, str]:
-    encoding = encoding_for_java(table.encoding)
+    encoding = java_encoding(table.encoding)
     # Line breaks inside quotes need a parser that reads the file as a whole: fine for users and items, too slow for events.
     whole_file = encoding.startswith(_WIDE_ENCODINGS) or (table.quoting and role != "interactions")
     return {

@@ -12,30 +12,26 @@ import pyarrow.dataset as ds
 from recsys import storage
 from recsys.contract import schema
 from recsys.errors import ConfigError
-from recsys.run import runs
-from recsys.run.publish import published_run
-from recsys.run.runs import Run
 
 _EXAMPLES = 3
 
 
-def describe_user(output: str, run_id: str | None, user: str, latest: int) -> str:
+def describe_user(features: str, recommendations: str, run_id: str, user: str, latest: int) -> str:
     """The user's latest events and recommendations with titles. Row groups without them are skipped, by their statistics.
 
     Args:
-        output: folder or URI of the output.
-        run_id: a run; None: the published one.
+        features: folder of the run's features.
+        recommendations: folder of its recommendations.
+        run_id: its name.
         user: id as in the source.
         latest: maximum number of events.
 
     Raises:
-        ConfigError: there is no such run or user, or nothing is published.
+        ConfigError: there is no such user.
     """
-    run = _run(output, run_id)
-    features = run.path(schema.FEATURES_DIR)
-    user_index, user_id = _find_user(_dataset(storage.join(features, schema.USERS_DIR)), user, run)
+    user_index, user_id = _find_user(_dataset(storage.join(features, schema.USERS_DIR)), user, run_id)
     past = _history(_dataset(storage.join(features, schema.HISTORIES_DIR)), user_index)
-    recommended = _rows(_dataset(run.path(schema.RECOMMENDATIONS_DIR)), pc.field(schema.USER_ID) == user_id)
+    recommended = _rows(_dataset(recommendations), pc.field(schema.USER_ID) == user_id)
     recommended = recommended.sort_by(schema.RANK)
     shown = past[-latest:] if latest > 0 else []
     items = _dataset(storage.join(features, schema.ITEMS_DIR))
@@ -44,7 +40,7 @@ def describe_user(output: str, run_id: str | None, user: str, latest: int) -> st
     found = _rows(items, wanted, [schema.ITEM_INDEX, schema.ITEM_ID, schema.TITLE]).to_pylist()
     by_index = {item[schema.ITEM_INDEX]: _name(item) for item in found}
     by_id = {item[schema.ITEM_ID]: _name(item) for item in found}
-    lines = [f"user {user}, run {run.run_id}"]
+    lines = [f"user {user}, run {run_id}"]
     lines += [f"last {len(shown)} of {len(past)} events:"] if past else ["no events"]
     for seconds, rating, item in shown:
         lines.append(f"  {datetime.fromtimestamp(seconds, UTC).date()}  {rating:4.1f}  {by_index[item]}")
@@ -52,15 +48,6 @@ def describe_user(output: str, run_id: str | None, user: str, latest: int) -> st
     for row in recommended.to_pylist():
         lines.append(f"  {row[schema.RANK]:3d}  {row[schema.SCORE]:8.3f}  {by_id[row[schema.ITEM_ID]]}")
     return "\n".join(lines)
-
-
-def _run(output: str, run_id: str | None) -> Run:
-    if run_id is not None:
-        return runs.find(output, run_id)
-    published = published_run(output)
-    if published is None:
-        raise ConfigError(f"nothing is published in {output}; run `recsys run --output {output}`, or name a run with --run-id")
-    return Run(output, published)
 
 
 def _dataset(folder: str) -> ds.Dataset:
@@ -73,7 +60,7 @@ def _rows(table: ds.Dataset, condition: pc.Expression, columns: list[str] | None
     return table.to_table(columns=columns, filter=condition)
 
 
-def _find_user(users: ds.Dataset, user: str, run: Run) -> tuple[int, pa.Scalar]:
+def _find_user(users: ds.Dataset, user: str, run_id: str) -> tuple[int, pa.Scalar]:
     """Index of a user, and the id in the type that the source has."""
     kind = users.schema.field(schema.USER_ID).type
     try:
@@ -86,7 +73,7 @@ def _find_user(users: ds.Dataset, user: str, run: Run) -> tuple[int, pa.Scalar]:
         if len(found):
             return found[0].as_py(), user_id
     examples = ", ".join(map(str, users.head(_EXAMPLES, columns=[schema.USER_ID]).column(schema.USER_ID).to_pylist()))
-    raise ConfigError(f"--user {user}: no such user in run {run.run_id}; ids look like: {examples}")
+    raise ConfigError(f"--user {user}: no such user in run {run_id}; ids look like: {examples}")
 
 
 def _history(histories: ds.Dataset, user_index: int) -> list[tuple[int, float, int]]:

@@ -62,6 +62,22 @@ def roll_back(output: str, run_id: str | None) -> dict[str, Any]:
         return before.value if before.value.get("run_id") == run.run_id else _move_latest(run, before)
 
 
+def show_user(output: str, run_id: str | None, user: str, latest: int) -> str:
+    """One user's latest events and recommendations of a run, as text; of the published run if `run_id` is None.
+
+    Raises:
+        ConfigError: there is no such run or user, or nothing is published.
+    """
+    from recsys.recommend.show import describe_user
+
+    named = run_id if run_id is not None else published_run(output)
+    if named is None:
+        raise ConfigError(f"nothing is published in {output}; run `recsys run --output {output}`, or name a run with --run-id")
+    run = find(output, named)
+    features, recommendations = run.path(schema.FEATURES_DIR), run.path(schema.RECOMMENDATIONS_DIR)
+    return describe_user(features, recommendations, run.run_id, user, latest)
+
+
 def read_latest(output: str) -> dict[str, Any]:
     """latest.json; empty before the first run is published."""
     return storage.read_snapshot(_latest_file(output)).value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -60,7 +59,7 @@ class Run:
 
     def config(self) -> Config:
         """The configuration that the run was created with."""
-        restored: Config = settings.from_dict(Config, self.manifest()["config"])
+        restored: Config = settings.from_dict(Config, self.manifest()["config"], self.path(schema.RUN_FILE))
         return restored
 
 
@@ -125,19 +124,18 @@ def open_or_create(asked: Config, run_id: str | None) -> Run:
     Raises:
         ConfigError: the named run has another configuration.
     """
-    wanted = json.loads(json.dumps(settings.to_dict(asked)))
     names = _names(asked.output)
     if run_id is not None:
         if run_id not in names:
             return create(asked, run_id)
         run = Run(asked.output, run_id)
-        if run.manifest()["config"] != wanted:
+        if not _made_with(asked, run.manifest()):
             raise ConfigError(f"--run-id {run_id}: that run has another configuration; choose another id")
         return run
     if names:
         run = find(asked.output, None)
         manifest = run.manifest()
-        if manifest["status"] == "running" and manifest["config"] == wanted and _same_inputs(asked, manifest):
+        if manifest["status"] == "running" and _made_with(asked, manifest) and _same_inputs(asked, manifest):
             return run
     return create(asked)
 
@@ -156,6 +154,14 @@ def versions() -> dict[str, str]:
 def now() -> str:
     """The time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _made_with(asked: Config, manifest: Mapping[str, Any]) -> bool:
+    """Whether the run was made with this configuration; what an older run lacks has its default."""
+    try:
+        return bool(settings.from_dict(Config, manifest["config"]) == asked)
+    except ConfigError:
+        return False
 
 
 def _same_inputs(asked: Config, manifest: Mapping[str, Any]) -> bool:

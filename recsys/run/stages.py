@@ -61,7 +61,7 @@ def features(job: Job) -> dict[str, Any]:
         job.run.update({"inputs": [dict(entry) for entry in source.inputs]})
         arguments = {
             "config": settings.to_dict(job.config),
-            "tables": {**dataclasses.asdict(source), **_tables(source)},
+            "tables": dataclasses.asdict(source),
             "features": job.run.path(schema.FEATURES_DIR),
         }
         outcome = child.call("recsys.features.pipeline:run", arguments, job.progress)
@@ -166,11 +166,6 @@ def _network(place: str, model: str, file: str, precision: str) -> Any:
     info = read_info(place)
     encoder = read_encoder(place, info.evaluated if file == model_files.EVALUATED else info.published)
     return Network.load(storage.join(model, file), encoder, precision)
-
-
-def _tables(source: Any) -> dict[str, Any]:
-    roles = ("interactions", "users", "items")
-    return {role: None if getattr(source, role) is None else settings.to_dict(getattr(source, role)) for role in roles}
 
 
 @contextmanager

@@ -156,8 +156,6 @@ def _lines(table: Table, path: str) -> list[str]:
 
 
 def _split(table: Table, line: str) -> list[str]:
-    if not table.delimiter:
-        raise ConfigError(f"{table.path}: delimiter is empty")
     if not table.quoting or '"' not in line:
         return line.split(table.delimiter)
     mark = table.delimiter

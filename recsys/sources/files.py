@@ -19,7 +19,7 @@ from pyarrow import fs
 
 from recsys import storage
 from recsys.config import Table
-from recsys.errors import ConfigError, DataError
+from recsys.errors import DataError
 
 HASHED_BYTES = 1 << 30
 """A table of at most this size is read once for its fingerprint; a larger one is identified by sizes and modification times."""
@@ -102,17 +102,8 @@ def open_binary(path: str) -> Iterator[Any]:
 
 
 def decoder(table: Table) -> codecs.IncrementalDecoder:
-    """A strict decoder for the table's encoding.
-
-    Raises:
-        ConfigError: the encoding is unknown.
-    """
-    try:
-        return codecs.getincrementaldecoder(table.encoding)("strict")
-    except LookupError:
-        raise ConfigError(
-            f"encoding '{table.encoding}' of {table.path} is unknown; expected one such as utf-8 or iso-8859-1"
-        ) from None
+    """A strict decoder for the table's encoding."""
+    return codecs.getincrementaldecoder(table.encoding)("strict")
 
 
 def undecodable(table: Table, path: str, error: UnicodeError) -> DataError:

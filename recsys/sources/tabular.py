@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from recsys.config import Config, Table
-from recsys.errors import ConfigError
 
 
 def open_tabular(config: Config) -> tuple[Table, Table | None, Table | None]:
-    """The configured interactions, users and items.
-
-    Raises:
-        ConfigError: there are no interactions.
-    """
+    """The interactions, users and items of the configuration, unchanged; Config makes sure that there are interactions."""
     source = config.source
-    if source.interactions is None:
-        raise ConfigError("a tabular source requires [source.interactions] in a configuration file, with at least a path")
-    return source.interactions, source.users, source.items
+    return cast(Table, source.interactions), source.users, source.items

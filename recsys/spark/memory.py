@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Final
 
 import psutil
 
 from recsys.errors import ConfigError
+from recsys.setting_types import parse_size
 
 GIB: Final = 1 << 30
 HEAP_SHARE: Final = 0.4
@@ -45,24 +45,17 @@ def heap(memory: str | None, limit_bytes: int) -> int:
         limit_bytes: see `limit`.
 
     Raises:
-        ConfigError: `memory` is not a size.
+        ConfigError: `memory` is more than the limit.
     """
     if memory is not None:
-        return parse_size(memory)
+        size = parse_size(memory)
+        if size > limit_bytes:
+            raise ConfigError(
+                f"'spark.memory' must be at most {limit_bytes >> 20}m, the memory of this machine or container, not {memory!r}"
+            )
+        return size
     wanted = min(max(int(limit_bytes * HEAP_SHARE), GIB), 8 * GIB)
     return min(wanted, int(limit_bytes * MOST_OF_LIMIT))
-
-
-def parse_size(text: str) -> int:
-    """Bytes of 2g, 900m, 65536k or a plain number of bytes.
-
-    Raises:
-        ConfigError: the text is not a size.
-    """
-    match = re.fullmatch(r"(\d+)\s*([kmgt]?)i?b?", text.strip().lower())
-    if not match or int(match.group(1)) == 0:
-        raise ConfigError(f"'spark.memory' must be a size such as 2g or 900m, not {text!r}")
-    return int(match.group(1)) << {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}[match.group(2)]
 
 
 def _limits(mount: str, path: str, name: str) -> list[int]:

@@ -200,9 +200,6 @@ def test_a_file_that_was_cut_off_is_named(build: Callable[..., Built], tmp_path:
     [
         ("title", config.Feature("text"), "taken"),
         ("popularity", config.Feature("numeric"), "taken"),
-        ("year", config.Feature("numeric", pattern=r"\d{4}"), "group"),
-        ("year", config.Feature("numeric", pattern="("), "pattern"),
-        ("genres", config.Feature("numeric", flags=("a",)), "multi"),
     ],
 )
 def test_features_that_cannot_be(name: str, feature: config.Feature, words: str) -> None:

@@ -153,12 +153,10 @@ def test_files_of_one_table_must_agree(tmp_path: Path) -> None:
         check_columns(events(tmp_path), "interactions")
 
 
-def test_a_column_there_twice_and_an_unknown_encoding_are_refused(tmp_path: Path) -> None:
+def test_a_column_there_twice_is_refused(tmp_path: Path) -> None:
     table = events(write(tmp_path / "a.csv", "user,item,user,time,stars\n1,2,3,4,5\n"))
     with pytest.raises(DataError, match="2 columns named"):
         check_columns(table, "interactions")
-    with pytest.raises(ConfigError, match="'utf-9'"):
-        column_names(dataclasses.replace(table, encoding="utf-9"))
 
 
 def test_fingerprints_follow_the_content(tmp_path: Path) -> None:

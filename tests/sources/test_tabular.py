@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recsys import config, settings
-from recsys.errors import ConfigError, DataError
+from recsys.errors import DataError
 from recsys.sources import open_source
 
 FILE = """
@@ -42,8 +42,6 @@ def test_tables_come_as_configured_and_are_checked(tmp_path: Path) -> None:
     (tmp_path / "products.csv").write_text("product;brand\n2;x\n")
     with pytest.raises(DataError, match=r"products\.csv.*delimiter ',' is probably wrong"):
         open_source(loaded, str(tmp_path), lambda line: None)
-    with pytest.raises(ConfigError, match=r"\[source\.interactions\]"):
-        open_source(config.Config(source=config.Source("tabular")), str(tmp_path), lambda line: None)
 
 
 @pytest.mark.data

@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from recsys.errors import ConfigError
+from recsys.setting_types import parse_size
 from recsys.spark import memory
 
 GIB = 1 << 30
@@ -45,15 +46,20 @@ def test_heap_is_a_share_within_bounds() -> None:
     assert memory.heap(None, 100 * GIB) == 8 * GIB
     assert memory.heap(None, 2 * GIB) == GIB
     assert memory.heap(None, GIB) == GIB * 3 // 4
-    assert memory.heap("3g", GIB) == 3 * GIB
+    assert memory.heap("3g", 3 * GIB) == 3 * GIB
+
+
+def test_more_than_the_machine_has_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'spark\.memory' must be at most 1024m, .*not '3g'"):
+        memory.heap("3g", GIB)
 
 
 @pytest.mark.parametrize(("text", "size"), [("2g", 2 * GIB), ("512M", GIB // 2), ("1 GiB", GIB), ("1024", 1024)])
 def test_sizes(text: str, size: int) -> None:
-    assert memory.parse_size(text) == size
+    assert parse_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["much", "0", "-1g", "1.5g", ""])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"spark\.memory"):
-        memory.parse_size(text)
+        parse_size(text)

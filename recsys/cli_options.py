@@ -1,0 +1,187 @@
+"""The options of the command line, and how they become a configuration or a job."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from recsys import settings
+from recsys.config import Config
+from recsys.errors import ConfigError
+from recsys.progress import Progress
+from recsys.run import job, runs
+from recsys.run.ending import Stop
+from recsys.run.stages import Job
+from recsys.settings import Resolved
+from recsys.spark import memory
+
+Command = Callable[..., Any]
+
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "train": ("model", "training"),
+    "evaluate": ("evaluation",),
+    "recommend": ("recommend",),
+    "publish": ("publish",),
+}
+"""The sections that each later stage reads, and so the settings that it may change."""
+_DEFAULTS = Config()
+
+_FIELDS: list[tuple[str, str, str, str]] = [
+    (
+        "--dataset",
+        "source.dataset",
+        "synthetic, tabular or a MovieLens data set; see recsys dataset list.",
+        _DEFAULTS.source.dataset,
+    ),
+    ("--dataset-path", "source.path", "Zip or folder of the MovieLens data set, instead of a download.", ""),
+    ("--split", "split.method", "leave-one-out, per-user-ratio, global-time or none.", _DEFAULTS.split.method),
+    ("--k", "recommend.k", "Recommendations per user.", str(_DEFAULTS.recommend.k)),
+    ("--epochs", "training.epochs", "Training epochs.", "depends on the size of the data"),
+    ("--seed", "seed", "Seed of everything random.", str(_DEFAULTS.seed)),
+    ("--device", "training.device", "auto, cpu or gpu; gpu fails if there is none.", _DEFAULTS.training.device),
+    ("--precision", "training.precision", "auto, float32, mixed_bfloat16 or mixed_float16.", _DEFAULTS.training.precision),
+    ("--xla", "training.xla", "auto, on or off.", _DEFAULTS.training.xla),
+    ("--spark-master", "spark.master", "Spark master URL.", _DEFAULTS.spark.master),
+]
+
+output_option = click.option(
+    "--output", help=f"Folder or URI of the output. [env: RECSYS__OUTPUT; default: {_DEFAULTS.output}]"
+)
+set_option = click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="SECTION.FIELD=VALUE",
+    help="Any setting, such as training.epochs=5; repeatable. recsys config lists them all.",
+)
+wait_option = click.option(
+    "--wait",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="Wait up to SECONDS for other processes to finish the stages before; then exit with 75. Needs --run-id.",
+)
+redo_option = click.option(
+    "--redo", is_flag=True, help="Run the stage again even if it is done, and discard what depends on it."
+)
+
+
+def config_options(command: Command) -> Command:
+    """Options of the commands that take a whole configuration; passed on to `resolve` or `begin` as they are."""
+    for flag, field, text, default in reversed(_FIELDS):
+        command = click.option(flag, field.replace(".", "__"), help=f"{text} [default: {default}]" if default else text)(
+            command
+        )
+    command = click.option("--spark-conf", multiple=True, metavar="KEY=VALUE", help="A Spark property; repeatable.")(command)
+    command = click.option("--config", "file", type=click.Path(), help="TOML file; see README, 'Your own events'.")(command)
+    return _run_options(
+        command, "Name of the run. [default: the newest if unfinished and with the same settings, else a new one]"
+    )
+
+
+def _run_options(command: Command, run_id: str) -> Command:
+    for decorate in (
+        click.option("--quiet", is_flag=True, help="Print no progress."),
+        set_option,
+        click.option("--run-id", help=run_id),
+        output_option,
+    ):
+        command = decorate(command)
+    return command
+
+
+def stage_options(command: Command) -> Command:
+    """Options of the commands for one later stage."""
+    return _run_options(redo_option(wait_option(command)), "Name of the run. [default: the newest]")
+
+
+def resolve(given: dict[str, Any]) -> Resolved:
+    """The configuration that the options of `config_options` ask for.
+
+    Raises:
+        ConfigError: a setting is unknown or wrong.
+    """
+    fields = {field.replace(".", "__"): field for _, field, _, _ in _FIELDS}
+    options = [("output", given["output"])]
+    options += [(field, given[name]) for name, field in fields.items()]
+    options += pairs(given["changes"], "--set")
+    options += [(f"spark.conf.{name}", value) for name, value in pairs(given["spark_conf"], "--spark-conf")]
+    return settings.resolve(given["file"], os.environ, options)
+
+
+def stored(given: dict[str, Any]) -> Resolved:
+    """The configuration that the run named by --run-id was made with.
+
+    Raises:
+        ConfigError: there is no such run, or other settings are given, which it could not have.
+    """
+    others = {name for name, value in given.items() if value and name not in ("output", "run_id", "quiet")}
+    if others:
+        raise ConfigError("--run-id shows the settings that the run was made with; drop the other options")
+    run = runs.find(settings.output(os.environ, given["output"]), given["run_id"])
+    made = run.config()
+    places = settings.leaves(run.manifest()["config"])
+    return Resolved(made, {place: f"run {run.run_id}" for place in places if places[place] is not None})
+
+
+def begin(given: dict[str, Any]) -> Job:
+    """The job of a run that is begun, or resumed, with the options of `config_options`.
+
+    Raises:
+        ConfigError: a setting is wrong, also for this machine, or the run was made with others.
+    """
+    asked = resolve(given).config
+    memory.heap(asked.spark.memory, memory.limit())
+    found = runs.open_or_create(asked, given["run_id"])
+    progress = Progress(quiet=given["quiet"])
+    progress(f"run {found.run_id} in {found.folder}")
+    return Job(asked, found, progress, _stop())
+
+
+def resume(stage: str, given: dict[str, Any]) -> Job:
+    """The job of a run that a later stage works on, with the options of `stage_options`.
+
+    Settings of the stage's own sections may be changed by the environment and, winning over it, by --set.
+
+    Raises:
+        ConfigError: there is no such run, or a setting is wrong or belongs to an earlier stage.
+        RetryError: what the stage needs is not there in time.
+    """
+    place, run_id, progress = settings.output(os.environ, given["output"]), given["run_id"], Progress(quiet=given["quiet"])
+    if given["wait"] is not None:
+        if run_id is None:
+            raise ConfigError("--wait needs --run-id: the newest run may have finished long ago")
+        job.wait(runs.Run(place, run_id), stage, given["wait"], progress)
+    found = runs.find(place, run_id)
+    made = found.config()
+    asked = settings.change(made, pairs(given["changes"], "--set"), SECTIONS[stage], os.environ)
+    if passed_over := settings.ignored(made, SECTIONS[stage], os.environ):
+        click.echo(
+            f"recsys: ignored, because run {found.run_id} was made with other values: {', '.join(passed_over)}", err=True
+        )
+    if stage == "evaluate":  # the only later stage that may start Spark
+        memory.heap(asked.spark.memory, memory.limit())
+    return Job(asked, found, progress, _stop())
+
+
+def pairs(given: tuple[str, ...], option: str) -> list[tuple[str, Any]]:
+    """NAME=VALUE in two parts.
+
+    Raises:
+        ConfigError: there is no name, or no equals sign.
+    """
+    found = []
+    for setting in given:
+        name, equals, value = setting.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"{option} {setting!r}: expected NAME=VALUE")
+        found.append((name.strip(), value.strip()))
+    return found
+
+
+def _stop() -> Stop:
+    stop = Stop()
+    stop.install()
+    return stop

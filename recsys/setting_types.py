@@ -1,0 +1,187 @@
+"""What a setting may be beyond its type and bounds: text from the environment, paths, encodings, patterns, sizes."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from recsys import storage
+from recsys.errors import ConfigError
+
+LEAST_HEAP: Final = 450 << 20
+"""Bytes; Spark refuses to start with less."""
+_MASTER: Final = re.compile(r"local(\[(\*|[1-9]\d{0,3})(,\s*[1-9]\d{0,3})?\])?|spark://\S+|k8s://\S+|yarn")
+_URL: Final = re.compile(r"(https?|file)://\S+")
+_JAVA_KNOWS: Final = re.compile(
+    r"utf-8(-sig)?|utf-16|utf-32|ascii|iso8859-([1-9]|11|13|15|16)|cp125[0-8]|cp(437|775|8(50|52|55|57|58|6[0-69]))|koi8-[ru]|"
+    r"big5|big5hkscs|gb2312|gbk|gb18030|cp950|shift_jis|cp932|euc_jp|euc_kr|cp949|johab|tis-620"
+)
+"""Python's names of the text encodings that Java has too, and in which a line break is a line break."""
+_PYTHON_ALONE: Final = re.compile(r"\(\?(P|\(|[a-zA-Z]*[aLu])|\{,")
+
+
+def java_encoding(encoding: str) -> str:
+    """Java's name of a text encoding given by one of Python's names for it.
+
+    Raises:
+        ConfigError: it is unknown, no text encoding, or Java does not have it.
+    """
+    try:
+        name = codecs.lookup(encoding).name
+    except (LookupError, ValueError):
+        name = ""
+    if not _JAVA_KNOWS.fullmatch(name):
+        raise ConfigError(f"unknown encoding {encoding!r}; use a text encoding such as utf-8, latin-1 or cp1252")
+    return {"utf-8-sig": "utf-8", "ascii": "us-ascii"}.get(name, name.replace("iso8859", "iso-8859"))
+
+
+def parse_size(text: str) -> int:
+    """Bytes of 2g, 900m, 65536k or a plain number of bytes.
+
+    Raises:
+        ConfigError: the text is not a size.
+    """
+    match = re.fullmatch(r"(\d{1,18})\s*([kmgt]?)i?b?", text.strip().lower())
+    if not match or int(match.group(1)) == 0:
+        raise ConfigError(f"'spark.memory' must be a size such as 2g or 900m, not {text!r}")
+    return int(match.group(1)) << {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}[match.group(2)]
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _number_or_auto(value: Any) -> Any:
+    return _number(_text_or_auto(value))
+
+
+def _text_or_auto(value: Any) -> Any:
+    return None if isinstance(value, str) and value.strip().lower() in ("", "none", "auto") else value
+
+
+def _text_or_nothing(value: Any) -> Any:
+    return None if value == "" else value
+
+
+def _parts(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _parts_or_auto(value: Any) -> Any:
+    return _parts(_text_or_auto(value))
+
+
+def _unique(values: Sequence[str]) -> Sequence[str]:
+    twice = next((value for value in values if values.count(value) > 1), None)
+    if twice is not None:
+        raise ValueError(f"must name each only once; '{twice}' is there twice")
+    return values
+
+
+def _path(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("must be a path, without NUL characters")
+    try:
+        storage.check(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+def _url(value: str) -> str:
+    if not _URL.fullmatch(value):
+        raise ValueError("must be a URL that begins with https://, http:// or file://")
+    return value
+
+
+def _encoding(value: str) -> str:
+    try:
+        java_encoding(value)
+    except ConfigError:
+        raise ValueError(
+            "must be a text encoding that both Python and Java know, such as utf-8, latin-1 or cp1252; this one is unknown"
+        ) from None
+    return value
+
+
+def _delimiter(value: str) -> str:
+    value = value.replace("\\t", "\t")
+    if re.search(r'[\\"\r\n\0]', value):
+        raise ValueError("must not hold a backslash, a double quote, a line break or NUL")
+    return value
+
+
+def _pattern(value: str) -> str:
+    """Refuses what Python or Java's regular expressions lack: Spark runs them in Java."""
+    if (found := _PYTHON_ALONE.search(value)) or _nested_class(value):
+        raise ValueError(
+            f"must be a regular expression of Java's as well; Java has no {found.group() if found else '[ inside [ ]'}"
+        )
+    try:
+        groups = re.compile(value).groups
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"must be a valid pattern (regular expression): {error}") from None
+    if groups < 1:
+        raise ValueError("must hold a group, the part in parentheses that is taken")
+    return value
+
+
+def _nested_class(pattern: str) -> bool:
+    inside, place = False, 0
+    while place < len(pattern):
+        letter = pattern[place]
+        if letter == "\\":
+            place += 1
+        elif letter == "[":
+            if inside:
+                return True
+            inside = True
+            place += pattern.startswith("^", place + 1)
+            place += pattern.startswith("]", place + 1)
+        elif letter == "]":
+            inside = False
+        place += 1
+    return False
+
+
+def _memory(value: str) -> str:
+    try:
+        size = parse_size(value)
+    except ConfigError:
+        size = 0
+    if size < LEAST_HEAP:
+        raise ValueError(f"must be a size such as 2g or 900m, of at least {LEAST_HEAP >> 20}m")
+    return value
+
+
+def _master(value: str) -> str:
+    if not _MASTER.fullmatch(value):
+        raise ValueError("must be local, local[N], local[*], local[N,F], spark://HOST:PORT, k8s://URL or yarn")
+    return value
+
+
+NUMBER: Final = BeforeValidator(_number)
+"""For numbers: true and false are none."""
+NUMBER_OR_AUTO: Final = BeforeValidator(_number_or_auto)
+"""For numbers that may be left out: text such as auto, none or nothing is None."""
+LIST: Final = BeforeValidator(_parts)
+"""For lists: text is divided at its commas."""
+LIST_OR_AUTO: Final = BeforeValidator(_parts_or_auto)
+UNIQUE: Final = AfterValidator(_unique)
+
+Name = Annotated[str, Field(min_length=1)]
+Path = Annotated[str, Field(min_length=1), AfterValidator(_path)]
+FolderOrAuto = Annotated[Path | None, BeforeValidator(_text_or_auto)]
+UrlOrAuto = Annotated[Annotated[str, AfterValidator(_url)] | None, BeforeValidator(_text_or_auto)]
+Column = Annotated[str | None, BeforeValidator(_text_or_nothing)]
+Encoding = Annotated[str, AfterValidator(_encoding)]
+Delimiter = Annotated[str, Field(min_length=1, max_length=20), AfterValidator(_delimiter)]
+Pattern = Annotated[Annotated[str, AfterValidator(_pattern)] | None, BeforeValidator(_text_or_nothing)]
+Memory = Annotated[Annotated[str, AfterValidator(_memory)] | None, BeforeValidator(_text_or_auto)]
+Master = Annotated[str, AfterValidator(_master)]
