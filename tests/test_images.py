@@ -153,7 +153,7 @@ def test_what_the_build_copies_reaches_it(kind: str) -> None:
     assert f"requirements-{kind}.txt" in files and "recsys" in files
     for file in files:
         assert (ROOT / file).exists() and reaches_the_build(file), file
-    assert reaches_the_build("recsys/features/java.py")
+    assert reaches_the_build("recsys/spark/java.py")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_what_the_build_copies_reaches_it(kind: str) -> None:
         "k8s/base/job.yaml",
         "recsys.egg-info/PKG-INFO",
         "recsys/__pycache__/cli.cpython-311.pyc",
-        "recsys/features/__pycache__/java.cpython-311.pyc",
+        "recsys/spark/__pycache__/java.cpython-311.pyc",
         "events.csv",
     ],
 )

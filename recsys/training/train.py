@@ -1,7 +1,7 @@
 """Trains the network: features/ in, the networks of model/ out.
 
 First it learns from the training part, with early stopping on the validation part: evaluated.keras, which evaluation measures.
-Then it is refit on all events for a few epochs, with the features encoded anew: model.keras and saved_model/, which recommend.
+Then it is refit on all events for a few epochs, with re-encoded features: model.keras and saved_model/, which recommend.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ def _refit(
 
 
 def _published_model(setting: Setting, encoder: Encoder, folder: str, continued: bool) -> CausalCNN:
-    """The network that recommends, before the refit: a new one, or the evaluated one with the features encoded anew."""
+    """The network that recommends, before the refit: a new one, or the evaluated one with re-encoded features."""
     model = build(setting, setting.info.published, encoder)
     if continued:
         evaluated = load_model(storage.join(folder, model_files.EVALUATED), setting.hardware.precision)

@@ -71,7 +71,7 @@ class Workers:
 
 
 ALONE = Workers(Member())
-"""One process that trains by itself."""
+"""A single process."""
 
 
 def draw_apart(model: Any, member: Member) -> None:
