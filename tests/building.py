@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from recsys.features import pipeline
 from recsys.sources import SourceTables
 from recsys.spark.failures import translated
 from recsys.spark.session import spark_session
+from tests.command import BUILT_IN, Command, invoke, succeed
 from tests.store import Store
 
 
@@ -69,6 +71,21 @@ def spark(store: Store) -> Iterator[Any]:
     options = config.Config(spark=config.Spark(master="local[2]", memory="1g"))
     with spark_session(options, "tests", 0) as session:
         yield session
+
+
+@pytest.fixture(scope="session")
+def job(spark: Any) -> Command:
+    """`job(*words, home=…)` runs a command in this process and in the session of the tests."""
+    return functools.partial(invoke, session=spark)
+
+
+@pytest.fixture(scope="session")
+def built_in(job: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a run on the built-in data with every baseline; its output is `out`, and `said` what it printed."""
+    home = tmp_path_factory.mktemp("built-in")
+    done = succeed("run", *BUILT_IN, "--output", home / "out", home=home, run=job)
+    (home / "said").write_text(done.stderr + done.stdout, encoding="utf-8")
+    return home
 
 
 @pytest.fixture

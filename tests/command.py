@@ -1,18 +1,27 @@
-"""The command line in a process of its own, as a user runs it, and a small configuration for it."""
+"""The command line as a user runs it, in a process of its own or in this one, and a small configuration for it."""
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from click.testing import CliRunner
+
+from recsys.cli import main
+from recsys.spark.child import Outcome
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 ROOT = Path(__file__).resolve().parent.parent
 SPARK = ("--spark-master", "local[2]")
@@ -76,21 +85,56 @@ def recsys(
     )
 
 
-def succeed(*words: object, home: Path) -> subprocess.CompletedProcess[str]:
+def invoke(
+    *words: object, home: Path, changes: Mapping[str, str] | None = None, session: Any = None
+) -> subprocess.CompletedProcess[str]:
+    """What `recsys` does, in this process, which imports TensorFlow once for all tests.
+
+    What a command calls in a child process runs here too. Spark's working folder is not `home`: with a session, give absolute
+    paths.
+
+    Args:
+        words: of the command line.
+        home: its working folder and home.
+        changes: of the environment.
+        session: the Spark session; without one, the command is a defect where it starts Spark.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(home))
+        stack.enter_context(mock.patch.dict(os.environ, environment(home, **(changes or {})), clear=True))
+        stack.callback(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        stack.enter_context(_children_here(session))
+        done = CliRunner().invoke(main, [*map(str, words)], prog_name="recsys")
+    return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def _children_here(session: Any) -> Iterator[None]:
+    """Children run in this process and in that session; arguments and results pass through JSON all the same."""
+
+    @contextlib.contextmanager
+    def given(*_: object) -> Iterator[Any]:
+        assert session is not None, "Spark was started"
+        yield session
+
+    def call(target: str, arguments: Mapping[str, Any], progress: Callable[[str], None]) -> Outcome:
+        module, _, name = target.partition(":")
+        result = getattr(importlib.import_module(module), name)(json.loads(json.dumps(arguments)), progress)
+        return Outcome(json.loads(json.dumps(result)), seconds=0.0, peak_bytes=1, bytes_left=0)
+
+    with (
+        mock.patch("recsys.spark.child.call", call),
+        mock.patch("recsys.spark.session.spark_session", given),
+        mock.patch("recsys.features.pipeline.spark_session", given),
+    ):
+        yield
+
+
+def succeed(*words: object, home: Path, run: Command = recsys) -> subprocess.CompletedProcess[str]:
     """Runs a command that must end with exit code 0."""
-    done = recsys(*words, home=home)
+    done = run(*words, home=home)
     assert done.returncode == 0, done.stderr
     return done
-
-
-@functools.cache
-def built_in_run(base: Path) -> Path:
-    """The home of a run on the built-in data with every baseline, made once for all tests; its output is `out`."""
-    home = base / "built-in"
-    home.mkdir()
-    done = succeed("run", *BUILT_IN, "--output", "out", home=home)
-    (home / "said").write_text(done.stderr + done.stdout, encoding="utf-8")
-    return home
 
 
 def recommendations(output: Path) -> pa.Table:

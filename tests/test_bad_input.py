@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.command import SPARK, manifest, recsys, run_folder, write_toml
+from tests.command import SPARK, Command, invoke, manifest, recsys, run_folder, succeed, write_toml
 from tests.sources import formats
 
 HEADER = "user,item,stars,time\n"
@@ -142,7 +142,7 @@ FILES: dict[str, tuple[DataFiles, int, tuple[str, ...]]] = {
 def test_file_or_configuration_is_refused(tmp_path: Path, kind: str) -> None:
     make, code, words = FILES[kind]
     output = tmp_path / "out"
-    done = recsys("run", "--config", make(tmp_path), "--output", output, home=tmp_path)
+    done = invoke("run", "--config", make(tmp_path), "--output", output, home=tmp_path)
     assert_refused(done, code, *words, output=output)
 
 
@@ -169,7 +169,6 @@ OPTIONS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "output is a file": (("run", "--output", "file"), 75, ("file", "--output")),
     "output cannot be made": (("run", "--output", "/proc/nothing"), 75, ("/proc/nothing", "cannot be made", "--output")),
     "unknown storage": (("run", "--output", "ftp://host/folder"), 2, ("ftp://host cannot be used", "s3://")),
-    "a GPU that is not there": (("run", "--device", "gpu"), 69, ("--device gpu: TensorFlow finds no GPU", "--device auto")),
 }
 
 
@@ -177,12 +176,25 @@ OPTIONS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
 def test_option_is_refused(tmp_path: Path, kind: str) -> None:
     words, code, expected = OPTIONS[kind]
     (tmp_path / "file").touch()
-    done = recsys(*words, home=tmp_path, changes={"CUDA_VISIBLE_DEVICES": "-1"})
+    done = invoke(*words, home=tmp_path)
     assert_refused(done, code, *expected, output=tmp_path / "out")
 
 
+def test_the_process_ends_with_the_code_and_the_message(tmp_path: Path) -> None:
+    """The other refusals are seen in this process."""
+    done = recsys("run", "--config", csv("")(tmp_path), home=tmp_path)
+    assert_refused(done, 65, "events.csv is empty (0 bytes)", output=tmp_path / "out")
+    assert done.stderr.splitlines()[-1].startswith("recsys: ") and not done.stdout
+
+
+def test_a_gpu_that_is_not_there(tmp_path: Path) -> None:
+    done = recsys("run", "--device", "gpu", home=tmp_path, changes={"CUDA_VISIBLE_DEVICES": "-1"})
+    words = ("--device gpu: TensorFlow finds no GPU", "--device auto")
+    assert_refused(done, 69, *words, output=tmp_path / "out")
+
+
 def test_unknown_name_in_the_environment_is_refused(tmp_path: Path) -> None:
-    done = recsys("run", home=tmp_path, changes={"RECSYS__TRAINING__EPOCH": "3"})
+    done = invoke("run", home=tmp_path, changes={"RECSYS__TRAINING__EPOCH": "3"})
     assert_refused(done, 2, "'training.epoch'", "known here: epochs", output=tmp_path / "out")
 
 
@@ -248,7 +260,7 @@ def test_zip_is_refused(tmp_path: Path, kind: str) -> None:
     damage, code, words = ZIPS[kind]
     archive = formats.zipped(formats.write_10m(tmp_path), tmp_path / "ml-10m.zip")
     damage(archive)
-    done = recsys("run", "--dataset", "ml-10m", "--dataset-path", archive, home=tmp_path)
+    done = invoke("run", "--dataset", "ml-10m", "--dataset-path", archive, home=tmp_path)
     assert_refused(done, code, *words, output=tmp_path / "out")
     assert not (tmp_path.parent / "evil.dat").exists()
     assert not list((tmp_path / "cache").rglob("*.dat"))
@@ -278,11 +290,19 @@ CONTENTS: dict[str, tuple[DataFiles, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("kind", CONTENTS)
-def test_content_is_refused(tmp_path: Path, kind: str) -> None:
+def test_content_is_refused(tmp_path: Path, kind: str, job: Command) -> None:
     make, words = CONTENTS[kind]
     output = tmp_path / "out"
-    done = recsys("run", "--config", make(tmp_path), "--output", output, *SPARK, home=tmp_path)
+    done = job("run", "--config", make(tmp_path), "--output", output, home=tmp_path)
     assert_refused(done, 65, *words, output=output)
+
+
+@pytest.mark.slow
+def test_what_spark_finds_is_told_by_the_process(tmp_path: Path) -> None:
+    """The other contents are refused in this process, and in the Spark session of the tests."""
+    make, words = CONTENTS["destroyed pages"]
+    done = recsys("run", "--config", make(tmp_path), *SPARK, home=tmp_path)
+    assert_refused(done, 65, *words, output=tmp_path / "out")
 
 
 BIG = 2**53 + 1
@@ -316,7 +336,7 @@ title = "title"
 
 
 @pytest.fixture(scope="module")
-def dirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dirty(tmp_path_factory: pytest.TempPathFactory, job: Command) -> Path:
     """Features of events with every kind of bad row among the good ones; user ids are integers beyond 2^53."""
     folder = tmp_path_factory.mktemp("dirty")
     good = "".join(f"{BIG + user},{item},3,{1_600_000_000 + 10 * user + item}\n" for user in range(6) for item in range(5))
@@ -326,8 +346,7 @@ def dirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     items = "".join(f"{item},Title {item}\n" for item in range(5))
     (folder / "items.csv").write_text("item,title\n" + items + "\n".join(BAD_ITEMS) + "\n")
     file = write(folder)
-    done = recsys("features", "--config", file, "--output", folder / "out", *SPARK, home=folder)
-    assert done.returncode == 0, done.stderr
+    done = succeed("features", "--config", file, "--output", folder / "out", home=folder, run=job)
     (folder / "stderr").write_text(done.stderr)
     return folder
 

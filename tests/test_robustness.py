@@ -22,10 +22,10 @@ from tests.command import (
     ITEMS,
     ONLY_POPULARITY,
     USERS,
-    built_in_run,
     command,
     environment,
     histories,
+    invoke,
     recommendations,
     recsys,
     run_folder,
@@ -153,9 +153,9 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(built_in: Path) -> Path:
     """The output of the same run, undisturbed."""
-    return built_in_run(tmp_path_factory.getbasetemp()) / "out"
+    return built_in / "out"
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +247,7 @@ def test_half_an_output_is_not_published(undisturbed: Path, tmp_path: Path, name
     shutil.copytree(undisturbed, tmp_path / "out")
     (tmp_path / "out" / "latest.json").unlink()
     HALF[name](run_folder(tmp_path / "out"))
-    done = recsys("publish", "--redo", "--output", "out", home=tmp_path)
+    done = invoke("publish", "--redo", "--output", "out", home=tmp_path)
     assert done.returncode in (2, 78), done.stderr
     assert "recommend" in done.stderr
     assert not (tmp_path / "out" / "latest.json").exists()

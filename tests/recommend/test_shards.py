@@ -18,16 +18,16 @@ from recsys.recommend import lists, shards, writer
 from recsys.recommend.shards import Shard, parse
 from recsys.run import runs
 from tests import contract
-from tests.command import ITEMS, USERS, built_in_run, command, environment, histories, manifest, recsys, run_folder, succeed
+from tests.command import ITEMS, USERS, command, environment, histories, invoke, manifest, run_folder, succeed
 from tests.support import chains, write_features
 
 CATALOGUE = 40
 
 
 @pytest.fixture
-def unscored(tmp_path_factory, tmp_path):
+def unscored(built_in, tmp_path):
     """The home of a run that is trained and measured, and the recommendations that it had."""
-    done = run_folder(built_in_run(tmp_path_factory.getbasetemp()) / "out")
+    done = run_folder(built_in / "out")
     shutil.copytree(done, tmp_path / "out" / "runs" / done.name)
     folder = run_folder(tmp_path / "out")
     before = pq.read_table(folder / "recommendations").replace_schema_metadata(None)
@@ -38,12 +38,12 @@ def unscored(tmp_path_factory, tmp_path):
     return tmp_path, before
 
 
+@pytest.mark.slow
 def test_three_shards_at_once_are_one_whole(unscored):
     home, before = unscored
-    early = subprocess.Popen(command("recommend", "--shard", "2/3", "--output", "out"), env=environment(home), cwd=home)
-    assert early.wait(300) == 0
+    succeed("recommend", "--shard", "2/3", "--output", "out", home=home, run=invoke)
     assert not (run_folder(home / "out") / "recommendations").exists()
-    assert recsys("publish", "--output", "out", home=home).returncode == 2
+    assert invoke("publish", "--output", "out", home=home).returncode == 2
     at_once = [
         subprocess.Popen(
             command("recommend", "--shard", "3", "--output", "out"),
@@ -56,8 +56,8 @@ def test_three_shards_at_once_are_one_whole(unscored):
     facts = manifest(home / "out")["stages"]["recommend"]
     assert (facts["users"], facts["rows"], facts["shards"]) == (len(USERS), before.num_rows, 3)
     assert not (run_folder(home / "out") / "shards").exists()
-    assert "done before" in succeed("recommend", "--shard", "1/3", "--output", "out", home=home).stderr
-    succeed("publish", "--output", "out", home=home)
+    assert "done before" in succeed("recommend", "--shard", "1/3", "--output", "out", home=home, run=invoke).stderr
+    succeed("publish", "--output", "out", home=home, run=invoke)
     contract.check_output(home / "out", histories(run_folder(home / "out")), USERS, ITEMS, 10)
     assert pq.read_table(run_folder(home / "out") / "recommendations").replace_schema_metadata(None).equals(before)
 
@@ -160,5 +160,5 @@ def test_what_is_no_shard_is_told(text):
 def test_a_shard_takes_the_run_as_it_is(tmp_path):
     runs.create(Config(output=str(tmp_path / "out")))
     for more in (("--redo",), ("--set", "recommend.k=3")):
-        done = recsys("recommend", "--shard", "0/3", *more, "--output", "out", home=tmp_path)
+        done = invoke("recommend", "--shard", "0/3", *more, "--output", "out", home=tmp_path)
         assert done.returncode == 2 and "neither --redo nor --set" in done.stderr
