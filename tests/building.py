@@ -74,16 +74,16 @@ def spark(store: Store) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def job(spark: Any) -> Command:
-    """`job(*words, home=…)` runs a command in this process and in the session of the tests."""
+def with_spark(spark: Any) -> Command:
+    """`with_spark(*words, home=…)` runs a command in this process and in the session of the tests."""
     return functools.partial(invoke, session=spark)
 
 
 @pytest.fixture(scope="session")
-def built_in(job: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built_in(with_spark: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a run on the built-in data with every baseline; its output is `out`, and `said` what it printed."""
     home = tmp_path_factory.mktemp("built-in")
-    done = succeed("run", *BUILT_IN, "--output", home / "out", home=home, run=job)
+    done = succeed("run", *BUILT_IN, "--output", home / "out", home=home, run=with_spark)
     (home / "said").write_text(done.stderr + done.stdout, encoding="utf-8")
     return home
 

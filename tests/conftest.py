@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import store as object_store
-from tests.building import build, built_in, csv, job, spark  # noqa: F401 (fixtures)
+from tests.building import build, built_in, csv, spark, with_spark  # noqa: F401 (fixtures)
 
 DATA = os.environ.get("RECSYS_TEST_DATA")
 

@@ -290,10 +290,10 @@ CONTENTS: dict[str, tuple[DataFiles, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("kind", CONTENTS)
-def test_content_is_refused(tmp_path: Path, kind: str, job: Command) -> None:
+def test_content_is_refused(tmp_path: Path, kind: str, with_spark: Command) -> None:
     make, words = CONTENTS[kind]
     output = tmp_path / "out"
-    done = job("run", "--config", make(tmp_path), "--output", output, home=tmp_path)
+    done = with_spark("run", "--config", make(tmp_path), "--output", output, home=tmp_path)
     assert_refused(done, 65, *words, output=output)
 
 
@@ -336,7 +336,7 @@ title = "title"
 
 
 @pytest.fixture(scope="module")
-def dirty(tmp_path_factory: pytest.TempPathFactory, job: Command) -> Path:
+def dirty(tmp_path_factory: pytest.TempPathFactory, with_spark: Command) -> Path:
     """Features of events with every kind of bad row among the good ones; user ids are integers beyond 2^53."""
     folder = tmp_path_factory.mktemp("dirty")
     good = "".join(f"{BIG + user},{item},3,{1_600_000_000 + 10 * user + item}\n" for user in range(6) for item in range(5))
@@ -346,7 +346,7 @@ def dirty(tmp_path_factory: pytest.TempPathFactory, job: Command) -> Path:
     items = "".join(f"{item},Title {item}\n" for item in range(5))
     (folder / "items.csv").write_text("item,title\n" + items + "\n".join(BAD_ITEMS) + "\n")
     file = write(folder)
-    done = succeed("features", "--config", file, "--output", folder / "out", home=folder, run=job)
+    done = succeed("features", "--config", file, "--output", folder / "out", home=folder, run=with_spark)
     (folder / "stderr").write_text(done.stderr)
     return folder
 

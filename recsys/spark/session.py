@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -188,7 +189,7 @@ def _environment(config: Config, java_home: str) -> dict[str, str]:
         "SPARK_USER": os.environ.get("SPARK_USER", "recsys"),
     }
     if is_local(config.spark.master):
-        found["SPARK_LOCAL_IP"] = "127.0.0.1"
+        found |= {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}  # PATH may have another python3
     return found
 
 
