@@ -68,7 +68,8 @@ def load(folder: str, info: FeaturesInfo, said: list[str]) -> Built:
 @pytest.fixture(scope="session")
 def spark(store: Store) -> Iterator[Any]:
     """A local session with two cores, whose workers know the object store."""
-    options = config.Config(spark=config.Spark(master="local[2]", memory="1g"))
+    one = {"spark.sql.shuffle.partitions": "1"}  # which adaptive execution comes to anyway, one job later
+    options = config.Config(spark=config.Spark(master="local[2]", memory="1g", conf=one))
     with spark_session(options, "tests", 0) as session:
         yield session
 

@@ -103,13 +103,13 @@ def invoke(
         stack.enter_context(contextlib.chdir(home))
         stack.enter_context(mock.patch.dict(os.environ, environment(home, **(changes or {})), clear=True))
         stack.callback(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
-        stack.enter_context(_children_here(session))
+        stack.enter_context(children_here(session))
         done = CliRunner().invoke(main, [*map(str, words)], prog_name="recsys")
     return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
 
 
 @contextlib.contextmanager
-def _children_here(session: Any) -> Iterator[None]:
+def children_here(session: Any) -> Iterator[None]:
     """Children run in this process and in that session; arguments and results pass through JSON all the same."""
 
     @contextlib.contextmanager

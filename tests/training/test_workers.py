@@ -24,7 +24,7 @@ from recsys.run import runs
 from recsys.training import hardware, negatives, packing
 from recsys.training.cluster import Member, member
 from recsys.training.train import Inputs, build, train
-from tests.command import command, environment, recsys
+from tests.command import command, environment, invoke
 from tests.support import chains, write_features
 from tests.training.test_train import ITEMS, config, weights
 
@@ -111,6 +111,7 @@ def together(features, tmp_path_factory):
     return Path(made.path("model")), said
 
 
+@pytest.mark.slow
 def test_two_workers_learn_what_one_process_learns(features, together, tmp_path):
     train(exact(), features, str(tmp_path), Progress(quiet=True), lambda: False)
     for name in (model_files.EVALUATED, model_files.PUBLISHED):
@@ -121,6 +122,7 @@ def test_two_workers_learn_what_one_process_learns(features, together, tmp_path)
     assert one["best_valid_ndcg@10"] == pytest.approx(other["best_valid_ndcg@10"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_chief_alone_measures_and_writes(together, tmp_path):
     folder, (chief, other) = together
     assert storage.is_whole(str(folder))
@@ -128,6 +130,7 @@ def test_the_chief_alone_measures_and_writes(together, tmp_path):
     assert not list(folder.glob(".*"))
 
 
+@pytest.mark.slow
 def test_one_that_is_asked_to_end_ends_both_and_they_go_on_to_the_same_weights(features, together, tmp_path):
     for said in finish(start(tmp_path, features, tmp_path / "model", stop=("", "now")), code=1):
         assert "try again: asked to end: checkpoint saved at epoch 1, step 1" in said
@@ -137,6 +140,7 @@ def test_one_that_is_asked_to_end_ends_both_and_they_go_on_to_the_same_weights(f
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_one_that_is_killed_does_not_leave_the_other_waiting(features, tmp_path):
     chief, other = start(tmp_path, features, tmp_path / "model", epochs=500)
     said = ""
@@ -205,5 +209,5 @@ def test_another_tf_config_is_told(text):
 
 
 def test_several_workers_can_train_and_nothing_else(tmp_path):
-    done = recsys("run", "--output", "out", home=tmp_path, changes={"TF_CONFIG": described()})
+    done = invoke("run", "--output", "out", home=tmp_path, changes={"TF_CONFIG": described()})
     assert done.returncode == 2 and "2 workers: they take part in `recsys train` alone" in done.stderr
