@@ -1,4 +1,4 @@
-"""The command line as a user runs it, in a process of its own or in this one, and a small configuration for it."""
+"""Runs the command line as a user does, in a child process or in this one, and holds a small configuration for it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SPARK = ("--spark-master", "local[2]")
 SMALL = ("--set", "model.width=16", "--set", "model.dilations=1,2", "--set", "training.refit_epochs=1")
 SMALL += ("--set", "training.xla=off", "--set", "evaluation.bootstrap=20", "--set", "publish.must_beat=")
+"""For tiny data: the network trains in seconds and is published however poor it is."""
 ONLY_POPULARITY = ("--set", "evaluation.baselines=popularity")
-"""With SMALL: a network that is trained in seconds, and published although it is no good."""
+"""The cheapest baseline. ALS would start Spark twice."""
 SYNTHETIC = (
     "--set",
     "source.synthetic.users=60",
@@ -58,21 +59,21 @@ timestamp = "time"
 
 
 def environment(home: Path, **changes: str) -> dict[str, str]:
-    """The environment of the tests without settings of recsys, with a home, and so a cache, of its own."""
+    """This environment without recsys settings, with its own home and therefore its own cache."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS")}
     path = os.pathsep.join(filter(None, (changes.pop("PYTHONPATH", ""), str(ROOT), kept.get("PYTHONPATH", ""))))
     return {**kept, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PYTHONPATH": path, **changes}
 
 
 def command(*words: object) -> list[str]:
-    """The command line as a list for subprocess."""
+    """The command as an argument list for subprocess."""
     return [sys.executable, "-m", "recsys.cli", *map(str, words)]
 
 
 def recsys(
     *words: object, home: Path, changes: Mapping[str, str] | None = None, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end; `home` is its working folder and home."""
+    """Runs a command in a child process; `home` is its working directory and home."""
     return subprocess.run(
         command(*words),
         env=environment(home, **(changes or {})),
@@ -88,16 +89,16 @@ def recsys(
 def invoke(
     *words: object, home: Path, changes: Mapping[str, str] | None = None, session: Any = None
 ) -> subprocess.CompletedProcess[str]:
-    """What `recsys` does, in this process, which imports TensorFlow once for all tests.
+    """Like `recsys`, but in this process, so TensorFlow is imported only once.
 
-    What a command calls in a child process runs here too. Spark's working folder is not `home`: with a session, give absolute
-    paths.
+    Work that the command would hand to a child process runs here too. Spark's working directory is not `home`: when you pass
+    a session, pass absolute paths.
 
     Args:
-        words: of the command line.
-        home: its working folder and home.
-        changes: of the environment.
-        session: the Spark session; without one, the command is a defect where it starts Spark.
+        words: the command's arguments.
+        home: working directory and home.
+        changes: environment variables to set.
+        session: Spark session to use. Without one, a command that starts Spark fails as a defect.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.chdir(home))
@@ -110,7 +111,7 @@ def invoke(
 
 @contextlib.contextmanager
 def children_here(session: Any) -> Iterator[None]:
-    """Children run in this process and in that session; arguments and results pass through JSON all the same."""
+    """Runs child calls in this process and in `session`. Arguments and results still go through JSON."""
 
     @contextlib.contextmanager
     def given(*_: object) -> Iterator[Any]:
@@ -131,7 +132,7 @@ def children_here(session: Any) -> Iterator[None]:
 
 
 def succeed(*words: object, home: Path, run: Command = recsys) -> subprocess.CompletedProcess[str]:
-    """Runs a command that must end with exit code 0."""
+    """Runs a command that must exit with 0."""
     done = run(*words, home=home)
     assert done.returncode == 0, done.stderr
     return done
@@ -144,7 +145,7 @@ def recommendations(output: Path) -> pa.Table:
 
 
 def histories(run: Path) -> dict[Any, set[Any]]:
-    """The items of each user by their ids, from the features of a run."""
+    """Item ids by user id, from the features of a run."""
     users, items, rows = (pq.read_table(run / "features" / name) for name in ("users", "items", "histories"))
     user_ids, item_ids = users.column("user_id").to_pylist(), items.column("item_id").to_pylist()
     found = rows.select(["user_index", "items"]).to_pylist()

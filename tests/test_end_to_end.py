@@ -1,4 +1,4 @@
-"""The whole job through the command line, on small data: each kind of source, each split, every command."""
+"""The whole job through the command line on small data: every kind of source, every split, every command."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def features(output: Path, table: str) -> pa.Table:
 
 @pytest.fixture
 def copied(built_in: Path, tmp_path: Path) -> Path:
-    """A home with a copy of the run on the built-in data."""
+    """Home with a private copy of the built-in run."""
     shutil.copytree(built_in / "out", tmp_path / "out")
     return tmp_path
 
@@ -54,7 +54,7 @@ def test_built_in_data_keeps_the_contract(built_in: Path) -> None:
     contract.check_output(output, had, USERS, ITEMS, 10)
 
 
-def test_table_of_all_methods_is_printed_and_kept(built_in: Path) -> None:
+def test_table_of_all_methods_is_printed_and_saved(built_in: Path) -> None:
     said = (built_in / "said").read_text()
     for method in METHODS:
         assert any(line.split()[:1] == [method] for line in said.splitlines()), f"{method} is not in: {said}"
@@ -65,8 +65,8 @@ def test_table_of_all_methods_is_printed_and_kept(built_in: Path) -> None:
 
 
 @pytest.mark.slow
-def test_processes_that_do_one_stage_each_give_the_same_recommendations(built_in: Path, tmp_path: Path) -> None:
-    """As the Jobs of overlays/distributed do. Spark has a process and a JVM of its own; ALS and others are not measured."""
+def test_one_process_per_stage_gives_the_same_recommendations(built_in: Path, tmp_path: Path) -> None:
+    """One process per stage, as in overlays/distributed, with a real Spark child; compared with the in-process run."""
     succeed("features", *BUILT_IN, *ONLY_POPULARITY, "--output", "out", home=tmp_path)
     for stage in ("train", "evaluate", "recommend", "publish"):
         succeed(stage, "--output", "out", home=tmp_path)
@@ -82,7 +82,7 @@ def test_finished_stages_are_skipped(built_in: Path) -> None:
     assert manifest(built_in / "out")["stages"] == before["stages"]
 
 
-def test_redo_makes_a_stage_again_and_forgets_what_follows(built_in: Path, copied: Path) -> None:
+def test_redo_repeats_a_stage_and_discards_later_ones(built_in: Path, copied: Path) -> None:
     (copied / "out" / "latest.json").unlink()
     succeed("recommend", "--redo", "--set", "recommend.k=3", "--output", "out", home=copied, run=invoke)
     facts = manifest(copied / "out")
@@ -93,7 +93,7 @@ def test_redo_makes_a_stage_again_and_forgets_what_follows(built_in: Path, copie
 
 
 @pytest.mark.parametrize("stage", ["train", "recommend"])
-def test_what_is_published_is_never_made_again(built_in: Path, copied: Path, stage: str) -> None:
+def test_a_published_run_is_never_redone(built_in: Path, copied: Path, stage: str) -> None:
     done = invoke(stage, "--redo", "--output", "out", home=copied)
     assert done.returncode == 2
     assert "is published, and readers follow it" in done.stderr
@@ -101,14 +101,14 @@ def test_what_is_published_is_never_made_again(built_in: Path, copied: Path, sta
     contract.check_output(copied / "out", histories(run_folder(copied / "out")), USERS, ITEMS, 10)
 
 
-def test_a_finished_stage_with_other_settings_is_told_and_not_skipped(built_in: Path, copied: Path) -> None:
+def test_a_finished_stage_with_other_settings_is_an_error(built_in: Path, copied: Path) -> None:
     done = invoke("recommend", "--set", "recommend.k=3", "--output", "out", home=copied)
     assert done.returncode == 2
     assert "'recommend' is done with other settings; add --redo" in done.stderr
     assert manifest(copied / "out") == manifest(built_in / "out")
 
 
-def test_measuring_again_leaves_the_recommendations_alone(built_in: Path, copied: Path) -> None:
+def test_evaluating_again_leaves_the_recommendations_alone(built_in: Path, copied: Path) -> None:
     words = ("--set", "evaluation.baselines=popularity,transitions")
     succeed("evaluate", "--redo", *words, "--output", "out", home=copied, run=invoke)
     assert "transitions" in manifest(copied / "out")["metrics"]
@@ -129,7 +129,7 @@ def test_a_run_id_belongs_to_one_configuration(copied: Path) -> None:
     assert "another configuration" in done.stderr
 
 
-def test_show_tells_history_and_recommendations(built_in: Path) -> None:
+def test_show_prints_history_and_recommendations(built_in: Path) -> None:
     output = built_in / "out"
     rows = recommendations(output).to_pylist()
     titles = {row["item_id"]: row["title"] for row in features(output, "items").to_pylist()}
@@ -144,7 +144,7 @@ def test_show_tells_history_and_recommendations(built_in: Path) -> None:
     assert "no such user" in done.stderr
 
 
-def test_a_refused_gate_leaves_the_old_output(built_in: Path, copied: Path) -> None:
+def test_a_refused_run_leaves_the_old_output(built_in: Path, copied: Path) -> None:
     before = (copied / "out" / "latest.json").read_bytes()
     done = invoke("publish", "--redo", "--set", "publish.min_ndcg=2", "--output", "out", home=copied)
     assert done.returncode == 78
@@ -162,7 +162,7 @@ def test_data_sets_are_listed_and_described(tmp_path: Path) -> None:
         assert words in said
 
 
-def test_doctor_says_what_will_be_used(tmp_path: Path) -> None:
+def test_doctor_reports_what_will_be_used(tmp_path: Path) -> None:
     report = json.loads(succeed("doctor", "--json", "--device", "cpu", home=tmp_path, run=invoke).stdout)
     assert all(part["ok"] for part in report.values())
     assert {"java", "spark", "tensorflow", "memory", "folders"} <= set(report)
@@ -189,7 +189,7 @@ def test_movielens_20m_per_user_ratio(tmp_path: Path, with_spark: Command) -> No
 
 
 def check_movielens(output: Path, users: int, k: int) -> None:
-    """The contract, and titles as they were in the files."""
+    """Checks the contract, and that titles match the files."""
     had = defaultdict(set)
     for user, item, _, _ in formats.ratings(users=users):
         had[user].add(item)
@@ -200,7 +200,7 @@ def check_movielens(output: Path, users: int, k: int) -> None:
 
 
 SHOP_ITEMS = [f"{number:04d}" for number in range(24)] + ["Käse, jung", "🎁", "新商品"]
-"""Ids with leading zeros, a comma, and of other scripts; the last two have no events."""
+"""Ids with leading zeros, a comma, other scripts. The last two have no events."""
 SHOP_USERS = [f"00{number}" for number in range(18)] + ["Zoë", "王", "new"]
 """The last has no events."""
 
@@ -216,7 +216,7 @@ def shop_events() -> list[tuple[str, str, float, int]]:
 
 
 def write_shop(folder: Path) -> Path:
-    """The shop as CSV in a folder, one file of it compressed, with tables of users and items."""
+    """Writes the shop: a folder of CSV, one file compressed, and tables of users and items."""
     (folder / "events").mkdir(parents=True)
     events = shop_events()
     with open(folder / "events" / "a.csv", "w", encoding="utf-8", newline="") as plain:
@@ -244,7 +244,7 @@ method = "none"
 
 
 @pytest.mark.slow
-def test_own_csv_with_ids_of_text_and_no_split(tmp_path: Path, with_spark: Command) -> None:
+def test_own_csv_with_text_ids_and_no_split(tmp_path: Path, with_spark: Command) -> None:
     file = write_shop(tmp_path / "shop")
     succeed(
         "run", "--config", file, *SMALL, "--epochs", 1, "--k", 20, "--output", tmp_path / "out", home=tmp_path, run=with_spark
@@ -261,7 +261,7 @@ def test_own_csv_with_ids_of_text_and_no_split(tmp_path: Path, with_spark: Comma
 
 
 def write_numbers(folder: Path) -> tuple[Path, dict[int, set[int]]]:
-    """Parquet events in several files, with ids that a float cannot hold apart."""
+    """Writes Parquet events in several files, with ids that collide as floats."""
     folder.mkdir(parents=True)
     base, had = 2**53, defaultdict(set)
     for part in range(2):
@@ -302,9 +302,9 @@ def test_own_parquet_with_large_ids_and_another_seed(tmp_path: Path, with_spark:
     with_seed_0 = recommendations(tmp_path / "out")
     path = run_folder(tmp_path / "out") / "run.json"
     facts = json.loads(path.read_text())
-    facts["config"]["seed"] = 1  # the same features with another seed, without the time that Spark takes
+    facts["config"]["seed"] = 1  # another seed on the same features, without running Spark again
     path.write_text(json.dumps(facts))
-    (tmp_path / "out" / "latest.json").unlink()  # what is published is not made again
+    (tmp_path / "out" / "latest.json").unlink()  # a published run cannot be redone
     succeed("train", "--redo", "--output", "out", home=tmp_path, run=invoke)
     succeed("recommend", "--output", "out", home=tmp_path, run=invoke)
     succeed("publish", "--output", "out", home=tmp_path, run=invoke)
