@@ -1,6 +1,6 @@
-"""Makes Pods out of rendered Jobs and CronJobs, for `podman kube play`: kubectl kustomize OVERLAY | pod_template.py [IMAGE]
+"""Turns rendered Jobs and CronJobs into Pods for `podman kube play`: kubectl kustomize OVERLAY | pod_template.py [IMAGE]
 
-The Pod is the template as it stands, with the ConfigMaps and claims that it names; with IMAGE, another image in it.
+The Pod is the unchanged template plus the ConfigMaps and claims; IMAGE replaces its image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CARRIED = ("ConfigMap", "PersistentVolumeClaim")
 
 
 def pods(resources: Iterable[dict[str, Any]], image: str | None = None) -> list[dict[str, Any]]:
-    """What podman needs of the rendered resources: ConfigMaps and claims first, then a Pod for each Job and CronJob."""
+    """What podman needs: ConfigMaps and claims first, then one Pod for each Job and CronJob."""
     carried, found = [], []
     for resource in resources:
         if resource["kind"] in CARRIED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from recsys.features import pipeline
 from recsys.sources import SourceTables
 from recsys.spark.failures import translated
 from recsys.spark.session import spark_session
+from tests.command import BUILT_IN, Command, invoke, succeed
 from tests.store import Store
 
 
@@ -78,15 +80,31 @@ def load(folder: str, info: FeaturesInfo, said: list[str]) -> Built:
 
 @pytest.fixture(scope="session")
 def spark(store: Store) -> Iterator[Any]:
-    """A local session with two cores, whose workers can reach the object store."""
-    options = config.Config(spark=config.Spark(master="local[2]", memory="1g"))
+    """A local session with two cores; its workers can reach the object store."""
+    one = {"spark.sql.shuffle.partitions": "1"}  # adaptive execution would coalesce to one anyway
+    options = config.Config(spark=config.Spark(master="local[2]", memory="1g", conf=one))
     with spark_session(options, "tests", 0) as session:
         yield session
 
 
+@pytest.fixture(scope="session")
+def with_spark(spark: Any) -> Command:
+    """`with_spark(*words, home=…)` runs a command in this process and in the shared Spark session."""
+    return functools.partial(invoke, session=spark)
+
+
+@pytest.fixture(scope="session")
+def built_in(with_spark: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Home of a run on the built-in data with every baseline. Output: `out`; what it printed: `said`. Do not modify."""
+    home = tmp_path_factory.mktemp("built-in")
+    done = succeed("run", *BUILT_IN, "--output", home / "out", home=home, run=with_spark)
+    (home / "said").write_text(done.stderr + done.stdout, encoding="utf-8")
+    return home
+
+
 @pytest.fixture
 def build(spark: Any, tmp_path: Path) -> Callable[..., Built]:
-    """`build(tables, config=…, conf=…)` builds features in the session of the tests."""
+    """`build(tables, config=…, conf=…)` builds features in the shared Spark session."""
     count = 0
 
     def make(tables: SourceTables, options: config.Config | None = None, conf: dict[str, str] | None = None) -> Built:

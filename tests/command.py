@@ -1,25 +1,36 @@
-"""The command line in a process of its own, as a user runs it, and a small configuration for it."""
+"""Runs the command line as a user does, in a child process or in this one, and holds a small configuration for it."""
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from click.testing import CliRunner
+
+from recsys.cli import main
+from recsys.spark.child import Outcome
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 ROOT = Path(__file__).resolve().parent.parent
 SPARK = ("--spark-master", "local[2]")
 SMALL = ("--set", "model.width=16", "--set", "model.dilations=1,2", "--set", "training.refit_epochs=1")
 SMALL += ("--set", "training.xla=off", "--set", "evaluation.bootstrap=20", "--set", "publish.must_beat=")
+SMALL += ("--set", "split.allow_few=true")
+"""For tiny data: the network trains in seconds and is published however poor it is."""
 ONLY_POPULARITY = ("--set", "evaluation.baselines=popularity")
-"""With SMALL: a network that is trained in seconds, and published although it is no good."""
+"""The cheapest baseline. ALS would start Spark twice."""
 SYNTHETIC = (
     "--set",
     "source.synthetic.users=60",
@@ -49,21 +60,21 @@ timestamp = "time"
 
 
 def environment(home: Path, **changes: str) -> dict[str, str]:
-    """The environment of the tests without settings of recsys, with a home, and so a cache, of its own."""
+    """This environment without recsys settings, with its own home and therefore its own cache."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS")}
     path = os.pathsep.join(filter(None, (changes.pop("PYTHONPATH", ""), str(ROOT), kept.get("PYTHONPATH", ""))))
     return {**kept, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PYTHONPATH": path, **changes}
 
 
 def command(*words: object) -> list[str]:
-    """The command line as a list for subprocess."""
+    """The command as an argument list for subprocess."""
     return [sys.executable, "-m", "recsys.cli", *map(str, words)]
 
 
 def recsys(
     *words: object, home: Path, changes: Mapping[str, str] | None = None, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end; `home` is its working folder and home."""
+    """Runs a command in a child process; `home` is its working directory and home."""
     return subprocess.run(
         command(*words),
         env=environment(home, **(changes or {})),
@@ -76,21 +87,56 @@ def recsys(
     )
 
 
-def succeed(*words: object, home: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a command that must end with exit code 0."""
-    done = recsys(*words, home=home)
+def invoke(
+    *words: object, home: Path, changes: Mapping[str, str] | None = None, session: Any = None
+) -> subprocess.CompletedProcess[str]:
+    """Like `recsys`, but in this process, so TensorFlow is imported only once.
+
+    Work that the command would hand to a child process runs here too. Spark's working directory is not `home`: when you pass
+    a session, pass absolute paths.
+
+    Args:
+        words: the command's arguments.
+        home: working directory and home.
+        changes: environment variables to set.
+        session: Spark session to use. Without one, a command that starts Spark fails as a defect.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(home))
+        stack.enter_context(mock.patch.dict(os.environ, environment(home, **(changes or {})), clear=True))
+        stack.callback(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        stack.enter_context(children_here(session))
+        done = CliRunner().invoke(main, [*map(str, words)], prog_name="recsys")
+    return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def children_here(session: Any) -> Iterator[None]:
+    """Runs child calls in this process and in `session`. Arguments and results still go through JSON."""
+
+    @contextlib.contextmanager
+    def given(*_: object) -> Iterator[Any]:
+        assert session is not None, "Spark was started"
+        yield session
+
+    def call(target: str, arguments: Mapping[str, Any], progress: Callable[[str], None]) -> Outcome:
+        module, _, name = target.partition(":")
+        result = getattr(importlib.import_module(module), name)(json.loads(json.dumps(arguments)), progress)
+        return Outcome(json.loads(json.dumps(result)), seconds=0.0, peak_bytes=1, bytes_left=0)
+
+    with (
+        mock.patch("recsys.spark.child.call", call),
+        mock.patch("recsys.spark.session.spark_session", given),
+        mock.patch("recsys.features.pipeline.spark_session", given),
+    ):
+        yield
+
+
+def succeed(*words: object, home: Path, run: Command = recsys) -> subprocess.CompletedProcess[str]:
+    """Runs a command that must exit with 0."""
+    done = run(*words, home=home)
     assert done.returncode == 0, done.stderr
     return done
-
-
-@functools.cache
-def built_in_run(base: Path) -> Path:
-    """The home of a run on the built-in data with every baseline, made once for all tests; its output is `out`."""
-    home = base / "built-in"
-    home.mkdir()
-    done = succeed("run", *BUILT_IN, "--output", "out", home=home)
-    (home / "said").write_text(done.stderr + done.stdout, encoding="utf-8")
-    return home
 
 
 def recommendations(output: Path) -> pa.Table:
@@ -100,7 +146,7 @@ def recommendations(output: Path) -> pa.Table:
 
 
 def histories(run: Path) -> dict[Any, set[Any]]:
-    """The items of each user by their ids, from the features of a run."""
+    """Item ids by user id, from the features of a run."""
     users, items, rows = (pq.read_table(run / "features" / name) for name in ("users", "items", "histories"))
     user_ids, item_ids = users.column("user_id").to_pylist(), items.column("item_id").to_pylist()
     found = rows.select(["user_index", "items"]).to_pylist()

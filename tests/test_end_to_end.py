@@ -1,4 +1,4 @@
-"""The whole job through the command line, on small data: each kind of source, each split, every command."""
+"""The whole job through the command line on small data: every kind of source, every split, every command."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from tests.command import (
     ITEMS,
     ONLY_POPULARITY,
     SMALL,
-    SPARK,
     SYNTHETIC,
     USERS,
     USERS_WITHOUT_EVENTS,
-    built_in_run,
+    Command,
     histories,
+    invoke,
     manifest,
     recommendations,
-    recsys,
     run_folder,
     succeed,
     write_toml,
@@ -41,161 +40,156 @@ def features(output: Path, table: str) -> pa.Table:
     return pq.read_table(run_folder(output) / "features" / table)
 
 
-@pytest.fixture(scope="module")
-def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on the built-in data with every baseline."""
-    return built_in_run(tmp_path_factory.getbasetemp())
+@pytest.fixture
+def copied(built_in: Path, tmp_path: Path) -> Path:
+    """Home with a private copy of the built-in run."""
+    shutil.copytree(built_in / "out", tmp_path / "out")
+    return tmp_path
 
 
-@pytest.fixture(scope="module")
-def by_stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, stage by stage, with one baseline."""
-    home = tmp_path_factory.mktemp("stages")
-    succeed("features", *BUILT_IN, *ONLY_POPULARITY, "--output", "out", home=home)
-    for stage in ("train", "evaluate", "recommend", "publish"):
-        succeed(stage, "--output", "out", home=home)
-    return home
-
-
-def test_built_in_data_keeps_the_contract(synthetic: Path) -> None:
-    output = synthetic / "out"
+def test_built_in_data_keeps_the_contract(built_in: Path) -> None:
+    output = built_in / "out"
     had = histories(run_folder(output))
     assert set(USERS) - set(had) == USERS_WITHOUT_EVENTS
     contract.check_output(output, had, USERS, ITEMS, 10)
 
 
-def test_table_of_all_methods_is_printed_and_kept(synthetic: Path) -> None:
-    said = (synthetic / "said").read_text()
+def test_table_of_all_methods_is_printed_and_saved(built_in: Path) -> None:
+    said = (built_in / "said").read_text()
     for method in METHODS:
         assert any(line.split()[:1] == [method] for line in said.splitlines()), f"{method} is not in: {said}"
     assert "Traceback" not in said and "java" not in said.lower()
-    metrics = json.loads((run_folder(synthetic / "out") / "evaluation" / "metrics.json").read_text())
+    metrics = json.loads((run_folder(built_in / "out") / "evaluation" / "metrics.json").read_text())
     assert set(METHODS) <= set(metrics["methods"])
-    assert set(METHODS) <= set(manifest(synthetic / "out")["metrics"])
+    assert set(METHODS) <= set(manifest(built_in / "out")["metrics"])
 
 
-def test_stages_one_by_one_with_the_same_seed_give_the_same_recommendations(synthetic: Path, by_stages: Path) -> None:
-    assert recommendations(synthetic / "out").equals(recommendations(by_stages / "out"))
+@pytest.mark.slow
+def test_one_process_per_stage_gives_the_same_recommendations(built_in: Path, tmp_path: Path) -> None:
+    """One process per stage, as in overlays/distributed, with a real Spark child; compared with the in-process run."""
+    succeed("features", *BUILT_IN, *ONLY_POPULARITY, "--output", "out", home=tmp_path)
+    for stage in ("train", "evaluate", "recommend", "publish"):
+        succeed(stage, "--output", "out", home=tmp_path)
+    assert recommendations(built_in / "out").equals(recommendations(tmp_path / "out"))
+    contract.check_output(tmp_path / "out", histories(run_folder(tmp_path / "out")), USERS, ITEMS, 10)
 
 
-def test_finished_stages_are_skipped(by_stages: Path) -> None:
-    before = manifest(by_stages / "out")
-    said = succeed("train", "--output", "out", home=by_stages).stderr
-    said += succeed("publish", "--output", "out", home=by_stages).stderr
+def test_finished_stages_are_skipped(built_in: Path) -> None:
+    before = manifest(built_in / "out")
+    said = succeed("train", "--output", "out", home=built_in, run=invoke).stderr
+    said += succeed("publish", "--output", "out", home=built_in, run=invoke).stderr
     assert "train: already done" in said and "publish: already done" in said
-    assert manifest(by_stages / "out")["stages"] == before["stages"]
+    assert manifest(built_in / "out")["stages"] == before["stages"]
 
 
-def test_redo_makes_a_stage_again_and_forgets_what_follows(by_stages: Path, tmp_path: Path) -> None:
-    shutil.copytree(by_stages / "out", tmp_path / "out")
-    (tmp_path / "out" / "latest.json").unlink()
-    succeed("recommend", "--redo", "--set", "recommend.k=3", "--output", "out", home=tmp_path)
-    facts = manifest(tmp_path / "out")
+def test_redo_repeats_a_stage_and_discards_later_ones(built_in: Path, copied: Path) -> None:
+    (copied / "out" / "latest.json").unlink()
+    succeed("recommend", "--redo", "--set", "recommend.k=3", "--output", "out", home=copied, run=invoke)
+    facts = manifest(copied / "out")
     assert list(facts["stages"]) == ["features", "train", "evaluate", "recommend"]
-    assert facts["stages"]["train"] == manifest(by_stages / "out")["stages"]["train"]
-    succeed("publish", "--output", "out", home=tmp_path)
-    contract.check_output(tmp_path / "out", histories(run_folder(tmp_path / "out")), USERS, ITEMS, 3)
+    assert facts["stages"]["train"] == manifest(built_in / "out")["stages"]["train"]
+    succeed("publish", "--output", "out", home=copied, run=invoke)
+    contract.check_output(copied / "out", histories(run_folder(copied / "out")), USERS, ITEMS, 3)
 
 
 @pytest.mark.parametrize("stage", ["train", "recommend"])
-def test_what_is_published_is_never_made_again(by_stages: Path, stage: str) -> None:
-    before = recommendations(by_stages / "out")
-    done = recsys(stage, "--redo", "--output", "out", home=by_stages)
+def test_a_published_run_is_never_redone(built_in: Path, copied: Path, stage: str) -> None:
+    done = invoke(stage, "--redo", "--output", "out", home=copied)
     assert done.returncode == 2
     assert "is published and must not change" in done.stderr
-    assert recommendations(by_stages / "out").equals(before)
-    contract.check_output(by_stages / "out", histories(run_folder(by_stages / "out")), USERS, ITEMS, 10)
+    assert recommendations(copied / "out").equals(recommendations(built_in / "out"))
+    contract.check_output(copied / "out", histories(run_folder(copied / "out")), USERS, ITEMS, 10)
 
 
-def test_a_finished_stage_with_other_settings_is_told_and_not_skipped(by_stages: Path) -> None:
-    before = manifest(by_stages / "out")
-    done = recsys("recommend", "--set", "recommend.k=3", "--output", "out", home=by_stages)
+def test_a_finished_stage_with_other_settings_is_an_error(built_in: Path, copied: Path) -> None:
+    done = invoke("recommend", "--set", "recommend.k=3", "--output", "out", home=copied)
     assert done.returncode == 2
     assert "'recommend' is done with other settings; add --redo" in done.stderr
-    assert manifest(by_stages / "out") == before
+    assert manifest(copied / "out") == manifest(built_in / "out")
 
 
-def test_measuring_again_leaves_the_recommendations_alone(by_stages: Path, tmp_path: Path) -> None:
-    shutil.copytree(by_stages / "out", tmp_path / "out")
-    succeed("evaluate", "--redo", "--set", "evaluation.baselines=popularity,transitions", "--output", "out", home=tmp_path)
-    assert "transitions" in manifest(tmp_path / "out")["metrics"]
-    assert recommendations(tmp_path / "out").equals(recommendations(by_stages / "out"))
-    assert list(manifest(tmp_path / "out")["stages"]) == ["features", "train", "recommend", "evaluate"]
+def test_evaluating_again_leaves_the_recommendations_alone(built_in: Path, copied: Path) -> None:
+    words = ("--set", "evaluation.baselines=popularity,transitions")
+    succeed("evaluate", "--redo", *words, "--output", "out", home=copied, run=invoke)
+    assert "transitions" in manifest(copied / "out")["metrics"]
+    assert recommendations(copied / "out").equals(recommendations(built_in / "out"))
+    assert list(manifest(copied / "out")["stages"]) == ["features", "train", "recommend", "evaluate"]
 
 
-def test_a_later_stage_cannot_change_what_an_earlier_one_used(by_stages: Path) -> None:
-    done = recsys("recommend", "--set", "training.epochs=5", "--output", "out", home=by_stages)
+def test_a_later_stage_cannot_change_what_an_earlier_one_used(copied: Path) -> None:
+    done = invoke("recommend", "--set", "training.epochs=5", "--output", "out", home=copied)
     assert done.returncode == 2
-    assert "begin a new run" in done.stderr
+    assert "start a new run" in done.stderr
 
 
-def test_a_run_id_belongs_to_one_configuration(by_stages: Path) -> None:
-    run_id = run_folder(by_stages / "out").name
-    done = recsys("run", "--output", "out", "--run-id", run_id, "--seed", 1, home=by_stages)
+def test_a_run_id_belongs_to_one_configuration(copied: Path) -> None:
+    run_id = run_folder(copied / "out").name
+    done = invoke("run", "--output", "out", "--run-id", run_id, "--seed", 1, home=copied)
     assert done.returncode == 2
     assert "another configuration" in done.stderr
 
 
-def test_show_tells_history_and_recommendations(synthetic: Path) -> None:
-    output = synthetic / "out"
+def test_show_prints_history_and_recommendations(built_in: Path) -> None:
+    output = built_in / "out"
     rows = recommendations(output).to_pylist()
     titles = {row["item_id"]: row["title"] for row in features(output, "items").to_pylist()}
-    said = succeed("show", "--output", "out", "--user", 1, home=synthetic).stdout
+    said = succeed("show", "--output", "out", "--user", 1, home=built_in, run=invoke).stdout
     places = [said.index(titles[row["item_id"]]) for row in rows if row["user_id"] == 1]
     assert len(places) == 10 and places == sorted(places)
     (cold,) = USERS_WITHOUT_EVENTS
-    said = succeed("show", "--output", "out", "--user", cold, home=synthetic).stdout
+    said = succeed("show", "--output", "out", "--user", cold, home=built_in, run=invoke).stdout
     assert "no events" in said
-    done = recsys("show", "--output", "out", "--user", 999, home=synthetic)
+    done = invoke("show", "--output", "out", "--user", 999, home=built_in)
     assert done.returncode == 2
     assert "no such user" in done.stderr
 
 
-def test_a_refused_gate_leaves_the_old_output(synthetic: Path, by_stages: Path, tmp_path: Path) -> None:
-    shutil.copytree(by_stages / "out", tmp_path / "out")
-    before = (tmp_path / "out" / "latest.json").read_bytes()
-    done = recsys("publish", "--redo", "--set", "publish.min_ndcg=2", "--output", "out", home=tmp_path)
+def test_a_refused_run_leaves_the_old_output(built_in: Path, copied: Path) -> None:
+    before = (copied / "out" / "latest.json").read_bytes()
+    done = invoke("publish", "--redo", "--set", "publish.min_ndcg=2", "--output", "out", home=copied)
     assert done.returncode == 78
     assert "not published" in done.stderr and "publish.min_ndcg" in done.stderr
-    assert (tmp_path / "out" / "latest.json").read_bytes() == before
-    assert recommendations(tmp_path / "out").equals(recommendations(synthetic / "out"))
+    assert (copied / "out" / "latest.json").read_bytes() == before
+    assert recommendations(copied / "out").equals(recommendations(built_in / "out"))
 
 
 def test_data_sets_are_listed_and_described(tmp_path: Path) -> None:
-    said = succeed("dataset", "list", home=tmp_path).stdout
+    said = succeed("dataset", "list", home=tmp_path, run=invoke).stdout
     for name in ("synthetic", "ml-100k", "ml-1m", "ml-10m", "ml-20m", "ml-25m", "ml-32m", "ml-latest-small"):
         assert any(line.split()[:1] == [name] for line in said.splitlines())
-    said = succeed("dataset", "describe", *SYNTHETIC, home=tmp_path).stdout
+    said = succeed("dataset", "describe", *SYNTHETIC, home=tmp_path, run=invoke).stdout
     for words in ("interactions", "users", "items", "user_id = user_id", "timestamps in s"):
         assert words in said
 
 
-def test_doctor_says_what_will_be_used(tmp_path: Path) -> None:
-    report = json.loads(succeed("doctor", "--json", "--device", "cpu", home=tmp_path).stdout)
+def test_doctor_reports_what_will_be_used(tmp_path: Path) -> None:
+    report = json.loads(succeed("doctor", "--json", "--device", "cpu", home=tmp_path, run=invoke).stdout)
     assert all(part["ok"] for part in report.values())
     assert {"java", "spark", "tensorflow", "memory", "folders"} <= set(report)
 
 
-def test_movielens_10m_leave_one_out(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_movielens_10m_leave_one_out(tmp_path: Path, with_spark: Command) -> None:
     archive = formats.zipped(formats.write_10m(tmp_path / "made", users=25), tmp_path / "ml-10m.zip")
     options = ("--dataset", "ml-10m", "--dataset-path", archive, "--split", "leave-one-out", "--k", 7, "--epochs", 1)
-    succeed("run", *options, *SMALL, *SPARK, *ONLY_POPULARITY, "--output", "out", home=tmp_path)
+    succeed("run", *options, *SMALL, *ONLY_POPULARITY, "--output", tmp_path / "out", home=tmp_path, run=with_spark)
     check_movielens(tmp_path / "out", 25, 7)
     facts = manifest(tmp_path / "out")["stages"]["features"]
     assert (facts["test_events"], facts["valid_events"]) == (25, 25)
 
 
-def test_movielens_20m_per_user_ratio(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_movielens_20m_per_user_ratio(tmp_path: Path, with_spark: Command) -> None:
     folder = formats.write_csv(tmp_path / "made", users=25)
     options = ("--dataset", "ml-20m", "--dataset-path", folder, "--split", "per-user-ratio", "--epochs", 1)
-    succeed("run", *options, *SMALL, *SPARK, *ONLY_POPULARITY, "--output", "out", home=tmp_path)
+    succeed("run", *options, *SMALL, *ONLY_POPULARITY, "--output", tmp_path / "out", home=tmp_path, run=with_spark)
     check_movielens(tmp_path / "out", 25, 10)
     facts = manifest(tmp_path / "out")["stages"]["features"]
     assert facts["test_events"] == 25 * 3  # a fifth of 12, rounded up
 
 
 def check_movielens(output: Path, users: int, k: int) -> None:
-    """The contract, and titles as they were in the files."""
+    """Checks the contract, and that titles match the files."""
     had = defaultdict(set)
     for user, item, _, _ in formats.ratings(users=users):
         had[user].add(item)
@@ -206,7 +200,7 @@ def check_movielens(output: Path, users: int, k: int) -> None:
 
 
 SHOP_ITEMS = [f"{number:04d}" for number in range(24)] + ["Käse, jung", "🎁", "新商品"]
-"""Ids with leading zeros, a comma, and of other scripts; the last two have no events."""
+"""Ids with leading zeros, a comma, other scripts. The last two have no events."""
 SHOP_USERS = [f"00{number}" for number in range(18)] + ["Zoë", "王", "new"]
 """The last has no events."""
 
@@ -222,7 +216,7 @@ def shop_events() -> list[tuple[str, str, float, int]]:
 
 
 def write_shop(folder: Path) -> Path:
-    """The shop as CSV in a folder, one file of it compressed, with tables of users and items."""
+    """Writes the shop: a folder of CSV, one file compressed, and tables of users and items."""
     (folder / "events").mkdir(parents=True)
     events = shop_events()
     with open(folder / "events" / "a.csv", "w", encoding="utf-8", newline="") as plain:
@@ -249,9 +243,12 @@ method = "none"
     return write_toml(folder, "events", source='timestamp_unit = "ms"', table=tables)
 
 
-def test_own_csv_with_ids_of_text_and_no_split(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_own_csv_with_text_ids_and_no_split(tmp_path: Path, with_spark: Command) -> None:
     file = write_shop(tmp_path / "shop")
-    succeed("run", "--config", file, *SMALL, *SPARK, "--epochs", 1, "--k", 20, "--output", "out", home=tmp_path)
+    succeed(
+        "run", "--config", file, *SMALL, "--epochs", 1, "--k", 20, "--output", tmp_path / "out", home=tmp_path, run=with_spark
+    )
     had = defaultdict(set)
     for user, item, _, _ in shop_events():
         had[user].add(item)
@@ -264,7 +261,7 @@ def test_own_csv_with_ids_of_text_and_no_split(tmp_path: Path) -> None:
 
 
 def write_numbers(folder: Path) -> tuple[Path, dict[int, set[int]]]:
-    """Parquet events in several files, with ids that a float cannot hold apart."""
+    """Writes Parquet events in several files, with ids that collide as floats."""
     folder.mkdir(parents=True)
     base, had = 2**53, defaultdict(set)
     for part in range(2):
@@ -284,28 +281,42 @@ def write_numbers(folder: Path) -> tuple[Path, dict[int, set[int]]]:
     return write_toml(folder, "events-*.parquet"), had
 
 
-def test_own_parquet_with_large_ids_and_another_seed(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_own_parquet_with_large_ids_and_another_seed(tmp_path: Path, with_spark: Command) -> None:
     file, had = write_numbers(tmp_path / "numbers")
     items = {item for found in had.values() for item in found}
-    succeed("run", "--config", file, *SMALL, *SPARK, *ONLY_POPULARITY, "--epochs", 1, "--output", "out", home=tmp_path)
+    succeed(
+        "run",
+        "--config",
+        file,
+        *SMALL,
+        *ONLY_POPULARITY,
+        "--epochs",
+        1,
+        "--output",
+        tmp_path / "out",
+        home=tmp_path,
+        run=with_spark,
+    )
     contract.check_output(tmp_path / "out", had, had.keys(), items, 10)
     with_seed_0 = recommendations(tmp_path / "out")
     path = run_folder(tmp_path / "out") / "run.json"
     facts = json.loads(path.read_text())
-    facts["config"]["seed"] = 1  # the same features with another seed, without the time that Spark takes
+    facts["config"]["seed"] = 1  # another seed on the same features, without running Spark again
     path.write_text(json.dumps(facts))
-    (tmp_path / "out" / "latest.json").unlink()  # what is published is not made again
-    succeed("train", "--redo", "--output", "out", home=tmp_path)
-    succeed("recommend", "--output", "out", home=tmp_path)
-    succeed("publish", "--output", "out", home=tmp_path)
+    (tmp_path / "out" / "latest.json").unlink()  # a published run cannot be redone
+    succeed("train", "--redo", "--output", "out", home=tmp_path, run=invoke)
+    succeed("recommend", "--output", "out", home=tmp_path, run=invoke)
+    succeed("publish", "--output", "out", home=tmp_path, run=invoke)
     assert not recommendations(tmp_path / "out").equals(with_seed_0)
 
 
+@pytest.mark.slow
 @pytest.mark.data
-def test_movielens_100k(tmp_path: Path, data_dir: Path) -> None:
+def test_movielens_100k(tmp_path: Path, data_dir: Path, with_spark: Command) -> None:
     archive = data_dir / "ml-100k.zip"
-    options = ("--dataset", "ml-100k", "--dataset-path", archive, "--epochs", 1, *SMALL, *SPARK, *ONLY_POPULARITY)
-    succeed("run", *options, "--output", "out", home=tmp_path)
+    options = ("--dataset", "ml-100k", "--dataset-path", archive, "--epochs", 1, *SMALL, *ONLY_POPULARITY)
+    succeed("run", *options, "--output", tmp_path / "out", home=tmp_path, run=with_spark)
     (unpacked,) = (tmp_path / "cache" / "recsys" / "unpacked").glob("ml-100k-*")
     events, people, movies = unpacked / "u.data", unpacked / "u.user", unpacked / "u.item"
     had = defaultdict(set)

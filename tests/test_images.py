@@ -1,4 +1,4 @@
-"""What the images promise, as far as the files say it; .ci/containers builds one and runs it."""
+"""Checks the Dockerfiles and locks without building them; .ci/containers builds one image and runs it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tests.command import ROOT
 
 KINDS = ("cpu", "gpu")
 DIFFERENCES = {"requirements-gpu.txt": "requirements-cpu.txt", "recsys:gpu": "recsys:cpu", "; on NVIDIA GPUs": "; on CPUs"}
-"""Words of Dockerfile.gpu, and what stands for them in Dockerfile.cpu."""
+"""Text in Dockerfile.gpu and its counterpart in Dockerfile.cpu."""
 ONLY_GPU = ("ENV", "NVIDIA_DRIVER_CAPABILITIES=compute,utility")
 PLATFORM = {"platform_system": "Linux", "platform_machine": "x86_64", "sys_platform": "linux", "python_version": "3.11"}
-"""What the locked files are made for: their first lines."""
+"""The platform that the locks were compiled for, as their first lines say."""
 
 Instruction = tuple[str, str]
 
 
 def instructions(kind: str) -> list[Instruction]:
-    """`(instruction, the rest)` of a Dockerfile, with continued lines joined and comments left out."""
+    """`(instruction, arguments)` of a Dockerfile; continued lines joined, comments dropped."""
     lines = (ROOT / f"Dockerfile.{kind}").read_text(encoding="utf-8").splitlines()
     text = "\n".join(line for line in lines if not line.startswith("#")).replace("\\\n", " ")
     found = []
@@ -36,19 +36,19 @@ def instructions(kind: str) -> list[Instruction]:
 
 
 def final_stage(kind: str) -> list[Instruction]:
-    """The instructions after the last FROM: the image that is run."""
+    """Instructions after the last FROM."""
     every = instructions(kind)
     return every[max(place for place, (name, _) in enumerate(every) if name == "FROM") + 1 :]
 
 
 def the(name: str, kind: str) -> str:
-    """The one instruction of that name in the final stage."""
+    """Arguments of the only instruction of that name in the final stage."""
     (found,) = [rest for instruction, rest in final_stage(kind) if instruction == name]
     return found
 
 
 def locked(kind: str) -> dict[str, tuple[str, int]]:
-    """`(version, number of hashes)` of each package in a locked file."""
+    """`(version, number of hashes)` of each package in a lock file."""
     found = {}
     for block in re.split(r"\n(?=[A-Za-z0-9])", (ROOT / f"requirements-{kind}.txt").read_text(encoding="utf-8")):
         match = re.match(r"([A-Za-z0-9._-]+)==(\S+)", block)
@@ -58,7 +58,7 @@ def locked(kind: str) -> dict[str, tuple[str, int]]:
 
 
 def requirements(extra: str) -> list[Requirement]:
-    """What setup.cfg asks for with an extra, on the platform of the images."""
+    """Requirements in setup.cfg, including an extra, on the images' platform."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
     lines = f"{setup['options']['install_requires']}\n{setup['options.extras_require'][extra]}".splitlines()
@@ -67,7 +67,7 @@ def requirements(extra: str) -> list[Requirement]:
 
 
 def reaches_the_build(path: str) -> bool:
-    """Whether .dockerignore lets a file through: the last pattern that matches it or a folder above it decides."""
+    """Whether .dockerignore lets a file through: the last pattern that matches it or a parent decides."""
     kept = True
     places = [PurePosixPath(path), *PurePosixPath(path).parents][:-1]
     for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
@@ -119,8 +119,8 @@ def test_nothing_is_installed_that_is_not_locked(kind: str) -> None:
     installs = [command for command in shell.split("&&") if re.search(r"\bpip\b.*\binstall\b", command)]
     assert installs
     for command in installs:
-        assert "--no-build-isolation" in command or "build.txt" in command, f"fetches what builds it unlocked: {command}"
-        assert "--require-hashes" in command or "--no-deps" in command, f"takes what is not locked: {command}"
+        assert "--no-build-isolation" in command or "build.txt" in command, f"fetches build dependencies unlocked: {command}"
+        assert "--require-hashes" in command or "--no-deps" in command, f"installs what is not locked: {command}"
     assert "ADD" not in {name for name, _ in instructions(kind)}
     without = [package for package, (_, hashes) in locked(kind).items() if hashes == 0]
     assert not without
@@ -182,7 +182,7 @@ def test_locked_versions_are_those_that_the_package_allows(kind: str) -> None:
     for asked in requirements(kind):
         assert asked.name in versions, f"requirements-{kind}.txt lacks {asked.name}; compile it again (its first lines say how)"
         version, _ = versions[asked.name]
-        assert asked.specifier.contains(version), f"requirements-{kind}.txt: {asked.name} {version}, setup.cfg asks {asked}"
+        assert asked.specifier.contains(version), f"requirements-{kind}.txt: {asked.name} {version}, setup.cfg requires {asked}"
     tools = {one.name for extra in ("test", "dev") for one in requirements(extra)} - {one.name for one in requirements(kind)}
     assert tools and not tools & set(versions)
 

@@ -1,4 +1,4 @@
-"""Runs that are killed, ended or refused at every stage: nothing half-done is published, and the same command goes on."""
+"""Runs killed, terminated or refused at every stage publish nothing half-done, and the same command resumes them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tests.command import (
     ITEMS,
     ONLY_POPULARITY,
     USERS,
-    built_in_run,
     command,
     environment,
     histories,
+    invoke,
     recommendations,
     recsys,
     run_folder,
@@ -33,19 +33,19 @@ from tests.command import (
 
 RUN = ("run", *BUILT_IN, *ONLY_POPULARITY, "--output", "out")
 PATIENCE = 20.0
-"""Seconds that the children of a killed process have to end."""
+"""Seconds for the children of a killed process to exit."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Interruption:
-    """One way to end a run.
+    """One way to interrupt a run.
 
     Attributes:
-        stage: in which it happens.
-        line: what the run says just before.
-        signal: what it gets.
-        code: its exit status.
-        file: of the run's folder, that has to be there too.
+        stage: where it happens.
+        line: what the run prints just before.
+        signal: what is sent.
+        code: expected exit status.
+        file: must also exist in the run's folder first.
     """
 
     stage: str
@@ -68,7 +68,7 @@ FOLDERS = {"features": "features", "train": "model", "evaluate": "evaluation", "
 
 @dataclasses.dataclass
 class Evidence:
-    """What was found after an interruption."""
+    """State after an interruption."""
 
     code: int
     said: str
@@ -82,7 +82,7 @@ class Evidence:
 
 
 class Running:
-    """A run at work in a process of its own."""
+    """A run in progress in a child process."""
 
     def __init__(self, home: Path) -> None:
         self.process = subprocess.Popen(
@@ -91,7 +91,7 @@ class Running:
         self.said = ""
 
     def wait_for(self, line: str) -> None:
-        """Reads until a line with these words comes."""
+        """Reads until a line contains these words."""
         assert self.process.stderr is not None
         for found in self.process.stderr:
             self.said += found
@@ -100,7 +100,7 @@ class Running:
         raise AssertionError(f"the run ended without {line!r}: {self.said}")
 
     def end(self, by: signal.Signals) -> tuple[int, list[str]]:
-        """Sends a signal, waits; returns the exit status and what is left of the process's descendants."""
+        """Sends a signal and waits. Returns the exit status and the command lines of surviving descendants."""
         children = psutil.Process(self.process.pid).children(recursive=True)
         self.process.send_signal(by)
         self.said += self.process.communicate(timeout=300)[1]
@@ -118,14 +118,14 @@ def new_run(output: Path, old: set[str]) -> Path:
 
 
 def interrupt(home: Path, how: Interruption, old: set[str]) -> Evidence:
-    """Starts or goes on with the run, and ends it in the way that is asked for."""
+    """Starts or resumes the run, and interrupts it."""
     running, output = Running(home), home / "out"
     running.wait_for(how.line)
     while how.file is not None and not (new_run(output, old) / how.file).exists():
         time.sleep(0.002)
     second = None
     if how.stage == "train" and how.signal == signal.SIGKILL:
-        running.process.send_signal(signal.SIGSTOP)  # so that it cannot end before the second has been refused
+        running.process.send_signal(signal.SIGSTOP)  # it must not finish before the second is refused
         second = recsys(*RUN, home=home)
     code, left = running.end(how.signal)
     run = new_run(output, old)
@@ -144,7 +144,7 @@ def interrupt(home: Path, how: Interruption, old: set[str]) -> Evidence:
 
 @dataclasses.dataclass
 class Story:
-    """A run that was interrupted in every way, one after the other, and then went on to its end."""
+    """A run interrupted in every way, one after the other, then completed."""
 
     output: Path
     before: bytes
@@ -153,9 +153,9 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output of the same run, undisturbed."""
-    return built_in_run(tmp_path_factory.getbasetemp()) / "out"
+def undisturbed(built_in: Path) -> Path:
+    """Output of the same run without interruptions."""
+    return built_in / "out"
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +167,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, undisturbed: Path) -> Story:
     return Story(home / "out", before, evidence, recsys(*RUN, home=home))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STORY)
 def test_interrupted_run_leaves_nothing_behind(story: Story, name: str) -> None:
     found, how = story.evidence[name], STORY[name]
@@ -175,6 +176,7 @@ def test_interrupted_run_leaves_nothing_behind(story: Story, name: str) -> None:
     assert "Traceback" not in found.said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STORY)
 def test_interrupted_run_publishes_nothing_and_looks_unfinished(story: Story, name: str) -> None:
     found, how = story.evidence[name], STORY[name]
@@ -183,30 +185,35 @@ def test_interrupted_run_publishes_nothing_and_looks_unfinished(story: Story, na
     assert found.stages == list(FOLDERS)[: list(FOLDERS).index(how.stage)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STORY)
-def test_the_same_command_goes_on_with_the_same_run(story: Story, name: str) -> None:
-    assert story.evidence[name].runs == 2, "the old run and the one that is gone on with"
+def test_the_same_command_resumes_the_same_run(story: Story, name: str) -> None:
+    assert story.evidence[name].runs == 2, "the old run and the resumed one"
 
 
-def test_finished_stages_are_not_done_again(story: Story) -> None:
+@pytest.mark.slow
+def test_finished_stages_are_not_repeated(story: Story) -> None:
     assert "features: already done" in story.evidence["kill in train"].said
     assert "train: already done" in story.evidence["kill in recommend"].said
     assert "evaluate: already done" in story.last.stderr
 
 
-def test_training_goes_on_from_its_checkpoint(story: Story) -> None:
+@pytest.mark.slow
+def test_training_resumes_from_its_checkpoint(story: Story) -> None:
     assert "checkpoint saved" in story.evidence["SIGTERM in train"].said
     assert "resuming from the checkpoint" in story.evidence["kill in train"].said
     assert "resuming from the checkpoint" in story.evidence["kill in evaluate"].said
 
 
+@pytest.mark.slow
 def test_a_second_process_on_the_same_run_is_refused(story: Story) -> None:
     found = story.evidence["kill in train"]
     assert found.second_code == 75
     assert "another process is working on" in found.second_said and "--run-id" in found.second_said
 
 
-def test_the_end_is_the_same_as_without_interruptions(story: Story, undisturbed: Path) -> None:
+@pytest.mark.slow
+def test_the_result_is_the_same_as_without_interruptions(story: Story, undisturbed: Path) -> None:
     assert story.last.returncode == 0, story.last.stderr
     latest = json.loads((story.output / "latest.json").read_text())
     assert (story.output / "latest.json").read_bytes() != story.before
@@ -214,8 +221,9 @@ def test_the_end_is_the_same_as_without_interruptions(story: Story, undisturbed:
     assert recommendations(story.output).equals(recommendations(undisturbed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["train", "evaluate", "recommend"])
-def test_a_disk_that_fills_up(undisturbed: Path, tmp_path: Path, stage: str) -> None:
+def test_disk_fills_up(undisturbed: Path, tmp_path: Path, stage: str) -> None:
     shutil.copytree(undisturbed, tmp_path / "out")
     (tmp_path / "out" / "latest.json").write_text('{"run_id": "the one before"}')
     before = (tmp_path / "out" / "latest.json").read_bytes()
@@ -247,7 +255,7 @@ def test_half_an_output_is_not_published(undisturbed: Path, tmp_path: Path, name
     shutil.copytree(undisturbed, tmp_path / "out")
     (tmp_path / "out" / "latest.json").unlink()
     HALF[name](run_folder(tmp_path / "out"))
-    done = recsys("publish", "--redo", "--output", "out", home=tmp_path)
+    done = invoke("publish", "--redo", "--output", "out", home=tmp_path)
     assert done.returncode in (2, 78), done.stderr
     assert "recommend" in done.stderr
     assert not (tmp_path / "out" / "latest.json").exists()

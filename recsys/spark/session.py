@@ -190,9 +190,7 @@ def _environment(config: Config, java_home: str) -> dict[str, str]:
     }
     if is_local(config.spark.master):
         found["SPARK_LOCAL_IP"] = "127.0.0.1"
-        found["PYSPARK_PYTHON"] = os.environ.get(
-            "PYSPARK_PYTHON", sys.executable
-        )  # else workers run whatever python3 is on PATH
+        found["PYSPARK_PYTHON"] = os.environ.get("PYSPARK_PYTHON", sys.executable)  # PATH may have another python3
     return found
 
 

@@ -88,6 +88,7 @@ def content(built: Built) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("method", ["leave-one-out", "per-user-ratio", "global-time", "none"])
+@pytest.mark.slow
 def test_against_the_oracle(build: Callable[..., Built], csv: Callable[..., config.Table], method: str) -> None:
     data = make_data(len(method), items=60)
     options = config.Config(
@@ -274,6 +275,7 @@ def test_schemas_of_the_files_and_sizes_of_the_vocabularies(
     assert sizes == {"genres": 3, "words": 3, "year": 1, "popularity": 1, "mean_rating": 1, "sex": 3, "kilos": 1}
 
 
+@pytest.mark.slow
 def test_partitioning_changes_nothing(
     build: Callable[..., Built], csv: Callable[..., config.Table], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +318,7 @@ def test_several_files_are_read_in_order_of_name(
     assert built.history("u2") == [f"i{number}" for number in range(120)]
 
 
+@pytest.mark.slow
 def test_a_changed_test_event_moves_nothing_of_the_training_part(
     build: Callable[..., Built], csv: Callable[..., config.Table]
 ) -> None:

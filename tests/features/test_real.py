@@ -13,6 +13,7 @@ from recsys.spark import child
 from tests.building import request
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_movielens_100k(data_dir: Path, tmp_path: Path) -> None:
     source = config.Source(dataset="ml-100k", path=str(data_dir / "ml-100k.zip"), cache_dir=str(tmp_path / "cache"))

@@ -1,4 +1,4 @@
-"""What must hold where the stages are Jobs of their own: indexed Jobs, the executors that Spark makes, and who has rights."""
+"""Rules for stages that run as separate Jobs: indexed Jobs, Spark executors, and RBAC."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.k8s.pods import bound_accounts, check_pod
 from tests.k8s.rendered import Resource, job_spec, of_kind, pod_spec
 
 PODS_ALONE = {"create", "get", "list", "watch", "delete", "deletecollection"}
-"""What Spark does with its executors."""
+"""Verbs that Spark needs to manage its executors."""
 INDEX = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
 EXECUTOR_IS_NO_JOB = ("no --config among the args", "memory needs a request", "cpu needs a request")
-"""Spark gives the arguments, the memory and the cores."""
+"""Spark sets arguments, memory and cores itself."""
 
 
 def check_rights(resources: list[Resource]) -> Iterator[str]:
-    """Rights to Pods of the own namespace alone, bound to one account, which one Job uses."""
+    """Only rights to Pods in the own namespace, bound to one account that exactly one Job uses."""
     for one in of_kind(resources, "ClusterRole", "ClusterRoleBinding"):
         yield f"{one['kind']}/{one['metadata']['name']}: rights end at the namespace"
     for role in of_kind(resources, "Role"):
@@ -42,7 +42,7 @@ def check_rights(resources: list[Resource]) -> Iterator[str]:
 
 
 def check_indexed(resource: Resource, resources: list[Resource]) -> Iterator[str]:
-    """All Pods of an indexed Job are at work at once; each knows its index, and how many there are."""
+    """All Pods of an indexed Job run at once; each knows its index and the count."""
     job, container = job_spec(resource), pod_spec(resource)["containers"][0]
     variables = {one["name"]: one for one in container.get("env", [])}
     count = job.get("completions", 1)
@@ -63,7 +63,7 @@ def check_indexed(resource: Resource, resources: list[Resource]) -> Iterator[str
 
 
 def _each_index(made: Callable[[str], object], count: int) -> Iterator[str]:
-    """Every Pod gets a part of its own, and there are as many parts as Pods."""
+    """Every Pod gets its own part, and there are as many parts as Pods."""
     try:
         parts = [made(str(number)) for number in range(count)]
     except ConfigError as error:
@@ -75,7 +75,7 @@ def _each_index(made: Callable[[str], object], count: int) -> Iterator[str]:
 
 
 def _workers(resource: Resource, text: str, count: int, resources: list[Resource]) -> Iterator[str]:
-    """TF_CONFIG names the Pods as the Service does, on the port of the Service, which the NetworkPolicy opens."""
+    """TF_CONFIG names the Pods as the Service does, on the Service's port, and the NetworkPolicy opens that port."""
     yield from _each_index(lambda number: member({"TF_CONFIG": text.replace("$(JOB_COMPLETION_INDEX)", number)}), count)
     template, labels = pod_spec(resource), job_spec(resource)["template"]["metadata"]["labels"]
     services = {one["metadata"]["name"]: one["spec"] for one in of_kind(resources, "Service")}
@@ -108,7 +108,7 @@ def _workers(resource: Resource, text: str, count: int, resources: list[Resource
 def check_executors(
     config_map: Resource, resources: list[Resource], network: Callable[[Resource, list[Resource]], Iterator[str]]
 ) -> Iterator[str]:
-    """Where Spark makes Pods: the template is there, is as restricted as every other Pod, and sees the same output."""
+    """Where Spark creates Pods: the template exists, is as restricted as any other Pod, and mounts the same output."""
     spark = tomllib.loads(config_map.get("data", {}).get("recsys.toml", "")).get("spark", {})
     if not spark.get("master", "").startswith("k8s://"):
         return

@@ -1,4 +1,4 @@
-"""What must hold for the rendered resources of an overlay together, beyond what a schema says."""
+"""Rules for all rendered resources of an overlay together, beyond the schemas."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMESPACE = "recsys"
 INSTANCE = "app.kubernetes.io/instance"
 HASHED = re.compile(r".+-[a-z0-9]{10}")
 TRY_AGAIN = {errors.EXIT_RETRY, errors.EXIT_TERMINATED}
-"""Codes after which the same command may succeed, or goes on."""
+"""Exit codes after which the same command may succeed or resume."""
 GIVE_UP = set(errors.BY_EXIT_CODE) - TRY_AGAIN
 CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
 
@@ -42,7 +42,7 @@ def check(resources: list[Resource]) -> list[str]:
 
 
 def check_schedule(text: str) -> str | None:
-    """What is wrong with five fields of cron; None where they can be parsed."""
+    """What is wrong with a cron schedule of five fields; None if it parses."""
     fields = text.split()
     if len(fields) != len(CRON_FIELDS):
         return f"schedule {text!r} has {len(fields)} fields, not {len(CRON_FIELDS)}"
@@ -106,7 +106,7 @@ def _timetable(spec: Resource) -> Iterator[str]:
 
 
 def _network(labels: Resource, resources: list[Resource]) -> Iterator[str]:
-    """For Pods with these labels: called and calling only as the policies name it, and called by Pods of the overlay alone."""
+    """Pods with these labels only send and receive what policies allow, and only receive from Pods of the overlay."""
     isolated: set[str] = set()
     for policy in of_kind(resources, "NetworkPolicy"):
         if policy["spec"]["podSelector"].get("matchLabels", {}).items() <= labels.items():

@@ -1,4 +1,4 @@
-"""What must hold for the Pod of every Job, beyond what a schema says: each rule yields what is wrong, in words."""
+"""Rules for the Pod of every Job, beyond the schemas. Each rule yields what is wrong, in words."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ IMAGE_USER = 10001
 GPU = "nvidia.com/gpu"
 LATER_STAGES = STAGES[1:]
 CHECKPOINT_SECONDS = 60
-"""Longer than a checkpoint takes on slow storage."""
+"""Upper bound for saving a checkpoint on slow storage."""
 LAST_WORDS = inspect.signature(leave_last_words).parameters["path"].default
 VOLUMES_ALLOWED = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
-"""By Pod Security `restricted`."""
+"""Required by Pod Security `restricted`."""
 SECRET_WORDS = ("secret", "password", "passwd", "token", "credential", "access_key", "api_key", "private_key", "account_key")
 
 
 def check_pod(pod: Resource, resources: list[Resource]) -> Iterator[str]:
-    """Everything that is wrong with the spec of a Pod, among the resources that are rendered with it."""
+    """Everything wrong with a Pod spec, given the resources rendered with it."""
     for rule in _RULES:
         yield from rule(pod, resources)
 
@@ -152,7 +152,7 @@ def _image(pod: Resource, _: list[Resource]) -> Iterator[str]:
 
 
 def _settings(pod: Resource, resources: list[Resource]) -> Iterator[str]:
-    """The configuration file that is given is there, is one that recsys takes, and writes where it can be written."""
+    """The configuration file exists, is valid, and its output is writable."""
     container = _containers(pod)[0]
     arguments = container.get("args", [])
     if arguments[:1] and arguments[0] in LATER_STAGES:
@@ -185,7 +185,7 @@ def _settings(pod: Resource, resources: list[Resource]) -> Iterator[str]:
 
 
 def _later_stage(container: Resource, resources: list[Resource]) -> Iterator[str]:
-    """A stage by itself goes on with the run that the Job of the features begins, and waits for what it needs."""
+    """A single stage continues the run that the features Job begins, and waits for what it needs."""
     arguments = container["args"]
     given = dict(itertools.pairwise(arguments))
     outputs = {tomllib.loads(one["data"].get("recsys.toml", "")).get("output") for one in of_kind(resources, "ConfigMap")}

@@ -1,4 +1,4 @@
-"""Overlays rendered by kubectl or kustomize, and the way to the Pod in what was rendered."""
+"""Renders overlays with kubectl or kustomize, and finds the Pods in them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = ("cpu", "gpu", "refresh", "distributed")
 Resource = dict[str, Any]
 JOBS = {"Job": ("spec",), "CronJob": ("spec", "jobTemplate", "spec")}
-"""Where the spec of a Job stands in each kind."""
+"""Path to the Job spec in each kind."""
 _FACTORS = {
     "": 1,
     "m": Decimal("0.001"),
@@ -32,7 +32,7 @@ _FACTORS = {
 
 
 def command() -> list[str] | None:
-    """The command that renders a folder; None where there is none."""
+    """The command that renders a folder; None if neither tool is installed."""
     if shutil.which("kubectl"):
         return ["kubectl", "kustomize"]
     return ["kustomize", "build"] if shutil.which("kustomize") else None
@@ -53,7 +53,7 @@ def _overlay(name: str) -> list[Resource]:
 
 
 def overlay(name: str) -> list[Resource]:
-    """A copy of what an overlay gives, to be broken at will."""
+    """A copy of a rendered overlay that the test may break."""
     return copy.deepcopy(_overlay(name))
 
 
@@ -76,7 +76,7 @@ def pod_spec(resource: Resource) -> Resource:
 
 
 def quantity(text: Any) -> Decimal:
-    """A quantity of Kubernetes as a number: 500m, 4Gi, "2".
+    """A Kubernetes quantity as a number: 500m, 4Gi, "2".
 
     Raises:
         ValueError: it is none.

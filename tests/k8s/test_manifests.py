@@ -1,4 +1,4 @@
-"""Every overlay renders and keeps all rules; a manifest that is broken on purpose is caught, for every rule."""
+"""Every overlay renders and passes all rules; for every rule, a manifest broken on purpose is caught."""
 
 import functools
 import operator
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(command() is None, reason="neither kubectl nor k
 POD = "spec.template.spec."
 CONTAINER = POD + "containers.0."
 DELETE = object()
-"""Instead of a value: the key goes."""
+"""Instead of a value: removes the key."""
 
 
 def change(resources, kind, path, value):
@@ -190,7 +190,7 @@ def test_bad_schedules(text):
 
 
 def test_the_cron_job_is_the_job_on_a_gpu_but_for_where_it_reads():
-    """One description of the Pod: a change of the base or of the GPU's component reaches both."""
+    """The Pod is described once: a change in the base or the GPU component reaches both."""
     gpu, refresh = (pod_spec(of_kind(overlay(name), kind)[0]) for name, kind in (("gpu", "Job"), ("refresh", "CronJob")))
     assert not of_kind(overlay("refresh"), "Job")
     own = ("args", "env", "volumeMounts")
@@ -237,7 +237,7 @@ def test_the_console_is_as_restricted_as_the_job_whose_output_it_opens():
 
 
 def test_every_exit_code_has_its_rule():
-    """Those of a person at a keyboard, and success, are no matter of a Job."""
+    """Except success and keyboard interrupts, which do not concern a Job."""
     codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
     rules = job_spec(of_kind(overlay("cpu"), "Job")[0])["podFailurePolicy"]["rules"]
     decided = {code for rule in rules for code in rule.get("onExitCodes", {}).get("values", [])}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,20 +11,22 @@ from recsys.config import Config, Spark
 from recsys.methods import als, als_training, counting
 from recsys.settings import to_dict
 from recsys.spark import child
+from tests.command import children_here
 from tests.measure.helpers import histories, random_histories
 
 CONFIG = Config(seed=3, spark=Spark(master="local[2]", memory="1g"))
 N_ITEMS = 40
 
 
-def test_fold_in_agrees_with_the_factors_that_mllib_gives_training_users(tmp_path) -> None:
+def test_fold_in_agrees_with_the_factors_that_mllib_gives_training_users(tmp_path, spark: Any) -> None:
     train = random_histories(60, N_ITEMS, 0)
     users = np.repeat(np.arange(len(train), dtype=np.int32), train.lengths)
     ones = np.ones(len(users), np.float32)
     pq.write_table(pa.table({"user": users, "item": train.items, "rating": ones}), tmp_path / als_training.EVENTS_FILE)
     grid = [[4, 0.1, 10.0], [6, 0.03, 1.0], [4, 0.1, 10.0]]
     arguments = {"spark": to_dict(CONFIG.spark), "seed": 3, "folder": str(tmp_path), "grid": grid, "user_factors": True}
-    folders = child.call("recsys.methods.als_training:train", arguments, lambda line: None).result
+    with children_here(spark):
+        folders = child.call("recsys.methods.als_training:train", arguments, lambda line: None).result
     for path, (_, regularisation, alpha) in zip(folders, grid, strict=True):
         items = als._read_factors(path, N_ITEMS)
         gram = items.astype(np.float64).T @ items

@@ -1,4 +1,4 @@
-"""Scoring in shards: the same recommendations as in one process, whole only when all shards are, wherever it is ended."""
+"""Scoring in shards gives the same recommendations as one process, and is complete only when every shard is."""
 
 import json
 import shutil
@@ -18,16 +18,16 @@ from recsys.recommend import lists, shards, writer
 from recsys.recommend.shards import Shard, parse
 from recsys.run import runs
 from tests import contract
-from tests.command import ITEMS, USERS, built_in_run, command, environment, histories, manifest, recsys, run_folder, succeed
+from tests.command import ITEMS, USERS, command, environment, histories, invoke, manifest, run_folder, succeed
 from tests.support import chains, write_features
 
 CATALOGUE = 40
 
 
 @pytest.fixture
-def unscored(tmp_path_factory, tmp_path):
-    """The home of a run that is trained and measured, and the recommendations that it had."""
-    done = run_folder(built_in_run(tmp_path_factory.getbasetemp()) / "out")
+def unscored(built_in, tmp_path):
+    """Home of a trained and evaluated run, and the recommendations that were removed from it."""
+    done = run_folder(built_in / "out")
     shutil.copytree(done, tmp_path / "out" / "runs" / done.name)
     folder = run_folder(tmp_path / "out")
     before = pq.read_table(folder / "recommendations").replace_schema_metadata(None)
@@ -38,12 +38,12 @@ def unscored(tmp_path_factory, tmp_path):
     return tmp_path, before
 
 
-def test_three_shards_at_once_are_one_whole(unscored):
+@pytest.mark.slow
+def test_three_concurrent_shards_are_merged(unscored):
     home, before = unscored
-    early = subprocess.Popen(command("recommend", "--shard", "2/3", "--output", "out"), env=environment(home), cwd=home)
-    assert early.wait(300) == 0
+    succeed("recommend", "--shard", "2/3", "--output", "out", home=home, run=invoke)
     assert not (run_folder(home / "out") / "recommendations").exists()
-    assert recsys("publish", "--output", "out", home=home).returncode == 2
+    assert invoke("publish", "--output", "out", home=home).returncode == 2
     at_once = [
         subprocess.Popen(
             command("recommend", "--shard", "3", "--output", "out"),
@@ -56,8 +56,8 @@ def test_three_shards_at_once_are_one_whole(unscored):
     facts = manifest(home / "out")["stages"]["recommend"]
     assert (facts["users"], facts["rows"], facts["shards"]) == (len(USERS), before.num_rows, 3)
     assert not (run_folder(home / "out") / "shards").exists()
-    assert "already done" in succeed("recommend", "--shard", "1/3", "--output", "out", home=home).stderr
-    succeed("publish", "--output", "out", home=home)
+    assert "already done" in succeed("recommend", "--shard", "1/3", "--output", "out", home=home, run=invoke).stderr
+    succeed("publish", "--output", "out", home=home, run=invoke)
     contract.check_output(home / "out", histories(run_folder(home / "out")), USERS, ITEMS, 10)
     assert pq.read_table(run_folder(home / "out") / "recommendations").replace_schema_metadata(None).equals(before)
 
@@ -71,7 +71,7 @@ class Fixed:
 
 @pytest.fixture
 def made(tmp_path, monkeypatch):
-    """A run, and `score(shard)`, which scores a shard of it into several files."""
+    """A run, and `score(shard)`, which scores one shard into several files."""
     monkeypatch.setattr(writer, "ROWS_PER_GROUP", 20)
     found = runs.create(Config(output=str(tmp_path)), "r")
     features = write_features(found.path("features"), chains(users=30), CATALOGUE, cold_users=3)
@@ -107,13 +107,13 @@ def test_any_number_of_shards_gives_the_same_rows_in_the_same_order(made, count)
     assert table(found).equals(whole)
 
 
-def test_a_merge_that_is_ended_anywhere_goes_on(made, monkeypatch):
+def test_an_interrupted_merge_resumes_anywhere(made, monkeypatch):
     found, score = made
     for index in range(3):
         score(Shard(index, 3))
     folder, move = found.path(schema.RECOMMENDATIONS_DIR), storage.move_file
     storage.create_folder(folder)
-    storage.write_json(storage.join(folder, "part-00009.parquet"), {})  # of a process that was killed while it scored everybody
+    storage.write_json(storage.join(folder, "part-00009.parquet"), {})  # left by a killed process that was scoring everybody
     moved = 0
     while not storage.is_whole(folder):
         left = [True, False]
@@ -137,7 +137,7 @@ def test_a_merge_that_is_ended_anywhere_goes_on(made, monkeypatch):
     assert table(found).equals(rows)
 
 
-def test_shards_that_do_not_make_up_all_users_are_not_merged(made):
+def test_shards_that_miss_users_are_not_merged(made):
     found, score = made
     for index in range(3):
         score(Shard(index, 3))
@@ -146,13 +146,13 @@ def test_shards_that_do_not_make_up_all_users_are_not_merged(made):
     assert not storage.exists(found.path(schema.RECOMMENDATIONS_DIR))
 
 
-def test_a_shard_has_its_name_or_its_index_from_kubernetes():
+def test_a_shard_is_named_or_takes_its_index_from_kubernetes():
     assert parse("0/3", {}) == parse("0/3", {"JOB_COMPLETION_INDEX": "1"}) == Shard(0, 3)
     assert parse("3", {"JOB_COMPLETION_INDEX": "2"}) == Shard(2, 3)
 
 
 @pytest.mark.parametrize("text", ["3/3", "-1/3", "1/", "/3", "a/b", "0/0", "3", ""])
-def test_what_is_no_shard_is_told(text):
+def test_an_invalid_shard_is_an_error(text):
     with pytest.raises(ConfigError, match="expected INDEX/COUNT"):
         parse(text, {})
 
@@ -160,5 +160,5 @@ def test_what_is_no_shard_is_told(text):
 def test_a_shard_takes_the_run_as_it_is(tmp_path):
     runs.create(Config(output=str(tmp_path / "out")))
     for more in (("--redo",), ("--set", "recommend.k=3")):
-        done = recsys("recommend", "--shard", "0/3", *more, "--output", "out", home=tmp_path)
+        done = invoke("recommend", "--shard", "0/3", *more, "--output", "out", home=tmp_path)
         assert done.returncode == 2 and "neither --redo nor --set" in done.stderr

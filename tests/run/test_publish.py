@@ -12,7 +12,7 @@ from recsys.contract import schema
 from recsys.errors import ConfigError, RefusedError, RetryError
 from recsys.run import runs
 from recsys.run.publish import publish, refusals, roll_back
-from tests.command import recsys
+from tests.command import invoke
 
 
 def finished(output, run_id, score=0.3, popularity=0.2, split="global-time", rows=3):
@@ -183,7 +183,7 @@ def test_what_readers_must_not_get_is_not_gone_back_to(tmp_path):
 def test_the_command_goes_back_and_says_what_it_did(tmp_path):
     for run_id in "ab":
         publish(Publish(), finished(tmp_path / "out", run_id))
-    done = recsys("rollback", "--output", "out", home=tmp_path)
+    done = invoke("rollback", "--output", "out", home=tmp_path)
     assert (done.returncode, done.stdout) == (0, "a is published again, instead of b\n")
-    done = recsys("rollback", "--output", "out", home=tmp_path)
+    done = invoke("rollback", "--output", "out", home=tmp_path)
     assert done.returncode == 2 and "published before a" in done.stderr

@@ -9,7 +9,7 @@ from recsys import storage
 from recsys.config import Config
 from recsys.errors import RetryError
 from recsys.run import job, runs, waiting
-from tests.command import recsys
+from tests.command import invoke
 
 
 @pytest.fixture(autouse=True)
@@ -47,14 +47,14 @@ def test_publishing_waits_for_the_evaluation_too(tmp_path):
 
 def test_what_does_not_come_ends_with_try_again(tmp_path):
     started = time.monotonic()
-    done = recsys("train", "--wait", 1, "--run-id", "r", "--output", "out", home=tmp_path)
+    done = invoke("train", "--wait", 1, "--run-id", "r", "--output", "out", home=tmp_path)
     assert done.returncode == 75 and time.monotonic() - started > 1
     assert "run r in out: still missing after 1 seconds" in done.stderr
     runs.create(Config(output=str(tmp_path / "out")), "r")
-    done = recsys("recommend", "--shard", "0/3", "--wait", 0, "--run-id", "r", "--output", "out", home=tmp_path)
+    done = invoke("recommend", "--shard", "0/3", "--wait", 0, "--run-id", "r", "--output", "out", home=tmp_path)
     assert done.returncode == 75 and "'train' of run r" in done.stderr
 
 
 def test_waiting_needs_the_name_of_the_run(tmp_path):
-    done = recsys("train", "--wait", 1, "--output", "out", home=tmp_path)
+    done = invoke("train", "--wait", 1, "--output", "out", home=tmp_path)
     assert done.returncode == 2 and "--wait needs --run-id" in done.stderr

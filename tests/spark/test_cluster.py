@@ -61,21 +61,24 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
         yield url, Path(master.name)
 
 
+@pytest.mark.slow
 def test_two_workers_write_the_same_as_one_machine(
-    cluster: tuple[str, Path], csv: Callable[..., config.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: tuple[str, Path],
+    build: Callable[..., Built],
+    csv: Callable[..., config.Table],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     url, log = cluster
+    given = tables(csv, make_data(7))
+    alone = build(given)
     monkeypatch.setenv("SPARK_LOCAL_HOSTNAME", "127.0.0.1")  # the name by which executors reach the driver
-    described = tables(csv, make_data(7))
-    written: dict[str, Built] = {}
-    for master, conf in (("local[2]", {}), (url, QUIET)):
-        options = config.Config(spark=config.Spark(master=master, conf=conf, memory="1g"))
-        folder = str(tmp_path / master[:5])
-        said: list[str] = []
-        result = child.call("recsys.features.pipeline:run", request(options, described, folder), said.append).result
-        assert json.loads((Path(folder) / "features.json").read_text()) == result
-        written[master] = load(folder, read_info(folder), said)
-    alone, together = written["local[2]"], written[url]
+    options = config.Config(spark=config.Spark(master=url, conf=QUIET, memory="1g"))
+    folder = str(tmp_path / "together")
+    said: list[str] = []
+    result = child.call("recsys.features.pipeline:run", request(options, given, folder), said.append).result
+    assert json.loads((Path(folder) / "features.json").read_text()) == result
+    together = load(folder, read_info(folder), said)
     assert len(re.findall(r"Launching executor app-\d+-0000/\d+ on worker", log.read_text())) == 2
     assert content(together) == content(alone)
     assert together.reasons() == alone.reasons()

@@ -73,6 +73,7 @@ def trained(features, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_it_learns_the_order_better_than_chance_and_the_blend_does_not_spoil_it(features, tmp_path):
     folder = str(tmp_path)
     learn(config(epochs=12, refit_epochs=0), features, folder)
@@ -108,6 +109,7 @@ def test_a_rerun_gives_the_same_weights(features, trained, tmp_path):
 
 
 @pytest.mark.parametrize("after", [3, 17])
+@pytest.mark.slow
 def test_asked_to_end_in_either_phase_it_saves_a_checkpoint_and_goes_on_to_the_same_weights(features, trained, tmp_path, after):
     asked = iter(range(10_000))
     with pytest.raises(RetryError, match="checkpoint saved"):
@@ -119,6 +121,7 @@ def test_asked_to_end_in_either_phase_it_saves_a_checkpoint_and_goes_on_to_the_s
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_with_drawn_negatives_it_learns_about_as_much(features, tmp_path):
     for name, count in (("full", 0), ("drawn", 20)):
         learn(config(epochs=12, refit_epochs=0, negatives=count), features, str(tmp_path / name))
@@ -126,6 +129,7 @@ def test_with_drawn_negatives_it_learns_about_as_much(features, tmp_path):
     assert storage.read_json(storage.join(str(tmp_path / "drawn"), model_files.MODEL))["negatives"] == 20
 
 
+@pytest.mark.slow
 def test_with_drawn_negatives_it_goes_on_to_the_same_weights(features, tmp_path):
     settings = config(epochs=2, refit_epochs=0, negatives=16, xla="on")
     learn(settings, features, str(tmp_path / "whole"))

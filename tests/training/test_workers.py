@@ -1,4 +1,4 @@
-"""Two processes train one network over the loopback: the weights of one process, one writer, no worker without the other."""
+"""Two processes train one network over loopback: same weights as one process, one writer, no worker outlives the other."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ from recsys.training.loop import make_step
 from recsys.training.plan import fit_plan
 from recsys.training.train import Setting, build
 from recsys.training.workers import draw_apart
-from tests.command import command, environment, recsys
+from tests.command import command, environment, invoke
 from tests.support import chains, write_features
 from tests.training.test_train import ITEMS, config, learn, weights
 
@@ -58,9 +58,9 @@ except RetryError as error:
 
 
 def exact(epochs=2):
-    """Where two processes can do the same as one: without dropout, whose draws are those of a process.
+    """A configuration with which two processes compute exactly what one does.
 
-    Five rows of 64 positions are two for one worker and three for the other.
+    No dropout, since each process draws its own masks. Five rows of 64 positions split into two and three.
     """
     given = config(epochs=epochs, batch_tokens=320)
     return dataclasses.replace(given, model=Model(width=16, dilations=(1, 2), dropout=0.0))
@@ -72,7 +72,7 @@ def described(**changes):
 
 
 def both(home, *commands):
-    """Two workers, each a process of its own."""
+    """Starts two workers, each in its own process."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in commands]
     cluster = {"worker": [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]}
     for one in sockets:
@@ -91,12 +91,12 @@ def both(home, *commands):
 
 
 def start(home, features, folder, epochs=2, stop=("", "")):
-    """Two workers that tell of every step; `stop` says which of them is asked to end."""
+    """Starts two workers that print every step; `stop` says which of them is asked to stop."""
     return both(home, *([sys.executable, "-c", WORKER, features, str(folder), str(epochs), asked] for asked in stop))
 
 
 def finish(workers, code=0):
-    """What they said, when they have ended."""
+    """Waits for the workers and returns what they printed."""
     said = [worker.communicate(timeout=600)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [code] * len(workers), "\n".join(said)
     return said
@@ -109,7 +109,7 @@ def features(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def together(features, tmp_path_factory):
-    """The folder that two workers wrote, called as a user calls them, and what they said."""
+    """The folder that two workers wrote through the command line, and what they printed."""
     home = tmp_path_factory.mktemp("together")
     made = runs.create(dataclasses.replace(exact(), output=str(home)), "r")
     shutil.copytree(features, made.path("features"))
@@ -119,6 +119,7 @@ def together(features, tmp_path_factory):
     return Path(made.path("model")), said
 
 
+@pytest.mark.slow
 def test_two_workers_learn_what_one_process_learns(features, together, tmp_path):
     learn(exact(), features, tmp_path)
     for name in (model_files.EVALUATED, model_files.PUBLISHED):
@@ -129,6 +130,7 @@ def test_two_workers_learn_what_one_process_learns(features, together, tmp_path)
     assert one["best_valid_ndcg@10"] == pytest.approx(other["best_valid_ndcg@10"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_chief_alone_measures_and_writes(together, tmp_path):
     folder, (chief, other) = together
     assert storage.is_whole(str(folder))
@@ -136,7 +138,8 @@ def test_the_chief_alone_measures_and_writes(together, tmp_path):
     assert not list(folder.glob(".*"))
 
 
-def test_one_that_is_asked_to_end_ends_both_and_they_go_on_to_the_same_weights(features, together, tmp_path):
+@pytest.mark.slow
+def test_stopping_one_worker_stops_both_and_they_resume_to_the_same_weights(features, together, tmp_path):
     for said in finish(start(tmp_path, features, tmp_path / "model", stop=("", "now")), code=1):
         assert "try again: stopped as asked: checkpoint saved at epoch 1, step 1" in said
     said = finish(start(tmp_path, features, tmp_path / "model"))
@@ -145,12 +148,13 @@ def test_one_that_is_asked_to_end_ends_both_and_they_go_on_to_the_same_weights(f
         np.testing.assert_array_equal(one, other)
 
 
-def test_one_that_is_killed_does_not_leave_the_other_waiting(features, tmp_path):
+@pytest.mark.slow
+def test_killing_one_worker_does_not_leave_the_other_waiting(features, tmp_path):
     chief, other = start(tmp_path, features, tmp_path / "model", epochs=500)
     said = ""
     while "step 2/" not in said:
         said = chief.stdout.readline()
-        assert said, "the chief has ended"
+        assert said, "the chief has exited"
     other.kill()
     assert "try again: another worker is gone" in finish([chief], code=1)[0]
     other.communicate()
@@ -240,7 +244,7 @@ def test_parts_of_a_batch_are_the_batch():
         packing.part_of(batch, Member(0, 6))
 
 
-def test_tf_config_says_who_takes_part():
+def test_tf_config_names_the_workers():
     assert member({}) == member({"TF_CONFIG": ""}) == Member(0, 1)
     assert member({"TF_CONFIG": described()}) == Member(1, 2)
     assert not member({"TF_CONFIG": described()}).chief
@@ -257,11 +261,11 @@ def test_tf_config_says_who_takes_part():
         described(cluster={"chief": ["a:1"], "worker": ["b:1", "c:1"]}),
     ],
 )
-def test_another_tf_config_is_told(text):
+def test_an_invalid_tf_config_is_an_error(text):
     with pytest.raises(ConfigError, match="TF_CONFIG is"):
         member({"TF_CONFIG": text})
 
 
-def test_several_workers_can_train_and_nothing_else(tmp_path):
-    done = recsys("run", "--output", "out", home=tmp_path, changes={"TF_CONFIG": described()})
+def test_several_workers_can_only_train(tmp_path):
+    done = invoke("run", "--output", "out", home=tmp_path, changes={"TF_CONFIG": described()})
     assert done.returncode == 2 and "2 workers, which can only run `recsys train`" in done.stderr
