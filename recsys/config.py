@@ -19,29 +19,27 @@ from recsys.setting_types import (
     NUMBER_OR_AUTO,
     UNIQUE,
     Column,
+    Count,
     Delimiter,
     Encoding,
     FolderOrAuto,
     Master,
     Memory,
     Name,
+    Names,
+    OpenShare,
     Path,
     Pattern,
+    Share,
+    Size,
     UrlOrAuto,
 )
 
 Baseline = Literal["popularity", "recent-popularity", "item-knn", "ease", "als", "transitions"]
 """The traditional methods, by name."""
-
-
 Kind = Literal["categorical", "multi", "numeric", "text"]
 """What a feature is."""
 
-Share = Annotated[float, Field(ge=0, le=1), NUMBER]
-OpenShare = Annotated[float, Field(gt=0, lt=1), NUMBER]
-Count = Annotated[int, Field(ge=0, le=2**31 - 1), NUMBER]
-Size = Annotated[int, Field(ge=1, le=2**31 - 1), NUMBER]
-Names = Annotated[tuple[Name, ...], LIST]
 Baselines = Annotated[tuple[Baseline, ...], UNIQUE, LIST]
 
 MOST_POSITIONS = 4096

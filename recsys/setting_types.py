@@ -185,3 +185,9 @@ Delimiter = Annotated[str, Field(min_length=1, max_length=20), AfterValidator(_d
 Pattern = Annotated[Annotated[str, AfterValidator(_pattern)] | None, BeforeValidator(_text_or_nothing)]
 Memory = Annotated[Annotated[str, AfterValidator(_memory)] | None, BeforeValidator(_text_or_auto)]
 Master = Annotated[str, AfterValidator(_master)]
+
+Share = Annotated[float, Field(ge=0, le=1), NUMBER]
+OpenShare = Annotated[float, Field(gt=0, lt=1), NUMBER]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1), NUMBER]
+Size = Annotated[int, Field(ge=1, le=2**31 - 1), NUMBER]
+Names = Annotated[tuple[Name, ...], LIST]

@@ -11,7 +11,7 @@ from recsys.config import Config, Split, Table
 from recsys.contract.features_info import FeaturesInfo, SplitInfo, write_info
 from recsys.contract.schema import ITEM_ID, USER_ID
 from recsys.errors import DataError
-from recsys.features import codes, encodings, events, rejected, split, tables
+from recsys.features import codes, encodings, events, rejected, sequences, split, tables
 from recsys.features.clean import ARROW_NAMES, common_type, id_type
 from recsys.features.read import Rows, read
 from recsys.sources.files import input_files
@@ -96,7 +96,7 @@ def build_with(
     has_ratings = source.interactions.rating is not None
     evaluated, published = encodings.write(users, items, has_ratings, cut.holds_out, config, features)
     progress("writing the histories")
-    sizes = events.write_histories(found, cut, users, items, features)
+    sizes = sequences.write(found, cut, users, items, features)
     aside = [("interactions", found.aside), ("users", users.aside), ("items", items.aside)]
     rejected.write_rejected(aside, features)
     reasons = {"interactions": found.rejected, "users": users.rejected, "items": items.rejected}

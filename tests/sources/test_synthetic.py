@@ -11,7 +11,8 @@ import pytest
 
 from recsys.config import Config, Source, Synthetic
 from recsys.errors import ConfigError
-from recsys.sources import open_source, synthetic
+from recsys.sources import open_source
+from recsys.sources import world as worlds
 
 
 def made(folder: Path, size: Synthetic, seed: int = 0) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def test_sizes_types_and_ranges(data: dict[str, Any]) -> None:
     assert str(events.dtypes.to_dict()["rating"]) == "float32" and set(events.rating * 2 % 1) == {0.0}
     assert events.rating.min() >= 0.5 and events.rating.max() <= 5 and 3 < events.rating.mean() < 4
     times = events.timestamp
-    assert times.min() >= synthetic.START and times.max() < synthetic.START + synthetic.PERIOD
+    assert times.min() >= worlds.START and times.max() < worlds.START + worlds.PERIOD
     assert items.title.is_unique and items.title.str.match(r".* \(\d{4}\)$").all()
 
 
@@ -63,11 +64,11 @@ def test_a_split_by_time_leaves_most_test_users_with_a_history_and_some_without(
 
 def test_two_items_tell_the_next_genre_and_one_does_not() -> None:
     size = Synthetic()
-    world = synthetic.make_world(size, 0)
+    world = worlds.make_world(size, 0)
     assert all(sorted(row) == list(range(world.genres)) for row in (*world.rule, *world.rule.T))  # a Latin square
     random = np.random.default_rng(1)
-    people = synthetic.make_people(world, 500, random)
-    items = synthetic.make_items(world, people, np.full(500, 30), random)
+    people = worlds.make_people(world, 500, random)
+    items = worlds.make_items(world, people, np.full(500, 30), random)
     genre = items % world.genres
     before, last, following = genre[:, :-2].ravel(), genre[:, 1:-1].ravel(), genre[:, 2:].ravel()
     assert (world.rule[before, last] == following).mean() > 0.7
