@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -94,12 +92,6 @@ def test_no_file_imports_in_a_circle() -> None:
 def test_no_two_files_have_one_name() -> None:
     names = [path.name for path in modules().values() if path.name != "__init__.py"]
     assert sorted(names) == sorted(set(names))
-
-
-def test_the_command_line_imports_neither_tensorflow_nor_spark() -> None:
-    code = "import sys, recsys.cli; print(*sorted({'tensorflow', 'keras', 'pyspark'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
-    assert done.stdout.strip() == ""
 
 
 def test_files_stay_within_one_story() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from recsys import settings, storage
 from recsys.config import Config
-from recsys.contract import histories, model_files, schema
+from recsys.contract import model_files, schema
 from recsys.contract.features_info import read_info
 from recsys.progress import Progress
 from recsys.run.ending import Stop
@@ -80,6 +80,7 @@ def features(job: Job) -> dict[str, Any]:
 
 def train(job: Job) -> dict[str, Any]:
     """features/ → the networks and then the blend, in model/."""
+    from recsys.contract import histories
     from recsys.methods import blending
     from recsys.training.hardware import choose
     from recsys.training.train import Setting, train

@@ -13,8 +13,8 @@ from recsys import storage
 from recsys.config import Config
 from recsys.contract import schema
 from recsys.errors import ConfigError
-from recsys.recommend.show import describe_user
 from recsys.run import runs
+from recsys.run.publish import show_user
 from tests.store import Store
 
 USERS = 6
@@ -78,20 +78,18 @@ def test_history_and_recommendations_of_a_user_with_an_id_of_any_type(
     tmp_path: Path, user_ids: list[Any], kind: pa.DataType
 ) -> None:
     make(str(tmp_path), user_ids, kind)
-    assert describe_user(str(tmp_path), "r", str(user_ids[0]), 10) == EXPECTED.format(user_ids[0])
-    assert "last 1 of 2 events:\n  1971-01-01   4.5  Title 4 (i4)\n\nrec" in describe_user(
-        str(tmp_path), "r", str(user_ids[2]), 1
-    )
-    assert "no events\n\nrecommendations:\n    1     0.500  Title 9" in describe_user(str(tmp_path), "r", str(user_ids[-1]), 10)
+    assert show_user(str(tmp_path), "r", str(user_ids[0]), 10) == EXPECTED.format(user_ids[0])
+    assert "last 1 of 2 events:\n  1971-01-01   4.5  Title 4 (i4)\n\nrec" in show_user(str(tmp_path), "r", str(user_ids[2]), 1)
+    assert "no events\n\nrecommendations:\n    1     0.500  Title 9" in show_user(str(tmp_path), "r", str(user_ids[-1]), 10)
     with pytest.raises(ConfigError, match=rf"--user x: no such user in run r; ids look like: {user_ids[0]}, "):
-        describe_user(str(tmp_path), "r", "x", 10)
+        show_user(str(tmp_path), "r", "x", 10)
 
 
 @pytest.mark.parametrize("user", ["010", "11", "1e1", "10.0", "", "99999999999999999999"])
 def test_what_only_resembles_an_id_is_no_user(tmp_path: Path, user: str) -> None:
     make(str(tmp_path), [10, 20, 30, 40, 50, 60], pa.int64())
     with pytest.raises(ConfigError, match="no such user"):
-        describe_user(str(tmp_path), "r", user, 10)
+        show_user(str(tmp_path), "r", user, 10)
 
 
 def test_it_reads_only_the_row_groups_of_the_user(tmp_path: Path) -> None:
@@ -105,9 +103,9 @@ def test_it_reads_only_the_row_groups_of_the_user(tmp_path: Path) -> None:
                 start = chunk.dictionary_page_offset or chunk.data_page_offset
                 content[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
         path.write_bytes(content)
-    assert describe_user(str(tmp_path), "r", "10", 10) == EXPECTED.format(10)
+    assert show_user(str(tmp_path), "r", "10", 10) == EXPECTED.format(10)
 
 
 def test_a_run_in_a_store_is_shown_too(store: Store) -> None:
     make(f"{store.bucket}/shown", [10, 20, 30, 40, 50, 60], pa.int64())
-    assert describe_user(f"{store.bucket}/shown", "r", "10", 10) == EXPECTED.format(10)
+    assert show_user(f"{store.bucket}/shown", "r", "10", 10) == EXPECTED.format(10)
