@@ -80,9 +80,17 @@ def load(folder: str, info: FeaturesInfo, said: list[str]) -> Built:
 
 @pytest.fixture(scope="session")
 def spark(store: Store) -> Iterator[Any]:
-    """A local session with two cores; its workers can reach the object store."""
-    one = {"spark.sql.shuffle.partitions": "1"}  # adaptive execution would coalesce to one anyway
-    options = config.Config(spark=config.Spark(master="local[2]", memory="1g", conf=one))
+    """A local session with two cores; its workers can reach the object store.
+
+    Expressions are interpreted, since compiling them would take longer than all that the tests compute. Jobs in processes of
+    their own (test_end_to_end, test_robustness, test_cluster, test_real) compile them as usual.
+    """
+    conf = {
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        "spark.sql.shuffle.partitions": "1",  # adaptive execution would coalesce to one anyway
+    }
+    options = config.Config(spark=config.Spark(master="local[2]", memory="1g", conf=conf))
     with spark_session(options, "tests", 0) as session:
         yield session
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import tempfile
@@ -72,9 +73,12 @@ def move_file(uri: str, target: str) -> None:
 
 
 def delete_file(uri: str) -> None:
-    """Deletes an existing file."""
+    """Deletes an existing file, and what writes of it that were killed have left beside it."""
     system, path = resolve(uri)
     system.delete_file(path)
+    if isinstance(system, fs.LocalFileSystem):
+        for left in Path(path).parent.glob(f".{glob.escape(os.path.basename(path))}.*.tmp"):
+            left.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from tests.building import request
 @pytest.mark.data
 def test_movielens_100k(data_dir: Path, tmp_path: Path) -> None:
     source = config.Source(dataset="ml-100k", path=str(data_dir / "ml-100k.zip"), cache_dir=str(tmp_path / "cache"))
-    options = config.Config(source=source, split=config.Split(method="leave-one-out"))
+    options = config.Config(source=source, split=config.Split(method="leave-one-out"), spark=config.Spark(memory="1g"))
     said: list[str] = []
     tables = sources.open_source(options, str(tmp_path / "work"), said.append)
     folder = str(tmp_path / "features")

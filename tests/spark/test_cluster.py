@@ -23,7 +23,12 @@ from tests.features.test_pipeline import content, make_data, tables
 
 JARS = os.path.join(os.path.dirname(pyspark.__file__), "jars", "*")
 DEPLOY = "org.apache.spark.deploy."
-QUIET = {"spark.executor.memory": "512m", "spark.sql.shuffle.partitions": "4", "spark.cores.max": "2"}
+QUIET = {
+    "spark.executor.memory": "512m",
+    "spark.executor.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",  # short-lived, on few cores
+    "spark.sql.shuffle.partitions": "2",
+    "spark.cores.max": "2",
+}
 START_SECONDS = 180.0
 
 

@@ -229,3 +229,10 @@ def test_a_lock_is_waited_for_as_long_as_was_said(tmp_path):
     with storage.lock(str(tmp_path), patience=60):
         pass
     holder.wait()
+
+
+def test_deleting_a_file_deletes_what_killed_writes_of_it_have_left(tmp_path):
+    for name in ("a.npz", ".a.npz.12.tmp", ".ab.npz.12.tmp", "b.npz"):
+        (tmp_path / name).write_text("x")
+    storage.delete_file(str(tmp_path / "a.npz"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".ab.npz.12.tmp", "b.npz"]

@@ -123,15 +123,15 @@ def test_asked_to_end_in_either_phase_it_saves_a_checkpoint_and_goes_on_to_the_s
 
 @pytest.mark.slow
 def test_with_drawn_negatives_it_learns_about_as_much(features, tmp_path):
-    for name, count in (("full", 0), ("drawn", 20)):
-        learn(config(epochs=12, refit_epochs=0, negatives=count), features, str(tmp_path / name))
+    for name, count, xla in (("full", 0, "off"), ("drawn", 20, "on")):
+        learn(config(epochs=12, refit_epochs=0, negatives=count, xla=xla), features, str(tmp_path / name))
     assert ndcg(features, network(features, tmp_path / "drawn")) > ndcg(features, network(features, tmp_path / "full")) - 0.08
     assert storage.read_json(storage.join(str(tmp_path / "drawn"), model_files.MODEL))["negatives"] == 20
 
 
 @pytest.mark.slow
 def test_with_drawn_negatives_it_goes_on_to_the_same_weights(features, tmp_path):
-    settings = config(epochs=2, refit_epochs=0, negatives=16, xla="on")
+    settings = config(epochs=2, refit_epochs=0, negatives=16)
     learn(settings, features, str(tmp_path / "whole"))
     asked = iter(range(10_000))
     with pytest.raises(RetryError, match="checkpoint saved"):
