@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from recsys import settings, storage
@@ -14,6 +14,7 @@ from recsys.errors import DataError
 from recsys.features import codes, encodings, events, rejected, sequences, split, tables
 from recsys.features.clean import ARROW_NAMES, common_type, id_type
 from recsys.features.read import Rows, read
+from recsys.progress import Log
 from recsys.sources.files import input_files
 from recsys.spark import failures
 from recsys.spark.session import spark_session
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
     from recsys.sources import SourceTables
 
 
-def run(arguments: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
+def run(arguments: Mapping[str, Any], log: Log) -> dict[str, Any]:
     """`build` for `recsys.spark.child.call`.
 
     Args:
         arguments: `config` and `tables` as plain JSON types, and `features`, the folder's path or URI.
-        progress: called with each line of progress.
+        log: called with each line of progress.
 
     Returns:
         The content of features.json.
@@ -40,18 +41,18 @@ def run(arguments: Mapping[str, Any], progress: Callable[[str], None]) -> dict[s
     for role in ("interactions", "users", "items"):
         if described[role] is not None:
             described[role] = settings.from_dict(Table, described[role])
-    info = build(settings.from_dict(Config, arguments["config"]), SourceTables(**described), arguments["features"], progress)
+    info = build(settings.from_dict(Config, arguments["config"]), SourceTables(**described), arguments["features"], log)
     return dataclasses.asdict(info)
 
 
-def build(config: Config, source: SourceTables, features: str, progress: Callable[[str], None]) -> FeaturesInfo:
+def build(config: Config, source: SourceTables, features: str, log: Log) -> FeaturesInfo:
     """Builds features/ from the source tables. Deletes the folder first and writes its success marker last.
 
     Args:
         config: the sections features, split and spark are read.
         source: the tables, and how to read ids and times.
         features: path or URI of the folder.
-        progress: called with each line of progress.
+        log: called with each line of progress.
 
     Returns:
         The content of features.json.
@@ -67,19 +68,17 @@ def build(config: Config, source: SourceTables, features: str, progress: Callabl
             codes.check(table.features, role)
     storage.delete_folder(features)
     storage.create_folder(features)
-    progress("starting Spark")
+    log("starting Spark")
     with spark_session(config, "recsys features", _input_bytes(source)) as spark, failures.translated("features"):
-        info = build_with(spark, config, source, features, progress)
+        info = build_with(spark, config, source, features, log)
     write_info(features, info)
     storage.mark_success(features)
     return info
 
 
-def build_with(
-    spark: SparkSession, config: Config, source: SourceTables, features: str, progress: Callable[[str], None]
-) -> FeaturesInfo:
+def build_with(spark: SparkSession, config: Config, source: SourceTables, features: str, log: Log) -> FeaturesInfo:
     """`build` in an existing session, without features.json and the success marker."""
-    progress("reading and cleaning the events")
+    log("reading and cleaning the events")
     rows = read(spark, source.interactions, "interactions")
     user_rows = read(spark, source.users, "users") if source.users is not None else None
     item_rows = read(spark, source.items, "items") if source.items is not None else None
@@ -88,14 +87,14 @@ def build_with(
     least = config.features.min_user_events
     found = events.prepare(rows, user_type, item_type, source.timestamp_unit, config)
     cut = split.prepare(events.of_learned_users(found, least), config.split, least, found.earliest, found.latest)
-    progress(f"{found.count} events of {found.users} users; encoding users and items")
+    log(f"{found.count} events of {found.users} users; encoding users and items")
     users = tables.users(found, cut, user_rows, user_type, config)
     items = tables.items(found, cut, item_rows, item_type, config)
     if items.facts["event_items"] < 2:
         raise DataError(f"{source.interactions.path} has events with one item only; there is nothing to choose from")
     has_ratings = source.interactions.rating is not None
     evaluated, published = encodings.write(users, items, has_ratings, cut.holds_out, config, features)
-    progress("writing the histories")
+    log("writing the histories")
     sizes = sequences.write(found, cut, users, items, features)
     aside = [("interactions", found.aside), ("users", users.aside), ("items", items.aside)]
     rejected.write_rejected(aside, features)
@@ -104,7 +103,7 @@ def build_with(
         frame.unpersist()
     warnings = _too_few(config.split, sizes, source.interactions.path) if cut.holds_out else ()
     for warning in warnings:
-        progress(f"warning: {warning}")
+        log(f"warning: {warning}")
     return FeaturesInfo(
         users=users.rows,
         items=items.rows,

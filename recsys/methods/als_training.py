@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from recsys import settings
 from recsys.config import Config, Spark
+from recsys.progress import Log
 
 EVENTS_FILE: Final = "events.parquet"
 ITERATIONS: Final = 10
 USER, ITEM, RATING = "user", "item", "rating"
 
 
-def train(arguments: Mapping[str, Any], progress: Callable[[str], None]) -> list[str]:
+def train(arguments: Mapping[str, Any], log: Log) -> list[str]:
     """Trains and writes the item factors, for `spark.child.call`.
 
     Args:
         arguments: `spark`, the section from settings.to_dict; `seed`; `folder` with `EVENTS_FILE` (int32 user,
             int32 item, float32 rating); `grid`, a list of [rank, regularisation, alpha].
-        progress: takes progress lines.
+        log: takes progress lines.
 
     Returns:
         For each point of the grid, the Parquet folder with its item factors: id int32, features list<float32>.
@@ -53,5 +54,5 @@ def train(arguments: Mapping[str, Any], progress: Callable[[str], None]) -> list
             model.itemFactors.coalesce(1).write.parquet(folders[-1])
             if arguments.get("user_factors"):
                 model.userFactors.coalesce(1).write.parquet(f"{folders[-1]}-users")
-            progress(f"  als: rank {rank}, regularisation {regularisation}, alpha {alpha} trained")
+            log(f"  als: rank {rank}, regularisation {regularisation}, alpha {alpha} trained")
     return folders

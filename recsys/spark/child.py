@@ -21,15 +21,14 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import IO, Any, Final
 
 import psutil
 
 from recsys import storage
 from recsys.errors import BY_EXIT_CODE, EXIT_DEFECT, RecsysError
-
-Progress = Callable[[str], None]
+from recsys.progress import Log
 
 SAMPLE_SECONDS: Final = 0.2
 GRACE_SECONDS: Final = 10.0
@@ -55,7 +54,7 @@ class Outcome:
     bytes_left: int
 
 
-def call(target: str, arguments: Mapping[str, Any], progress: Progress) -> Outcome:
+def call(target: str, arguments: Mapping[str, Any], progress: Log) -> Outcome:
     """Calls `target(arguments, progress)` in a new process.
 
     Args:
@@ -89,7 +88,7 @@ def call(target: str, arguments: Mapping[str, Any], progress: Progress) -> Outco
         return Outcome(answer["result"], time.monotonic() - started, meter.peak_bytes, bytes_left)  # type: ignore[index]
 
 
-def _talk(child: subprocess.Popen[bytes], request: Mapping[str, Any], progress: Progress) -> dict[str, Any] | None:
+def _talk(child: subprocess.Popen[bytes], request: Mapping[str, Any], progress: Log) -> dict[str, Any] | None:
     """Sends the request and returns the answer, or None if the child ended without one."""
     if child.stdin is None or child.stdout is None:
         return None

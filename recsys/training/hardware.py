@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from recsys import settings
 from recsys.config import Training
 from recsys.errors import MissingComponentError
+from recsys.progress import Log
 
 NO_GPU: Final = "TensorFlow was built for GPUs but finds none; falling back to the slow CPU (--device gpu would fail instead)"
 SEVERAL_GPUS: Final = (
@@ -81,12 +82,12 @@ def choose(training: Training) -> Hardware:
     )
 
 
-def probe(training: Mapping[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
+def probe(training: Mapping[str, Any], log: Log) -> dict[str, Any]:
     """`choose` for recsys.spark.child.call: TensorFlow never releases memory, so ask in another process.
 
     Args:
         training: the section of the configuration, from settings.to_dict.
-        progress: not used.
+        log: not used.
     """
     return dataclasses.asdict(choose(settings.from_dict(Training, training)))
 
