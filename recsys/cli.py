@@ -54,14 +54,14 @@ def features(**given: Any) -> None:
 @main.command()
 @cli_options.stage_options
 def train(redo: bool, **given: Any) -> None:
-    """Trains the network on a run's features; resumes from a checkpoint."""
+    """Trains the network on a run's features and fits the blend; resumes from a checkpoint."""
     job.execute(cli_options.resume("train", given), ("train",), redo)
 
 
 @main.command()
 @cli_options.stage_options
 def evaluate(redo: bool, **given: Any) -> None:
-    """Measures the network and the traditional methods on the test events."""
+    """Measures the blend, the network alone and the traditional methods on the test events."""
     job.execute(cli_options.resume("evaluate", given), ("evaluate",), redo)
 
 

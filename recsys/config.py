@@ -7,7 +7,7 @@ A value that a class accepts never makes a later stage fail. The docstrings are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -107,9 +107,9 @@ class Table:
 class Synthetic:
     """Size of the built-in data set."""
 
-    users: Annotated[int, Field(ge=1, le=10_000_000), NUMBER] = 1000
+    users: Annotated[int, Field(ge=2, le=10_000_000), NUMBER] = 1000
     """Number of users."""
-    items: Annotated[int, Field(ge=1, le=1_000_000), NUMBER] = 500
+    items: Annotated[int, Field(ge=2, le=1_000_000), NUMBER] = 500
     """Number of items."""
     mean_events: Annotated[int, Field(ge=1, le=10_000), NUMBER] = 40
     """Mean number of events per user; at most half the number of items."""
@@ -149,7 +149,7 @@ class Features:
     min_item_events: Size = 1
     """Items with fewer events are dropped, together with their events."""
     max_vocabulary: Annotated[int, Field(ge=1, le=1_000_000), NUMBER] = 5000
-    """Values kept of each categorical, multi or text feature. Rarer ones become unknown."""
+    """Values kept of each categorical, multi or text feature; rarer ones become unknown. As many again if new since the cut."""
     max_rejected: Share = 0.5
     """Share of rejected rows per table up to which there is a warning; beyond, an error."""
 
@@ -165,9 +165,9 @@ class Split:
     valid_fraction: OpenShare = 0.1
     """Share of the remaining events held out for validation."""
     min_events: Count = 20
-    """Least number of validation events and of test events; fewer is an error."""
+    """Minimum number of validation events and of test events; fewer is an error."""
     allow_few: bool = False
-    """Go on with fewer than `min_events`; the warning stands in run.json."""
+    """Continue with fewer than `min_events`; the warning is recorded in run.json."""
 
 
 @dataclass(frozen=True, config=_CHECKED)
@@ -227,7 +227,7 @@ class Training:
     epochs: Annotated[int | None, Field(ge=1, le=10_000), NUMBER_OR_AUTO] = None
     """Passes over the training events."""
     refit_epochs: Annotated[int | None, Field(ge=0, le=10_000), NUMBER_OR_AUTO] = None
-    """Epochs on all events, from the best weights, before recommending; 0 publishes the evaluated model."""
+    """Epochs on all events, from the best weights, before recommending; 0 leaves this refit out."""
     batch_tokens: Annotated[int | None, Field(ge=1, le=1_048_576), NUMBER_OR_AUTO] = None
     """Positions per step."""
     row_length: Annotated[int, Field(ge=1, le=65_536), NUMBER] = 512
@@ -260,7 +260,7 @@ class Recommend:
     k: Annotated[int, Field(ge=1), NUMBER] = 10
     """Recommendations per user."""
     block_users: Size = 1024
-    """Most users scored at once; fewer if the catalogue is large."""
+    """Maximum number of users scored at once; fewer if the catalogue is large."""
     rows_per_file: Size = 5_000_000
     """Most rows per Parquet file."""
 
@@ -269,10 +269,10 @@ class Recommend:
 class Evaluation:
     """Comparison with the traditional methods."""
 
-    baselines: Baselines = ("popularity", "recent-popularity", "item-knn", "ease", "als", "transitions")
+    baselines: Baselines = get_args(Baseline)
     """Traditional methods to compare with."""
     max_users: Size = 50_000
-    """Most users evaluated; a random sample, drawn once with the seed."""
+    """Maximum number of users evaluated; a random sample, drawn once with the seed."""
     bootstrap: Annotated[int, Field(ge=1, le=1_000_000), NUMBER] = 1000
     """Resamples of the paired bootstrap."""
 
@@ -282,11 +282,11 @@ class Publish:
     """The quality gate, and how many old runs are kept."""
 
     min_ndcg: Share = 0.0
-    """Least NDCG@10 on the test events."""
+    """Minimum NDCG@10 on the test events."""
     must_beat: Baselines = ("popularity",)
     """Baselines whose NDCG@10 the model must reach."""
     max_drop: Share = 0.1
-    """Greatest relative drop of NDCG@10 against the previously published run, if both used the same split."""
+    """Maximum relative drop of NDCG@10 against the previously published run, if both used the same split."""
     keep_runs: Count = 0
     """Published runs to keep, and as many unpublished ones; publishing deletes older runs. The previously published run
     always stays, since someone may still be reading it. 0 keeps all."""

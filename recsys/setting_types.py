@@ -80,7 +80,7 @@ def _parts_or_auto(value: Any) -> Any:
 def _unique(values: Sequence[str]) -> Sequence[str]:
     twice = next((value for value in values if values.count(value) > 1), None)
     if twice is not None:
-        raise ValueError(f"must name each only once; '{twice}' is there twice")
+        raise ValueError(f"must name each only once; '{twice}' is listed twice")
     return values
 
 
@@ -91,6 +91,12 @@ def _path(value: str) -> str:
         storage.check(value)
     except ConfigError as error:
         raise ValueError(str(error)) from None
+    return value
+
+
+def _local(value: str) -> str:
+    if "://" in value:
+        raise ValueError("must be a path on this machine, not a URI")
     return value
 
 
@@ -113,7 +119,7 @@ def _encoding(value: str) -> str:
 def _delimiter(value: str) -> str:
     value = value.replace("\\t", "\t")
     if re.search(r'[\\"\r\n\0]', value):
-        raise ValueError("must not hold a backslash, a double quote, a line break or NUL")
+        raise ValueError("must not contain a backslash, a double quote, a line break or NUL")
     return value
 
 
@@ -128,7 +134,7 @@ def _pattern(value: str) -> str:
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"must be a valid pattern (regular expression): {error}") from None
     if groups < 1:
-        raise ValueError("must hold a group, the part in parentheses that is taken")
+        raise ValueError("must contain a group, the part in parentheses that is taken")
     return value
 
 
@@ -177,7 +183,7 @@ UNIQUE: Final = AfterValidator(_unique)
 
 Name = Annotated[str, Field(min_length=1)]
 Path = Annotated[str, Field(min_length=1), AfterValidator(_path)]
-FolderOrAuto = Annotated[Path | None, BeforeValidator(_text_or_auto)]
+FolderOrAuto = Annotated[Annotated[Path, AfterValidator(_local)] | None, BeforeValidator(_text_or_auto)]
 UrlOrAuto = Annotated[Annotated[str, AfterValidator(_url)] | None, BeforeValidator(_text_or_auto)]
 Column = Annotated[str | None, BeforeValidator(_text_or_nothing)]
 Encoding = Annotated[str, AfterValidator(_encoding)]

@@ -99,7 +99,7 @@ def blend_table(run: Run) -> str:
     config = settings.from_dict(Config, run.manifest["config"])
     features, model = str(run.folder / "features"), run.folder / "model"
     info = read_info(features)
-    events = histories.learnable(histories.read(features), info.min_user_events)
+    events = histories.read_learnable(features, info.min_user_events)
     network = Network.load(str(model / EVALUATED), read_encoder(features, info.evaluated), "float32")
     whole = Blend.load(str(model / EVALUATED_BLEND), network)
     targets = find_targets(events, "test", seed=config.seed)

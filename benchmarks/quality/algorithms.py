@@ -37,7 +37,7 @@ def main(output: Path) -> None:
     run = job.published(output)
     config, features = settings.from_dict(Config, run.manifest["config"]), str(run.folder / "features")
     info = read_info(features)
-    events = histories.learnable(histories.read(features), info.min_user_events)
+    events = histories.read_learnable(features, info.min_user_events)
     known = events.head(events.valid_length)
     rows = np.random.default_rng(config.seed).permutation(len(known))[:USERS]
     trained = run.manifest["stages"]["train"]["seconds"]

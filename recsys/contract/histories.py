@@ -79,6 +79,11 @@ def learnable(block: Histories, min_user_events: int) -> Histories:
     return block if enough.all() else block.rows(np.flatnonzero(enough))
 
 
+def read_learnable(features: str, min_user_events: int) -> Histories:
+    """All histories of the users who are learned from."""
+    return learnable(read(features), min_user_events)
+
+
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """`concatenate([arange(s, s + n) for s, n in zip(starts, lengths)])` without a loop: int64 [sum(lengths)]."""
     ends = np.cumsum(lengths, dtype=np.int64)

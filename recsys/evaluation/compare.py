@@ -48,7 +48,7 @@ def evaluate_run(config: Config, features: str, folder: str, scorers: Sequence[S
     storage.delete_folder(folder)
     storage.create_folder(folder)
     info = read_info(features)
-    everything = histories.learnable(histories.read(features), info.min_user_events)
+    everything = histories.read_learnable(features, info.min_user_events)
     targets = find_targets(everything, "test", config.evaluation.max_users, config.seed)
     if not len(targets.rows):
         metrics = _nothing_measured(info)
@@ -100,8 +100,9 @@ def _methods(
 
 def _nothing_measured(info: FeaturesInfo, why: str | None = None) -> dict[str, Any]:
     method = info.split.method
-    if why is None:
-        why = "the split 'none' holds no events out" if method == "none" else f"the split '{method}' left no test events"
+    if why is None and info.split.holds_out:
+        why = f"the split '{method}' left no test events"
+    why = why or f"the split '{method}' holds no events out"
     protocol = {"split": method, "part": None, "users": 0, "items": info.items}
     return {"protocol": protocol, "note": f"nothing was measured: {why}"}
 

@@ -72,11 +72,13 @@ def check(features: Mapping[str, Feature], role: str) -> None:
     """Refuses names that the output already uses.
 
     Raises:
-        ConfigError: a name is reserved.
+        ConfigError: a name is reserved, or Spark would misread it.
     """
     for name in features:
         if name in RESERVED or name.startswith("__"):
             raise ConfigError(f"[source.{role}.features.{name}]: the name is taken; choose another")
+        if "." in name or "`" in name:
+            raise ConfigError(f"[source.{role}.features] {name!r}: a feature's name must not contain a dot or a backtick")
 
 
 def raw_values(rows: Rows) -> list[Column]:
@@ -95,7 +97,7 @@ def fit_vocabularies(catalogue: DataFrame, features: Mapping[str, Feature], most
     Args:
         catalogue: rows with raw values; those with TRAINS must have LEARNED too.
         features: as declared.
-        most: greatest number of values of one feature.
+        most: greatest number of values of one feature in the training part, and of those that only the others have.
 
     Returns:
         Both, of one frame that is cached under the second.
@@ -113,10 +115,10 @@ def fit_vocabularies(catalogue: DataFrame, features: Mapping[str, Feature], most
     counts = counts.where(F.col("n") >= least).withColumn(_FITTED, F.col("trained") >= least)
     # One order serves both: the values of the training part come first, as they would without the others.
     frequency = F.when(F.col(_FITTED), F.col("trained")).otherwise(F.col("n"))
-    window = Window.partitionBy("__feature").orderBy(F.desc(_FITTED), frequency.desc(), "__value")
-    ranked = (
-        counts.withColumn("__code", F.row_number().over(window)).where(F.col("__code") <= most).drop("trained", "n").persist()
-    )
+    within = Window.partitionBy("__feature", _FITTED).orderBy(frequency.desc(), "__value")
+    window = Window.partitionBy("__feature").orderBy(F.desc(_FITTED), "__rank")
+    kept = counts.withColumn("__rank", F.row_number().over(within)).where(F.col("__rank") <= most)
+    ranked = kept.withColumn("__code", F.row_number().over(window)).drop("trained", "n", "__rank").persist()
     rows = sorted(ranked.collect(), key=lambda row: (row["__feature"], row["__code"]))
 
     def values(fitted: bool) -> dict[str, tuple[str, ...]]:

@@ -14,7 +14,7 @@ from recsys.contract.schema import (
     USER_ID,
 )
 from recsys.errors import DataError
-from recsys.features import clean
+from recsys.features import clean, split
 from recsys.features.read import ORDER, Rows
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def prepare(rows: Rows, user_type: str, item_type: str, unit: str, config: Confi
     length = F.count("*").over(user).cast("int")
     frame = kept.select(USER_ID, ITEM_ID, RATING, TIMESTAMP, position.alias(POSITION), length.alias(LENGTH)).persist()
     starts = F.col(POSITION) == 0
-    enough = F.col(LENGTH) >= config.features.min_user_events
+    enough = split.learned(config.features.min_user_events, F.col(LENGTH))
     sums = [F.count("*"), F.count_if(starts), F.count_if(starts & enough), F.min(TIMESTAMP), F.max(TIMESTAMP), F.max(LENGTH)]
     count, users, learned_users, earliest, latest, longest = frame.agg(*sums).first() or (0,) * 6
     counts = counts_of()
@@ -110,7 +110,7 @@ def of_learned_users(events: Events, min_user_events: int) -> DataFrame:
     """The events of the users who are learned from."""
     from pyspark.sql import functions as F
 
-    return events.frame.where(F.col(LENGTH) >= min_user_events)
+    return events.frame.where(split.learned(min_user_events, F.col(LENGTH)))
 
 
 def _aside(parsed: DataFrame, frequent: DataFrame | None, rejected: dict[str, int]) -> DataFrame | None:

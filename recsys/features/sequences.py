@@ -59,7 +59,7 @@ def write(events: Events, cut: split.Cut, users: Catalogue, items: Catalogue, fe
         "valid_events": F.col(VALID_LENGTH) - F.col(TRAIN_LENGTH),
         "test_events": length - F.col(VALID_LENGTH),
     }
-    counted = [F.sum(F.when(split.learned(cut, length), size)).alias(name) for name, size in sizes.items()]
+    counted = [F.sum(F.when(split.learned(cut.min_user_events, length), size)).alias(name) for name, size in sizes.items()]
     observed = histories.observe(sums, *counted)
     folder = storage.join(features, HISTORIES_DIR)
     parquet.write_sorted(observed, folder, USER_INDEX, users.rows, parquet.files_for(events.count))

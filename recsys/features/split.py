@@ -75,13 +75,13 @@ def lengths(cut: Cut, length: Column, timestamps: Column) -> tuple[Column, Colum
         valid_from, test_from = F.lit(cut.valid_from), F.lit(cut.test_from)
         train = F.size(F.filter(timestamps, lambda moment: moment < valid_from))
         valid = F.size(F.filter(timestamps, lambda moment: moment < test_from))
-    train, valid = (F.when(learned(cut, length), part).otherwise(length).cast("int") for part in (train, valid))
+    train, valid = (F.when(learned(cut.min_user_events, length), part).otherwise(length).cast("int") for part in (train, valid))
     return train, valid
 
 
-def learned(cut: Cut, length: Column) -> Column:
+def learned(min_user_events: int, length: Column) -> Column:
     """Whether the user of a history of that length is learned from."""
-    return length >= cut.min_user_events
+    return length >= min_user_events
 
 
 def in_training(cut: Cut, length: Column, position: Column, timestamp: Column) -> Column:
@@ -96,7 +96,7 @@ def in_training(cut: Cut, length: Column, position: Column, timestamp: Column) -
         timestamp: of the event, seconds.
     """
     before = position < _positions(cut.split, length)[0] if cut.valid_from is None else timestamp < cut.valid_from
-    return before & learned(cut, length)
+    return before & learned(cut.min_user_events, length)
 
 
 def _positions(split: Split, length: Column) -> tuple[Column, Column]:

@@ -79,7 +79,7 @@ def users(events: Events, cut: split.Cut, rows: Rows | None, kind: str, config: 
     from pyspark.sql import functions as F
 
     trains = split.in_training(cut, F.col(LENGTH), F.col(POSITION), F.col(TIMESTAMP))
-    learned = split.learned(cut, F.col(LENGTH))
+    learned = split.learned(cut.min_user_events, F.col(LENGTH))
     seen = events.frame.where(F.col(POSITION) == 0).select(USER_ID, trains.alias(TRAINS), learned.alias(LEARNED))
     facts = {"train_users": F.count_if(TRAINS)}
     return _catalogue(seen, rows, "users", kind, config, facts, [F.col(USER_ID)], USER_INDEX)
@@ -92,7 +92,7 @@ def items(events: Events, cut: split.Cut, rows: Rows | None, kind: str, config: 
     trains = split.in_training(cut, F.col(LENGTH), F.col(POSITION), F.col(TIMESTAMP))
     time = F.when(trains, F.col(TIMESTAMP))
     sums = [F.min(time).alias(FIRST_SEEN), F.max(time).alias("__last")]
-    for part, inside in ((TRAINING, trains), (WHOLE, split.learned(cut, F.col(LENGTH)))):
+    for part, inside in ((TRAINING, trains), (WHOLE, split.learned(cut.min_user_events, F.col(LENGTH)))):
         rating = F.when(inside, F.col(RATING).cast("double"))
         sums += [
             F.count_if(inside).cast("int").alias(part.count),

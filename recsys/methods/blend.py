@@ -21,6 +21,7 @@ from recsys import storage
 from recsys.contract.histories import Histories
 from recsys.measure.protocol import Scorer
 from recsys.methods import counting
+from recsys.methods.base import Method
 from recsys.methods.ease import Ease
 from recsys.methods.transitions import Transitions
 
@@ -82,7 +83,7 @@ class Blend:
 
     name: ClassVar[str] = "blend"
 
-    def __init__(self, network: Scorer, counts: Counts, weights: Weights) -> None:
+    def __init__(self, network: Method, counts: Counts, weights: Weights) -> None:
         self.network, self.counts, self.weights = network, counts, weights
 
     def score(self, context: Histories) -> NDArray[np.float32]:
@@ -94,7 +95,7 @@ class Blend:
         save(uri, self.counts, self.weights)
 
     @classmethod
-    def load(cls, uri: str, network: Scorer) -> Self:
+    def load(cls, uri: str, network: Method) -> Self:
         """Reads what `save` wrote.
 
         Args:

@@ -19,7 +19,7 @@ def save_for_serving(model: CausalCNN, uri: str, encoder: Encoder) -> None:
     Signature, for any number of users and any length L of history:
         items int32 [users, L] in time order, left-aligned, padded with 0; ratings float32 [users, L];
         timestamps int64 [users, L] in seconds; user_codes int32 [users, slots] and user_numbers float32 [users, features] as in
-        features/published/users (recsys.model.encoding).
+        the users' folder of the published encoding in features.json (recsys.model.encoding).
     Returns:
         item_index int32 [users, k] best first, score float32 [users, k]; k = min(100, items).
     """

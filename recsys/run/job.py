@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from recsys import settings, storage
+from recsys import storage
 from recsys.contract import schema
 from recsys.contract.features_info import read_info
 from recsys.errors import ConfigError
@@ -67,7 +67,7 @@ def execute(job: Job, names: tuple[str, ...], redo: bool = False) -> None:
             stages.probe_gpu(job)
         for name in names:
             with storage.lock(job.run.folder, name if worker.chief else f"{name}-{worker.index}"):
-                if not _prepare(job, name, redo):
+                if not _prepare(job, name, redo, worker.chief):
                     continue
                 with _measured() as facts:
                     facts.update(RUNNERS[name](job))
@@ -142,19 +142,21 @@ def is_done(run: Run, stage: str) -> bool:
     return recorded and (stage not in FOLDERS or storage.is_whole(run.path(FOLDERS[stage])))
 
 
-def _prepare(job: Job, stage: str, redo: bool) -> bool:
+def _prepare(job: Job, stage: str, redo: bool, chief: bool) -> bool:
     """Whether the stage has work to do; if so, stores its settings and, with redo, discards what depends on its old result."""
     _check_ready(job.run, stage)
     if redo:
         _forget(job.run, stage)
-    same = job.run.config() == job.config
+    before = job.run.config()
+    same = before == job.config
     if is_done(job.run, stage):
         if not same:
             raise ConfigError(f"run {job.run.run_id}: '{stage}' is done with other settings; add --redo to repeat it")
         job.progress(f"{stage}: already done")
         return False
-    if not same:
-        job.run.update({"config": settings.to_dict(job.config)})
+    if not same and chief:
+        _discard(job.run, stage)  # what an interrupted attempt has left was made with other settings
+        job.run.change_config(before, job.config)
     job.progress(f"{stage}:")
     return True
 
@@ -178,9 +180,14 @@ def _forget(run: Run, stage: str) -> None:
     kept = {name: facts for name, facts in run.manifest()["stages"].items() if name not in forgotten}
     run.update({"stages": kept, "status": "running"})
     for name in forgotten:
-        if name in FOLDERS:
-            storage.delete_folder(run.path(FOLDERS[name]))
-    if "recommend" in forgotten:
+        _discard(run, name)
+
+
+def _discard(run: Run, stage: str) -> None:
+    """Deletes what a stage has written, complete or not."""
+    if stage in FOLDERS:
+        storage.delete_folder(run.path(FOLDERS[stage]))
+    if stage == "recommend":
         storage.delete_folder(run.path(schema.SHARDS_DIR))
 
 

@@ -25,7 +25,7 @@ def publish(gate: Publish, run: Run) -> dict[str, Any]:
         RefusedError: the run is not good enough; latest.json stays as it is.
         RetryError: another process is publishing to the same output.
     """
-    with storage.lock(run.output):
+    with storage.lock(run.output, advice="run the same command again"):
         before = storage.read_snapshot(_latest_file(run.output))
         reasons = refusals(gate, run, before.value)
         if reasons:
@@ -50,7 +50,7 @@ def roll_back(output: str, run_id: str | None) -> dict[str, Any]:
         RetryError: a process is working on that run, or publishing to the output.
     """
     run = find(output, run_id) if run_id is not None else _published_before(output)
-    with storage.lock(run.folder), storage.lock(output):
+    with storage.lock(run.folder), storage.lock(output, advice="run the same command again"):
         if run.manifest()["status"] != PUBLISHED:
             raise ConfigError(
                 f"run {run.run_id} was never published; to publish it: recsys publish --output {output} --run-id {run.run_id}"
@@ -75,6 +75,11 @@ def show_user(output: str, run_id: str | None, user: str, latest: int) -> str:
         raise ConfigError(f"nothing is published in {output}; run `recsys run --output {output}`, or name a run with --run-id")
     run = find(output, named)
     features, recommendations = run.path(schema.FEATURES_DIR), run.path(schema.RECOMMENDATIONS_DIR)
+    for stage, folder in (("features", features), ("recommend", recommendations)):
+        if not storage.is_whole(folder):
+            raise ConfigError(
+                f"run {run.run_id} has nothing to show yet: recsys {stage} --output {output} --run-id {run.run_id}"
+            )
     return describe_user(features, recommendations, run.run_id, user, latest)
 
 

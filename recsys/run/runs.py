@@ -57,6 +57,12 @@ class Run:
         done = {**facts, "finished_at": now()}
         storage.update_json(self.path(schema.RUN_FILE), lambda manifest: manifest["stages"].update({stage: done}))
 
+    def change_config(self, before: Config, after: Config) -> None:
+        """Records the sections in which two configurations differ; other stages may change theirs at the same time."""
+        old, new = settings.to_dict(before), settings.to_dict(after)
+        changed = {section: value for section, value in new.items() if value != old[section]}
+        storage.update_json(self.path(schema.RUN_FILE), lambda manifest: manifest["config"].update(changed))
+
     def config(self) -> Config:
         """The configuration that the run was created with."""
         restored: Config = settings.from_dict(Config, self.manifest()["config"], self.path(schema.RUN_FILE))

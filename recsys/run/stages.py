@@ -19,7 +19,9 @@ from recsys.run.runs import Run
 from recsys.training.cluster import member
 
 if TYPE_CHECKING:
+    from recsys.methods.base import Method
     from recsys.methods.blend import Blend
+    from recsys.methods.cnn import Network
     from recsys.recommend.shards import Shard
 
 
@@ -88,12 +90,13 @@ def train(job: Job) -> dict[str, Any]:
 
     place, folder = job.run.path(schema.FEATURES_DIR), job.run.path(schema.MODEL_DIR)
     hardware, taking_part = choose(job.config.training), member(os.environ)
-    with job.stop.softly(), lost_workers(taking_part):
+    with lost_workers(taking_part):
         workers = Workers(taking_part)
         info = read_info(place)
-        facts = train(Setting(job.config, place, info, hardware, workers), folder, job.progress, job.stop)
+        with job.stop.softly():
+            facts = train(Setting(job.config, place, info, hardware, workers), folder, job.progress, job.stop)
         if taking_part.chief:
-            everything = histories.learnable(histories.read(place), info.min_user_events)
+            everything = histories.read_learnable(place, info.min_user_events)
             network = _network(place, folder, model_files.EVALUATED, hardware.precision) if info.split.holds_out else None
             weights = blending.fit(network, everything, info, folder, job.config.seed, job.progress)
             storage.mark_success(folder)
@@ -108,11 +111,11 @@ def evaluate(job: Job) -> dict[str, Any]:
     from recsys.evaluation.terminal import format_table
 
     place = job.run.path(schema.FEATURES_DIR)
-    scorers: list[Any] = []
+    methods: list[Method] = []
     if read_info(place).split.holds_out:
         blend = _load_blend(job, model_files.EVALUATED, model_files.EVALUATED_BLEND)
-        scorers = [blend, blend.network]
-    metrics = evaluate_run(job.config, place, job.run.path(schema.EVALUATION_DIR), scorers, job.progress)
+        methods = [blend, blend.network]
+    metrics = evaluate_run(job.config, place, job.run.path(schema.EVALUATION_DIR), methods, job.progress)
     if "methods" in metrics:
         job.progress(format_table(metrics))
         means = {name: method["metrics"] for name, method in metrics["methods"].items()}
@@ -156,11 +159,14 @@ def _load_blend(job: Job, network: str, blend: str) -> Blend:
     from recsys.training.hardware import choose
 
     place, model = job.run.path(schema.FEATURES_DIR), job.run.path(schema.MODEL_DIR)
-    loaded = _network(place, model, network, choose(job.config.training).precision)
+    training = job.config.training
+    if training.device == "gpu":  # was required for training; scoring takes what is there
+        training = dataclasses.replace(training, device="auto")
+    loaded = _network(place, model, network, choose(training).precision)
     return Blend.load(storage.join(model, blend), loaded)
 
 
-def _network(place: str, model: str, file: str, precision: str) -> Any:
+def _network(place: str, model: str, file: str, precision: str) -> Network:
     """The evaluated or the published network, with the features in its own encoding."""
     from recsys.methods.cnn import Network, read_encoder
 

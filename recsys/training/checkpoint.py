@@ -11,7 +11,7 @@ import numpy as np
 
 from recsys import storage
 from recsys.contract.model_files import CHECKPOINT
-from recsys.errors import RetryError
+from recsys.errors import ConfigError
 
 
 @dataclasses.dataclass
@@ -53,12 +53,12 @@ def load(folder: str, phase: str, variables: list[Any]) -> tuple[Standing, list[
         How far training has got, and the best weights so far; None without a checkpoint of the phase.
 
     Raises:
-        RetryError: the checkpoint belongs to another network.
+        ConfigError: the checkpoint belongs to another network.
     """
     uri = storage.join(folder, CHECKPOINT)
     if not storage.exists(uri):
         return None
-    other = RetryError(f"{uri} belongs to another network; start a new run or remove the file")
+    other = ConfigError(f"{uri} belongs to another network; run `recsys train --redo`")
     with storage.open_arrays(uri) as arrays:
         standing = Standing(**json.loads(arrays["standing"].tobytes().decode()))
         if standing.phase != phase:  # the previous phase ended before it could remove it

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from recsys.errors import RetryError
+from recsys.errors import ConfigError, RetryError
 from recsys.model.loss import next_item_loss
 from recsys.model.network import CausalCNN
 from recsys.progress import Progress
@@ -62,6 +62,7 @@ def fit(model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, 
         The rows, with those of this phase appended.
 
     Raises:
+        ConfigError: training diverged.
         RetryError: the process was asked to stop; the checkpoint is saved.
     """
     optimizer = make_optimizer(plan, model.dtype_policy.name)
@@ -162,7 +163,10 @@ class _Training:
         """Records one step with its loss; saves a checkpoint if one is due, and stops if asked to."""
         at, plan, session = self.standing, self._plan, self._session
         if not math.isfinite(loss):
-            raise ArithmeticError(f"the loss is {loss} at epoch {at.epoch + 1}, step {at.step + 1}")
+            raise ConfigError(
+                f"training diverged: the loss is {loss} at epoch {at.epoch + 1}, step {at.step + 1}; lower "
+                "training.learning_rate, or set training.precision to float32, and add --redo"
+            )
         at.loss_sum += loss
         at.step += 1
         self._positions += int(np.prod(shape))

@@ -151,7 +151,7 @@ def epoch_data(
 def _fit(setting: Setting, folder: str, progress: Progress, stopped: Callable[[], bool]) -> records.Rows:
     """Trains on the training part with early stopping: evaluated.keras, and then history.csv."""
     if records.exist(folder):
-        return records.read(folder)
+        return [row for row in records.read(folder) if row["phase"] == "fit"]
     config, info = setting.config, setting.info
     encoder = read_encoder(setting.features, info.evaluated)
     model = build(setting, info.evaluated, encoder)
@@ -227,12 +227,13 @@ def carry_over(old: CausalCNN, new: CausalCNN, before: Encoding, after: Encoding
     Raises:
         ValueError: the networks differ in more than the sizes of their features.
     """
-    encoded = {"item_codes", "item_numbers"}
+    encoded = (new.item_codes, new.item_numbers, new.item_features.table, new.user_features.table)
     for variable, value in zip(new.variables, old.variables, strict=True):
-        if variable.name in encoded:
+        if any(variable is other for other in encoded):
             continue
-        if variable.shape == value.shape:
-            variable.assign(value)
+        if variable.shape != value.shape:
+            raise ValueError(f"{variable.path} has the shape {value.shape} in the old network, {variable.shape} in the new one")
+        variable.assign(value)
     for bag, trained, pair in (
         (new.item_features, old.item_features, (before.item_features, after.item_features)),
         (new.user_features, old.user_features, (before.user_features, after.user_features)),
@@ -245,7 +246,7 @@ def carry_over(old: CausalCNN, new: CausalCNN, before: Encoding, after: Encoding
 def _validator(setting: Setting, network: Network, progress: Progress) -> Callable[[], dict[str, float]] | None:
     """Measures the network on the validation events; None if there are none."""
     info, config = setting.info, setting.config
-    everything = histories.learnable(histories.read(setting.features), info.min_user_events)
+    everything = histories.read_learnable(setting.features, info.min_user_events)
     targets = find_targets(everything, "valid", config.evaluation.max_users, config.seed, decisive_from(info.split))
     if not len(targets.rows):
         progress("  warning: no validation events; training runs for all epochs and keeps the last weights")

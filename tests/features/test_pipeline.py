@@ -242,8 +242,9 @@ def test_what_is_new_since_the_cut_is_known_to_the_published_network_alone(
     assert (evaluated.user_features[0].values, published.user_features[0].values) == (("AB",), ("AB", "XX"))
     assert built.published_users["country"].to_pylist() == [1] * 9 + [2]
 
-    small = config.Config(split=split, features=config.Features(max_vocabulary=3))
-    assert build(tables, small).info.published.item_features[0].values == ("old", "other", "new")
+    full = build(tables, config.Config(split=split, features=config.Features(max_vocabulary=1))).info
+    assert full.evaluated.item_features[0].values == ("old",)
+    assert full.published.item_features[0].values == ("old", "new")  # a full vocabulary still takes what is new
 
 
 def test_schemas_of_the_files_and_sizes_of_the_vocabularies(

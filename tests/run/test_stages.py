@@ -1,7 +1,8 @@
-"""Who fits and who loads: training fits the blend once and saves it, everybody else takes it as it is."""
+"""What the stages do with a run: who fits and who loads, and what becomes of work that was begun with other settings."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,11 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.config import Config, Evaluation, Model, Publish, Recommend, Training
+from recsys.errors import ConfigError
 from recsys.methods import blending, ease, transitions
 from recsys.progress import Progress
 from recsys.recommend.shards import Shard
+from recsys.run import job as jobs
 from recsys.run import runs, stages
 from recsys.run.ending import Stop
+from recsys.run.publish import show_user
 from recsys.run.stages import Job
 from tests.support import chains, write_features
 
@@ -92,3 +96,44 @@ def test_a_training_that_was_interrupted_after_its_last_file_fits_nothing_again(
     assert facts["blend"]["transitions"] >= 0
     assert Path(job.run.path("model", "_SUCCESS")).exists()
     assert job.run.manifest() == before
+
+
+def test_a_run_that_required_a_gpu_for_training_is_scored_without_one(trained: tuple[Job, list[str]]) -> None:
+    job, _ = trained
+    config = dataclasses.replace(job.config, training=dataclasses.replace(job.config.training, device="gpu"))
+    assert stages.recommend(dataclasses.replace(job, config=config), Shard(0, 8))["rows"] > 0
+
+
+def begun(job: Job, tmp_path: Path) -> Job:
+    """Another run with the same features, recorded as made."""
+    config = dataclasses.replace(job.config, output=str(tmp_path))
+    run = runs.create(config, "r")
+    write_features(run.path("features"), chains(users=60), ITEMS)
+    run.record_stage("features", {})
+    return dataclasses.replace(job, config=config, run=run)
+
+
+def test_what_was_begun_with_other_settings_is_not_continued(job: Job, tmp_path: Path) -> None:
+    """A training that was interrupted after its networks, then asked for with another network."""
+    first = begun(job, tmp_path)
+    stages.train(first)
+    Path(first.run.path("model", "_SUCCESS")).unlink()
+    config = dataclasses.replace(first.config, model=Model(width=8, dilations=(1, 2)))
+    jobs.execute(dataclasses.replace(first, config=config), ("train",))
+    assert first.run.manifest()["stages"]["train"]["network"]["width"] == 8
+    assert first.run.config() == config
+
+
+def test_stages_at_work_at_once_change_their_own_settings_alone(job: Job, tmp_path: Path) -> None:
+    first = begun(job, tmp_path)
+    one = dataclasses.replace(first.config, evaluation=dataclasses.replace(first.config.evaluation, bootstrap=30))
+    other = dataclasses.replace(first.config, recommend=dataclasses.replace(first.config.recommend, k=7))
+    first.run.change_config(first.config, one)
+    first.run.change_config(first.config, other)
+    assert (first.run.config().evaluation.bootstrap, first.run.config().recommend.k) == (30, 7)
+
+
+def test_showing_a_run_that_has_nothing_yet_says_what_to_do(job: Job, tmp_path: Path) -> None:
+    first = begun(job, tmp_path)
+    with pytest.raises(ConfigError, match="nothing to show yet: recsys recommend --output"):
+        show_user(first.config.output, "r", "u0001", 5)

@@ -75,3 +75,12 @@ def test_codes_keep_their_vectors_where_offsets_move():
         EncodedFeature("tags", "multi", 5),
     )
     assert code_origins(before, after).tolist() == [0, 1, 2, 0, 0, 3, 4, 5, 0]
+
+
+def test_a_network_of_another_shape_gives_nothing_away(setting):
+    info = setting.info
+    encoder = read_encoder(setting.features, info.evaluated)
+    other = dataclasses.replace(setting, config=Config(model=Model(width=16, dilations=(1, 2), kernel_size=5)))
+    old, new = build(setting, info.evaluated, encoder), build(other, info.evaluated, encoder)
+    with pytest.raises(ValueError, match="shape"):
+        carry_over(old, new, info.evaluated, info.evaluated)

@@ -10,7 +10,7 @@ from recsys import storage
 from recsys.config import Config, Evaluation, Model, Training
 from recsys.contract import histories, model_files
 from recsys.contract.features_info import read_info
-from recsys.errors import MissingComponentError, RetryError
+from recsys.errors import ConfigError, MissingComponentError, RetryError
 from recsys.measure.protocol import evaluate
 from recsys.measure.targets import find_targets
 from recsys.methods import blending
@@ -144,7 +144,7 @@ def test_with_drawn_negatives_it_goes_on_to_the_same_weights(features, tmp_path)
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     standing = checkpoint.Standing()
     checkpoint.save(str(tmp_path), standing, [tf.Variable([1.0, 2.0])], [])
-    with pytest.raises(RetryError, match="another network"):
+    with pytest.raises(ConfigError, match="another network"):
         checkpoint.load(str(tmp_path), "fit", [tf.Variable([1.0, 2.0, 3.0])])
 
 
