@@ -1,4 +1,6 @@
-"""Turns rendered Jobs and CronJobs into Pods for `podman kube play`: kubectl kustomize OVERLAY | pod_template.py [IMAGE [NAME=VALUE …]]
+"""Turns rendered Jobs and CronJobs into Pods for `podman kube play`.
+
+    kubectl kustomize OVERLAY | pod_template.py [IMAGE [NAME=VALUE …]]
 
 The Pod is the template plus the ConfigMaps and claims; IMAGE replaces its image, NAME=VALUE adds to its environment.
 """
