@@ -250,6 +250,7 @@ HALF: dict[str, Damage] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HALF)
 def test_half_an_output_is_not_published(undisturbed: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(undisturbed, tmp_path / "out")

@@ -203,6 +203,7 @@ def check_users(
         assert row["kilos"] == pytest.approx(oracle.standardised(float(weight), weights) if weight else 0.0, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_what_is_new_since_the_cut_is_known_to_the_published_network_alone(
     build: Callable[..., Built], csv: Callable[..., config.Table]
 ) -> None:

@@ -51,6 +51,8 @@ def make(output: str, user_ids: list[Any], kind: pa.DataType) -> runs.Run:
         "score": pa.array([0.5, 0.25] * USERS, pa.float32()),
     }
     write(run.path(schema.RECOMMENDATIONS_DIR), recommendations, 4)
+    for folder in (features, run.path(schema.RECOMMENDATIONS_DIR)):
+        storage.mark_success(folder)
     return run
 
 

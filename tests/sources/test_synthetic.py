@@ -77,7 +77,7 @@ def test_two_items_tell_the_next_genre_and_one_does_not() -> None:
     assert (counts.max(1) / counts.sum(1)).mean() < 0.3
 
 
-@pytest.mark.parametrize("size", [Synthetic(1, 2, 1), Synthetic(3, 20, 10), Synthetic(200, 9, 4), Synthetic(5000, 30, 3)])
+@pytest.mark.parametrize("size", [Synthetic(2, 2, 1), Synthetic(3, 20, 10), Synthetic(200, 9, 4), Synthetic(5000, 30, 3)])
 def test_odd_sizes(tmp_path: Path, size: Synthetic) -> None:
     data = made(tmp_path, size)
     assert len(data["users"]) == size.users and len(data["items"]) == size.items

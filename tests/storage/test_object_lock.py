@@ -93,6 +93,7 @@ def test_a_held_folder_is_waited_for_as_long_as_was_said(store: Store, hurried: 
         assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_of_processes_that_race_one_wins_each_time(store: Store) -> None:
     racers = [holder(f"{store.bucket}/race", time.time() + 4, 1.5, times=4) for _ in range(3)]
     said = [racer.communicate(timeout=60)[0].splitlines() for racer in racers]
@@ -101,6 +102,7 @@ def test_of_processes_that_race_one_wins_each_time(store: Store) -> None:
     assert len(said[0]) == 4
 
 
+@pytest.mark.slow
 def test_of_threads_that_race_one_wins_each_time(store: Store, hurried: None) -> None:
     for race in range(5):
         start, got = threading.Barrier(4), []
@@ -123,6 +125,7 @@ def test_of_threads_that_race_one_wins_each_time(store: Store, hurried: None) ->
         assert sorted(got) == ["held", "refused", "refused", "refused"]
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_held_is_free_after_a_while(store: Store, hurried: None) -> None:
     folder = f"{store.bucket}/dead"
     process = holder(folder, seconds=600)
@@ -138,6 +141,7 @@ def test_what_a_killed_process_held_is_free_after_a_while(store: Store, hurried:
         assert str(process.pid) not in store.get("dead/.lock").decode()
 
 
+@pytest.mark.slow
 def test_of_those_who_watch_a_dead_lock_one_takes_it(store: Store, hurried: None) -> None:
     store.put("watched/.lock", "somebody 1 0")
     start, got = threading.Barrier(4), []
@@ -170,6 +174,7 @@ def test_a_holder_that_was_overtaken_ends_and_leaves_the_other_one_alone(store: 
     assert store.get("lost/.lock") == b"another 1 0"
 
 
+@pytest.mark.slow
 def test_a_process_that_was_frozen_and_overtaken_ends_when_it_wakes_up(store: Store, hurried: None) -> None:
     folder = f"{store.bucket}/frozen"
     process = holder(folder, seconds=600)
