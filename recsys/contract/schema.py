@@ -50,7 +50,8 @@ REJECTED: Final = pa.schema(
         pa.field("row", pa.string()),
     ]
 )
-"""features/rejected/*.parquet: one row for each source row that was not used, with its text as read."""
+"""features/rejected/*.parquet: one row for each source row that was not used, with its text as read. Of events that were left
+out although they are valid (duplicate, rare_item) the row holds the values that were read, with the time in seconds."""
 
 RANK: Final = "rank"
 SCORE: Final = "score"

@@ -7,36 +7,30 @@ Of several rows for the same user in the users' table, or item in the items' tab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast
 
-from recsys.contract.schema import ITEM_ID, RATING, REASON, TIMESTAMP, TITLE, USER_ID
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.contract.schema import ITEM_ID, REASON, TITLE, USER_ID
 from recsys.errors import ConfigError, DataError
-from recsys.features.read import FILE, MALFORMED, ORDER, TEXT, Rows
+from recsys.features import values
+from recsys.features.read import CORRUPT, ORDER, Rows
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import DataFrame
+
+TEXT: Final = "__text"
+"""Column with the text of a row that is not used."""
 
 DUPLICATE: Final = "duplicate"
 RARE_ITEM: Final = "rare_item"
-EVENT_REASONS: Final = (
-    "malformed_row",
-    "undecodable_text",
-    "missing_user_id",
-    "bad_user_id",
-    "missing_item_id",
-    "bad_item_id",
-    "missing_timestamp",
-    "bad_timestamp",
-    "timestamp_out_of_range",
-    "missing_rating",
-    "bad_rating",
-)
-ENTITY_REASONS: Final = {
-    "users": ("malformed_row", "undecodable_text", "missing_user_id", "bad_user_id", DUPLICATE),
-    "items": ("malformed_row", "undecodable_text", "missing_item_id", "bad_item_id", DUPLICATE),
-}
 HINTS: Final = {
     "timestamp_out_of_range": "times must be from 1970 to 2099, in the unit of [source] timestamp_unit: milliseconds need 'ms'",
     "bad_timestamp": "times must be numbers in the unit of [source] timestamp_unit, or dates with 'iso8601'",
@@ -50,11 +44,8 @@ HINTS: Final = {
 
 INTEGER_TYPES: Final = ("tinyint", "smallint", "int", "bigint")
 ARROW_NAMES: Final = {"string": "string", "tinyint": "int8", "smallint": "int16", "int": "int32", "bigint": "int64"}
-LATEST: Final = 4_102_444_800
-"""2100-01-01, in seconds since 1970."""
-_UNITS: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_NUMBER: Final = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 _DATE: Final = r"^\s*\d{4}-\d{1,2}-\d{1,2}"
+_SECONDS: Final = "__seconds"
 
 
 def id_type(rows: Rows, name: str, declared: str) -> str:
@@ -78,48 +69,109 @@ def common_type(first: str, second: str) -> str:
     return first
 
 
-def events(rows: Rows, user_type: str, item_type: str, unit: str) -> DataFrame:
-    """The interactions: user_id, item_id, rating float (1.0 if the source has none), timestamp bigint in seconds (0 if the
-    source has none), REASON (null if usable), FILE, TEXT and ORDER."""
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How the rows of a table look to a worker of Spark.
+
+    Attributes:
+        columns: internal names of the source's columns, in their order, with the source's names.
+        delimiter: between the values of a row of text; None for Parquet.
+        user_id, item_id, rating, timestamp: internal names; None where the table has none.
+        user_type, item_type: Spark types of the ids.
+        unit: of the timestamps, s, ms, us or ns.
+    """
+
+    columns: Mapping[str, str]
+    delimiter: str | None
+    user_id: str | None
+    item_id: str | None
+    rating: str | None
+    timestamp: str | None
+    user_type: str
+    item_type: str
+    unit: str
+
+
+@dataclasses.dataclass(frozen=True)
+class CleanEvents:
+    """Events of one batch, with the rows that cannot be used.
+
+    Attributes:
+        user_id, item_id: of the wanted types, null where they cannot be parsed.
+        rating: float32; 1.0 if the source has none.
+        timestamp: int64, seconds; 0 if the source has none.
+        usable: bool [rows].
+        reasons: of the rows that are not usable, in order.
+    """
+
+    user_id: pa.Array
+    item_id: pa.Array
+    rating: pa.Array
+    timestamp: pa.Array
+    usable: np.ndarray
+    reasons: pa.Array
+
+
+def layout(rows: Rows, user_type: str, item_type: str, unit: str = "s") -> Layout:
+    """The layout of a table.
+
+    Raises:
+        ConfigError: the table has no column of a name that the configuration gives.
+    """
+    table = rows.table
+    user, item, rating, timestamp = (
+        None if name is None else rows.internal(name) for name in (table.user_id, table.item_id, table.rating, table.timestamp)
+    )
+    delimiter = None if rows.typed else table.delimiter
+    names = {name: source for source, name in rows.columns.items()}
+    columns = {name: names.get(name, name) for name in rows.frame.columns if re.fullmatch(r"c\d+", name)}
+    return Layout(columns, delimiter, user, item, rating, timestamp, user_type, item_type, unit)
+
+
+def timed(rows: Rows, unit: str) -> tuple[Rows, str]:
+    """The rows, and the unit of their timestamps; dates as text are parsed by Spark, into a further column."""
     from pyspark.sql import functions as F
 
-    table = rows.table
-    if table.user_id is None or table.item_id is None:
+    name = rows.table.timestamp
+    if unit != "iso8601" or name is None:
+        return rows, unit
+    column = rows.column(name)
+    if rows.type_name(name) == "string":
+        moment = F.when(column.rlike(_DATE), column).try_cast("timestamp")
+    else:
+        moment = column.cast("timestamp")
+    return dataclasses.replace(rows, frame=rows.frame.withColumn(_SECONDS, F.unix_seconds(moment))), "s"
+
+
+def events(batch: pa.RecordBatch, layout: Layout) -> CleanEvents:
+    """Parses a batch of interactions."""
+    if layout.user_id is None or layout.item_id is None:
         raise ConfigError("[source.interactions] needs user_id and item_id, the names of the columns with the ids")
-    user, user_missing = _id(rows, table.user_id, user_type)
-    item, item_missing = _id(rows, table.item_id, item_type)
-    reason = F.when(F.col(MALFORMED), "malformed_row").when(
-        _undecodable(rows.column(table.user_id)) | _undecodable(rows.column(table.item_id)), "undecodable_text"
-    )
-    reason = reason.when(user_missing, "missing_user_id").when(user.isNull(), "bad_user_id")
-    reason = reason.when(item_missing, "missing_item_id").when(item.isNull(), "bad_item_id")
-    timestamp: Column = F.lit(0).cast("bigint")
-    if table.timestamp is not None:
-        raw = rows.column(table.timestamp)
-        timestamp, in_range = _seconds(raw, rows.type_name(table.timestamp), unit)
-        reason = reason.when(_missing(raw), "missing_timestamp").when(in_range.isNull(), "bad_timestamp")
-        reason = reason.when(~in_range, "timestamp_out_of_range")
-    rating: Column = F.lit(1.0).cast("float")
-    if table.rating is not None:
-        raw = rows.column(table.rating)
-        rating = number(raw).cast("float")
-        reason = reason.when(_missing(raw), "missing_rating")
-        reason = reason.when(rating.isNull() | F.isnan(rating) | (F.abs(rating) == F.lit(float("inf"))), "bad_rating")
-    return rows.frame.select(
-        user.alias(USER_ID),
-        item.alias(ITEM_ID),
-        rating.alias(RATING),
-        timestamp.alias(TIMESTAMP),
-        reason.alias(REASON),
-        FILE,
-        TEXT,
-        *ORDER,
-    )
+    reasons = _Reasons(batch)
+    raw_user, raw_item = batch[layout.user_id], batch[layout.item_id]
+    reasons.add("undecodable_text", values.undecodable(raw_user) | values.undecodable(raw_item))
+    user = reasons.identifiers(USER_ID, raw_user, layout.user_type)
+    item = reasons.identifiers(ITEM_ID, raw_item, layout.item_type)
+    timestamp = pa.array(np.zeros(len(batch), np.int64))
+    if layout.timestamp is not None:
+        raw = batch[layout.timestamp]
+        parsed = _SECONDS if _SECONDS in batch.schema.names else layout.timestamp
+        timestamp, in_range = values.seconds(batch[parsed], layout.unit)
+        reasons.add("missing_timestamp", values.missing(raw))
+        reasons.add("bad_timestamp", values.is_null(timestamp))
+        reasons.add("timestamp_out_of_range", ~in_range)
+    rating = pa.array(np.ones(len(batch), np.float32))
+    if layout.rating is not None:
+        raw = batch[layout.rating]
+        rating = values.numbers(raw).cast(pa.float32(), safe=False)
+        reasons.add("missing_rating", values.missing(raw))
+        reasons.add("bad_rating", ~values.is_finite(rating))
+    return CleanEvents(user, item, rating, timestamp, reasons.usable(), reasons.names())
 
 
 def entities(rows: Rows, role: str, kind: str) -> DataFrame:
-    """Rows of the users' or items' table with parsed ids: the source's columns, user_id or item_id, title, REASON, FILE, TEXT
-    and ORDER. Further rows of the same id have the reason `duplicate`.
+    """Rows of the users' or items' table with parsed ids: the source's columns, user_id or item_id, title, REASON, TEXT of the
+    rows that have a REASON, and ORDER. Further rows of the same id have the reason `duplicate`.
 
     Args:
         rows: the table as read.
@@ -128,126 +180,120 @@ def entities(rows: Rows, role: str, kind: str) -> DataFrame:
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as F
+    from pyspark.sql.types import StructType
 
     key = USER_ID if role == "users" else ITEM_ID
     name = rows.table.user_id if role == "users" else rows.table.item_id
     if name is None:
         raise ConfigError(f"[source.{role}] needs {key}, the name of the column with the ids")
-    identifier, missing = _id(rows, name, kind)
-    text_columns = [name for name in rows.columns.values() if rows.frame.schema[name].dataType.simpleString() == "string"]
-    damaged = F.lit(False)
-    for column in text_columns:
-        damaged = damaged | F.coalesce(_undecodable(F.col(column)), F.lit(False))
-    reason = F.when(F.col(MALFORMED), "malformed_row").when(damaged, "undecodable_text")
-    reason = reason.when(missing, f"missing_{key}").when(identifier.isNull(), f"bad_{key}")
-    frame = rows.frame.withColumn(key, identifier).withColumn(REASON, reason)
-    title: Column = F.lit(None).cast("string")
+    title = F.lit(None).cast("string")
     if role == "items" and rows.table.title is not None:
         title = rows.column(rows.table.title).cast("string")
-    frame = frame.withColumn(TITLE, F.when(F.length(title) > 0, title))
+    frame = rows.frame.withColumn(TITLE, F.when(F.length(title) > 0, title))
+    added = cast(StructType, StructType.fromDDL(f"{key} {kind}, {REASON} string, {TEXT} string"))
+    schema = StructType(frame.schema.fields + added.fields)
+    work = partial(_clean_entities, layout=layout(rows, kind, kind), key=key, column=rows.internal(name))
+    cleaned = frame.mapInArrow(work, schema)
     usable = F.col(REASON).isNull()
     window = Window.partitionBy(key, usable).orderBy(*ORDER)
     repeated = usable & (F.row_number().over(window) > 1)
-    return frame.withColumn(REASON, F.when(repeated, DUPLICATE).otherwise(F.col(REASON)))
+    return cleaned.withColumn(REASON, F.when(repeated, DUPLICATE).otherwise(F.col(REASON)))
 
 
-def with_repeats(frame: DataFrame) -> DataFrame:
-    """Adds `repeat`: 1 for a user's first event with an item, 2, 3, … for later ones. Partitions the frame by user."""
-    from pyspark.sql import Window
-    from pyspark.sql import functions as F
-
-    window = Window.partitionBy(USER_ID, ITEM_ID).orderBy(TIMESTAMP, *ORDER)
-    return frame.repartition(USER_ID).withColumn("repeat", F.row_number().over(window))
-
-
-def number(column: Column) -> Column:
-    """A column as double; null if it is not a plain decimal number."""
-    from pyspark.sql import functions as F
-
-    text = column.cast("string")
-    return F.when(text.rlike(_NUMBER), text.cast("double"))
+def _clean_entities(batches: Iterator[pa.RecordBatch], layout: Layout, key: str, column: str) -> Iterator[pa.RecordBatch]:
+    """Adds the id, REASON and TEXT to rows of users or items."""
+    kind = layout.user_type
+    for batch in batches:
+        reasons = _Reasons(batch)
+        damaged = [values.undecodable(batch[name]) for name in layout.columns]
+        reasons.add("undecodable_text", np.logical_or.reduce(damaged))
+        identifier = reasons.identifiers(key, batch[column], kind)
+        everything = np.arange(len(batch))
+        yield pa.RecordBatch.from_arrays(
+            [*batch.columns, identifier, reasons.of(everything), texts(batch, everything, layout)],
+            names=[*batch.schema.names, key, REASON, TEXT],
+        )
 
 
-def _id(rows: Rows, name: str, kind: str) -> tuple[Column, Column]:
-    """The id, null if it cannot be parsed; and whether it is missing."""
-    from pyspark.sql import functions as F
+def texts(batch: pa.RecordBatch, rows: np.ndarray, layout: Layout) -> pa.Array:
+    """The text of some rows: as read from a file of text, JSON from Parquet.
 
-    column = rows.column(name)
-    found = rows.type_name(name)
-    if kind == "string":
-        return (column if found == "string" else column.cast("string")), _missing(column)
-    if found in INTEGER_TYPES:
-        return column.try_cast(kind), _missing(column)
-    digits = F.when(column.rlike(r"^\s*[+-]?\d+\s*$"), column)
-    return digits.try_cast(kind), _missing(column)
-
-
-def _missing(column: Column) -> Column:
-    from pyspark.sql import functions as F
-
-    return column.isNull() | (F.trim(column.cast("string")) == "")
+    Args:
+        batch: the source's columns under internal names, and CORRUPT.
+        rows: their places in it, ascending.
+        layout: of the table.
+    """
+    some = batch.select([*layout.columns, CORRUPT]).take(pa.array(rows))
+    if layout.delimiter is None:
+        given = some.select(list(layout.columns)).rename_columns(list(layout.columns.values()))
+        return pa.array([_json(record) for record in given.to_pylist()], pa.string())
+    columns = [some[name] for name in layout.columns]
+    joined = pc.binary_join_element_wise(*columns, layout.delimiter, null_handling="replace", null_replacement="")
+    return pc.coalesce(some[CORRUPT], joined)
 
 
-def _undecodable(column: Column) -> Column:
-    return column.cast("string").contains("�")
+def _json(record: Mapping[str, object]) -> str:
+    known = {name: value for name, value in record.items() if value is not None}
+    return json.dumps(known, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
-def _seconds(column: Column, found: str, unit: str) -> tuple[Column, Column]:
-    """Whole seconds, and whether they are in 1970 to 2099; both null if the value is not a time."""
-    from pyspark.sql import functions as F
+class _Reasons:
+    """Why rows of a batch cannot be used; of several reasons the first that was added counts."""
 
-    if found.startswith("timestamp") or found == "date" or unit == "iso8601":
-        text = column.cast("string") if found == "string" else None
-        moment = column.cast("timestamp") if text is None else F.when(text.rlike(_DATE), text).try_cast("timestamp")
-        seconds = F.unix_seconds(moment)
-        return seconds, (seconds >= 0) & (seconds < LATEST)
-    value = number(column)
-    divisor = _UNITS[unit]
-    whole = column.try_cast("bigint") if found in (*INTEGER_TYPES, "string") else F.lit(None).cast("bigint")
-    seconds = F.coalesce((whole - F.pmod(whole, F.lit(divisor))) / divisor, F.floor(value / divisor)).cast("bigint")
-    return seconds, (value >= 0) & (value < float(LATEST) * divisor)
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self._names: list[str] = []
+        self._found = np.zeros(len(batch), np.int8)  # 0: none
+        self.add("malformed_row", ~values.is_null(batch[CORRUPT]))
+
+    def add(self, reason: str, rows: np.ndarray) -> None:
+        self._names.append(reason)
+        self._found[rows & (self._found == 0)] = len(self._names)
+
+    def identifiers(self, key: str, column: pa.Array, kind: str) -> pa.Array:
+        """Parses the ids of a column."""
+        found = values.identifiers(column, kind)
+        self.add(f"missing_{key}", values.missing(column))
+        self.add(f"bad_{key}", values.is_null(found))
+        return found
+
+    def usable(self) -> np.ndarray:
+        found: np.ndarray = self._found == 0
+        return found
+
+    def of(self, rows: np.ndarray) -> pa.Array:
+        """The reasons of some rows, null for usable ones."""
+        return pa.array([None, *self._names], pa.string()).take(pa.array(self._found[rows]))
+
+    def names(self) -> pa.Array:
+        """The reasons of the rows that cannot be used."""
+        return self.of(np.flatnonzero(self._found))
 
 
-def counted(frame: DataFrame, reasons: tuple[str, ...]) -> tuple[DataFrame, Callable[[], dict[str, int]]]:
-    """The frame, and a function that, after an action on it, returns its number of rows (key "") and that of each REASON."""
-    from pyspark.sql import Observation
-    from pyspark.sql import functions as F
-
-    observation = Observation()
-    counts = [F.count_if(F.col(REASON) == reason).alias(reason) for reason in reasons]
-    observed = frame.observe(observation, F.count(F.lit(1)).alias("rows"), *counts)
-
-    def result() -> dict[str, int]:
-        found = observation.get
-        return {"": found["rows"]} | {reason: found[reason] for reason in reasons if found[reason]}
-
-    return observed, result
-
-
-def check_rejected(role: str, path: str, counts: Mapping[str, int], most: float, rejected: DataFrame) -> None:
+def check_rejected(
+    role: str, path: str, counts: Mapping[str, int], rows: int, most: float, example: Callable[[str], tuple[str, str] | None]
+) -> None:
     """Refuses a table if too many rows cannot be used; duplicates do not count.
 
     Args:
         role: interactions, users or items.
         path: the table's path.
-        counts: see `counted`.
+        counts: number of rows for each reason.
+        rows: of the table.
         most: greatest allowed share, features.max_rejected.
-        rejected: the rows with a REASON; read only for an example.
+        example: gives file and text of a row with that reason.
 
     Raises:
         DataError: with the number of rows for each reason, an example, and a hint.
     """
-    from pyspark.sql import functions as F
-
-    bad = {reason: number for reason, number in counts.items() if reason not in ("", DUPLICATE, RARE_ITEM)}
-    if sum(bad.values()) <= most * counts[""]:
+    bad = {reason: number for reason, number in counts.items() if reason not in (DUPLICATE, RARE_ITEM)}
+    if sum(bad.values()) <= most * rows:
         return
     worst = max(bad, key=lambda reason: bad[reason])
-    example = rejected.where(F.col(REASON) == worst).select(FILE, TEXT).head()
-    shown = f"; for example in {unquote(example[0])}: {example[1][:200]!r} is a {worst}" if example else ""
+    found = example(worst)
+    shown = f"; for example in {found[0]}: {found[1][:200]!r} is a {worst}" if found else ""
     listed = ", ".join(f"{reason} {number}" for reason, number in sorted(bad.items(), key=lambda pair: -pair[1]))
     hint = HINTS.get(worst, "correct the column, or its name in the configuration")
     raise DataError(
-        f"{path}: {sum(bad.values())} of {counts['']} rows of {role} cannot be used ({listed}), more than "
+        f"{path}: {sum(bad.values())} of {rows} rows of {role} cannot be used ({listed}), more than "
         f"features.max_rejected = {most:g} allows{shown}. Hint: {hint}"
     )

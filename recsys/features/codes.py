@@ -16,10 +16,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from recsys.config import Feature
 from recsys.contract.schema import FIRST_SEEN, ITEM_ID, ITEM_INDEX, TITLE, TRAIN_COUNT, USER_ID, USER_INDEX
 from recsys.errors import ConfigError
-from recsys.features.clean import number
+from recsys.features import values
 from recsys.features.read import Rows
 
 if TYPE_CHECKING:
@@ -36,20 +41,10 @@ GREATEST: Final = 3.4e38
 """About the greatest number that float32 holds."""
 _TEXT_ROWS: Final = 2
 _RAW: Final = "__raw_"
-_FITTED: Final = "__fitted"
 
 
-@dataclasses.dataclass(frozen=True)
-class Vocabulary:
-    """Values of the categorical, multi and text features.
-
-    Attributes:
-        values: of each feature, in order of code; the first has code 1.
-        frame: (__feature int, __value string, __code int); None where there is no such feature.
-    """
-
-    values: dict[str, tuple[str, ...]]
-    frame: DataFrame | None
+Vocabulary = Mapping[str, tuple[str, ...]]
+"""Values of the categorical, multi and text features, by name, in order of code; the first has code 1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,36 +93,29 @@ def fit_vocabularies(catalogue: DataFrame, features: Mapping[str, Feature], most
         catalogue: rows with raw values; those with TRAINS must have LEARNED too.
         features: as declared.
         most: greatest number of values of one feature in the training part, and of those that only the others have.
-
-    Returns:
-        Both, of one frame that is cached under the second.
     """
-    from pyspark.sql import Window
     from pyspark.sql import functions as F
 
-    coded = _coded(features)
+    coded = coded_names(features)
     if not coded:
-        return Vocabulary({}, None), Vocabulary({}, None)
-    pairs = _pairs(catalogue.where(LEARNED), coded, TRAINS)
-    counts = pairs.groupBy("__feature", "__value").agg(F.count_if(TRAINS).alias("trained"), F.count("*").alias("n"))
-    texts = [place for place, name in enumerate(coded) if features[name].kind == "text"]
-    least = F.when(F.col("__feature").isin(texts), _TEXT_ROWS).otherwise(1)
-    counts = counts.where(F.col("n") >= least).withColumn(_FITTED, F.col("trained") >= least)
-    # One order serves both: the values of the training part come first, as they would without the others.
-    frequency = F.when(F.col(_FITTED), F.col("trained")).otherwise(F.col("n"))
-    within = Window.partitionBy("__feature", _FITTED).orderBy(frequency.desc(), "__value")
-    window = Window.partitionBy("__feature").orderBy(F.desc(_FITTED), "__rank")
-    kept = counts.withColumn("__rank", F.row_number().over(within)).where(F.col("__rank") <= most)
-    ranked = kept.withColumn("__code", F.row_number().over(window)).drop("trained", "n", "__rank").persist()
-    rows = sorted(ranked.collect(), key=lambda row: (row["__feature"], row["__code"]))
+        return {}, {}
+    counts = _pairs(catalogue.where(LEARNED), coded, TRAINS).groupBy("feature", "value")
+    found: pd.DataFrame = counts.agg(F.count_if(TRAINS).alias("trained"), F.count("*").alias("n")).toArrow().to_pandas()
+    fitted: dict[str, tuple[str, ...]] = {}
+    extended: dict[str, tuple[str, ...]] = {}
+    for place, name in enumerate(coded):
+        least = _TEXT_ROWS if features[name].kind == "text" else 1
+        own = found[(found["feature"] == place) & (found["n"] >= least)]
+        known = own["trained"] >= least
+        fitted[name] = _most_frequent(own[known], "trained", most)
+        extended[name] = fitted[name] + _most_frequent(own[~known], "n", most)
+    return fitted, extended
 
-    def values(fitted: bool) -> dict[str, tuple[str, ...]]:
-        return {
-            name: tuple(row["__value"] for row in rows if row["__feature"] == place and (row[_FITTED] or not fitted))
-            for place, name in enumerate(coded)
-        }
 
-    return Vocabulary(values(True), ranked.where(_FITTED)), Vocabulary(values(False), ranked)
+def _most_frequent(counts: pd.DataFrame, column: str, most: int) -> tuple[str, ...]:
+    """Values by falling frequency, ties by value."""
+    ordered = counts.sort_values([column, "value"], ascending=[False, True], kind="stable")
+    return tuple(ordered["value"].head(most))
 
 
 def fit_numbers(catalogue: DataFrame, wanted: Sequence[tuple[str, Mapping[str, Column]]]) -> list[list[Number]]:
@@ -150,36 +138,32 @@ def fit_numbers(catalogue: DataFrame, wanted: Sequence[tuple[str, Mapping[str, C
     return [[Number(name, column, next(values), next(values)) for name, column in columns.items()] for _, columns in wanted]
 
 
-def encode(
-    catalogue: DataFrame, index: str, features: Mapping[str, Feature], vocabulary: Vocabulary, numbers: Sequence[Number]
-) -> DataFrame:
-    """The catalogue with one encoded column for each feature, beside the raw ones.
-
-    Args:
-        catalogue: rows with a unique column `index` and raw values.
-        index: name of that column.
-        features: as declared.
-        vocabulary: of the coded features.
-        numbers: the numeric features, the built-in ones included.
-    """
+def scaled(numbers: Sequence[Number]) -> dict[str, Column]:
+    """The encoded numeric features, float."""
     from pyspark.sql import functions as F
 
-    for feature in numbers:
-        scaled = (feature.raw - feature.mean) / (feature.deviation if feature.deviation > 0 else 1.0)
-        held = F.when(F.abs(scaled) <= GREATEST, scaled)
-        catalogue = catalogue.withColumn(feature.name, F.coalesce(held, F.lit(0.0)).cast("float"))
-    coded = _coded(features)
-    if coded and vocabulary.frame is not None:
-        pairs = _pairs(catalogue, coded, index).join(F.broadcast(vocabulary.frame), ["__feature", "__value"])
-        codes = [
-            _codes(features[name], F.when(F.col("__feature") == place, F.col("__code"))).alias(name)
-            for place, name in enumerate(coded)
-        ]
-        catalogue = catalogue.join(pairs.groupBy(index).agg(*codes), index, "left")
-        for name in coded:
-            empty = F.lit(0) if features[name].kind == "categorical" else F.array().cast("array<int>")
-            catalogue = catalogue.withColumn(name, F.coalesce(F.col(name), empty))
-    return catalogue
+    found = {}
+    for number in numbers:
+        value = (number.raw - number.mean) / (number.deviation if number.deviation > 0 else 1.0)
+        held = F.when(F.abs(value) <= GREATEST, value)
+        found[number.name] = F.coalesce(held, F.lit(0.0)).cast("float")
+    return found
+
+
+def encode(batch: pa.RecordBatch, features: Mapping[str, Feature], vocabulary: Vocabulary) -> pa.RecordBatch:
+    """A batch with codes in the place of the raw values of its coded features.
+
+    Args:
+        batch: with a column raw_name(feature) for each.
+        features: as declared.
+        vocabulary: of the coded features.
+    """
+    names = {raw_name(name): name for name in coded_names(features)}
+    columns = [
+        _codes(batch[column], features[names[column]], vocabulary[names[column]]) if column in names else batch[column]
+        for column in batch.schema.names
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=[names.get(column, column) for column in batch.schema.names])
 
 
 def settle(value: float | None) -> float:
@@ -187,27 +171,38 @@ def settle(value: float | None) -> float:
     return float(f"{value:.10g}") if value is not None else 0.0
 
 
-def _coded(features: Mapping[str, Feature]) -> list[str]:
+def coded_names(features: Mapping[str, Feature]) -> list[str]:
+    """The features that have a vocabulary."""
     return [name for name, feature in features.items() if feature.kind != "numeric"]
 
 
-def _codes(feature: Feature, code: Column) -> Column:
-    from pyspark.sql import functions as F
-
-    return F.max(code) if feature.kind == "categorical" else F.sort_array(F.collect_list(code))
+def _codes(raw: pa.ListArray, feature: Feature, values: tuple[str, ...]) -> pa.Array:
+    """Codes of lists of distinct values: int32 if categorical, otherwise sorted lists of int32."""
+    code = pc.index_in(raw.flatten(), value_set=pa.array(values, pa.string()))
+    known = code.is_valid()
+    row = pc.list_parent_indices(raw).filter(known).to_numpy()
+    code = code.filter(known).to_numpy() + np.int32(1)
+    order = np.lexsort((code, row))
+    if feature.kind == "categorical":
+        found = np.zeros(len(raw), np.int32)
+        found[row[order]] = code[order]
+        return pa.array(found)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(raw)))])
+    kind = pa.list_(pa.field("element", pa.int32()))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(code[order]), kind)
 
 
 def _pairs(catalogue: DataFrame, coded: list[str], *keep: str) -> DataFrame:
-    """One row for each value of each feature: the columns `keep`, __feature (its place in `coded`) and __value."""
+    """One row for each value of each feature: the columns `keep`, feature (its place in `coded`) and value."""
     from pyspark.sql import functions as F
 
     def place(number: int, name: str) -> Column:
         values = F.coalesce(F.col(raw_name(name)), F.array().cast("array<string>"))
-        return F.transform(values, lambda v: F.struct(F.lit(number).alias("__feature"), v.alias("__value")))
+        return F.transform(values, lambda v: F.struct(F.lit(number).alias("feature"), v.alias("value")))
 
     arrays = [place(number, name) for number, name in enumerate(coded)]
     exploded = catalogue.select(*keep, F.explode(F.concat(*arrays)).alias("pair"))
-    return exploded.select(*keep, "pair.__feature", "pair.__value")
+    return exploded.select(*keep, "pair.feature", "pair.value")
 
 
 def _raw(rows: Rows, name: str, feature: Feature) -> Column:
@@ -236,6 +231,14 @@ def _raw(rows: Rows, name: str, feature: Feature) -> Column:
     if feature.kind == "categorical":
         return _clean_list(F.array(text))
     return _clean_list(F.split(text, re.escape(feature.separator)) if feature.kind == "multi" else _words(text))
+
+
+def number(column: Column) -> Column:
+    """A column as double; null if it is not a plain decimal number."""
+    from pyspark.sql import functions as F
+
+    text = column.cast("string")
+    return F.when(text.rlike(f"^{values.NUMBER}$"), text.cast("double"))
 
 
 def _words(text: Column) -> Column:

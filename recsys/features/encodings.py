@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from recsys import storage
@@ -26,7 +27,7 @@ from recsys.features.codes import MEAN_RATING, POPULARITY, Number, Vocabulary, r
 from recsys.features.tables import TRAINING, WHOLE, Catalogue, Part
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import Column
 
 SHRINKAGE: Final = 10.0
 """mean_rating is (sum of the item's ratings + 10 times the mean of all) / (number of its ratings + 10)."""
@@ -99,32 +100,23 @@ def _write(
         differs = bool(catalogue.features or built_in[1])
         other, only = storage.join(PUBLISHED_DIR, folder), [catalogue.index]
         written.append(_write_one(catalogue, vocabularies[1], numbers[1], features, other, only) if differs else written[0])
-    if vocabularies[1].frame is not None:
-        vocabularies[1].frame.unpersist()
     return written
 
 
 def _write_one(
     catalogue: Catalogue, vocabulary: Vocabulary, numbers: Sequence[Number], features: str, folder: str, columns: list[str]
 ) -> Written:
-    from pyspark.sql import Observation
-    from pyspark.sql import functions as F
-
     declared = catalogue.features
     built_in = [number.name for number in numbers if number.name not in declared]
-    encoded: DataFrame = codes.encode(catalogue.frame, catalogue.index, declared, vocabulary, numbers)
-    encoded = encoded.select(*columns, *declared, *built_in)
-    lists = [name for name, feature in declared.items() if feature.kind in ("multi", "text")]
-    sizes = Observation()
-    if lists:
-        encoded = encoded.observe(sizes, *(F.max(F.size(name)).alias(name) for name in lists))
-    files = parquet.files_for(catalogue.rows)
-    parquet.write_sorted(encoded, storage.join(features, folder), catalogue.index, catalogue.rows, files)
-    longest = {name: sizes.get[name] or 0 for name in lists}
+    scaled = {name: column.alias(name) for name, column in codes.scaled(numbers).items()}
+    wanted = [scaled.get(name, raw_name(name)) for name in (*declared, *built_in)]
+    frame = catalogue.frame.select(*columns, *wanted)
+    transform = partial(codes.encode, features=declared, vocabulary=vocabulary)
+    longest = parquet.write(frame, storage.join(features, folder), transform)
     fitted = {
         number.name: EncodedFeature(number.name, "numeric", 1, mean=number.mean, std=number.deviation) for number in numbers
     }
-    for name, values in vocabulary.values.items():
+    for name, values in vocabulary.items():
         fitted[name] = EncodedFeature(name, declared[name].kind, len(values) + 1, longest.get(name, 1), values)
     return folder, tuple(fitted[name] for name in (*declared, *built_in))
 

@@ -25,7 +25,7 @@ def dense_index(
         per_partition: approximate number of rows in a range.
 
     Returns:
-        A cached frame, so that every use sees the same ranges; the caller unpersists it.
+        A cached frame, so that every use sees the same ranges, in the order of the index; the caller unpersists it.
     """
     from pyspark.sql import functions as F
 

@@ -7,13 +7,15 @@ three passes over the events, and never more than a few times SPANS numbers on t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pyarrow as pa
 
-from recsys.contract.schema import TIMESTAMP
+from recsys.features.chunks import BYTES, unpack_chunks
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -45,23 +47,44 @@ def find(histogram: Histogram, earliest: int, latest: int, valid_fraction: float
     return _moment(before, valid_fraction, test_from, histogram)[1], test_from
 
 
-def spans_of(events: DataFrame) -> Histogram:
-    """The histogram of a frame's timestamps; the frame should be cached."""
-    from pyspark.sql import functions as F
+def spans_of(histories: DataFrame, min_user_events: int) -> Histogram:
+    """The histogram of the timestamps in chunks of histories, of the users with at least so many events."""
 
     def histogram(first: int, last: int) -> np.ndarray:
-        time = F.col(TIMESTAMP)
-        span = F.floor((time - first) / ((last - first) // SPANS + 1)).alias("span")
-        counted = (
-            events.where(time.between(first, last))
-            .groupBy(span)
-            .agg(F.min(time).alias("first"), F.max(time).alias("last"), F.count("*").alias("events"))
-        )
-        table = counted.select("first", "last", "events").toArrow()
-        found = np.stack([column.to_numpy() for column in table.columns], axis=1)
-        return found[np.argsort(found[:, 0])]
+        work = partial(_spans, first=first, last=last, width=(last - first) // SPANS + 1, least=min_user_events)
+        packed = histories.mapInArrow(work, f"{BYTES} binary").collect()
+        return _merged([np.frombuffer(row[0], np.int64).reshape(-1, 4) for row in packed])[:, 1:]
 
     return histogram
+
+
+def _spans(batches: Iterator[pa.RecordBatch], first: int, last: int, width: int, least: int) -> Iterator[pa.RecordBatch]:
+    """One array int64 [spans, 4] for all chunks: number of the span, first and last timestamp, events."""
+    found = []
+    for chunk in unpack_chunks(batches):
+        times = chunk.timestamps[np.repeat(chunk.lengths >= least, chunk.lengths)]
+        times = np.sort(times[(times >= first) & (times <= last)])
+        span = (times - first) // width
+        starts = np.flatnonzero(np.diff(span, prepend=-1))
+        ends = np.append(starts[1:], len(times))
+        if len(times):
+            found.append(np.stack([span[starts], times[starts], times[ends - 1], ends - starts], axis=1))
+    if found:
+        yield pa.RecordBatch.from_arrays([pa.array([_merged(found).tobytes()], pa.binary())], names=[BYTES])
+
+
+def _merged(parts: list[np.ndarray]) -> np.ndarray:
+    """Spans of the same number as one, in order of their number."""
+    whole = np.concatenate([np.zeros((0, 4), np.int64), *parts])
+    whole = whole[np.argsort(whole[:, 0], kind="stable")]
+    starts = np.flatnonzero(np.diff(whole[:, 0], prepend=-1))
+    columns = [
+        whole[starts, 0],
+        np.minimum.reduceat(whole[:, 1], starts),
+        np.maximum.reduceat(whole[:, 2], starts),
+        np.add.reduceat(whole[:, 3], starts),
+    ]
+    return np.stack(columns, axis=1)
 
 
 def _moment(spans: np.ndarray, fraction: float, end: int, histogram: Histogram) -> tuple[np.ndarray, int]:

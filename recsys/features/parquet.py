@@ -1,56 +1,53 @@
-"""Writes frames as Parquet, in files of useful size whose names give their order."""
+"""Writes Parquet files from Spark's workers, in files of useful size whose names give their order."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys import storage
+from recsys.contract.schema import part_file
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 VALUES_PER_FILE: Final = 1_000_000
+Transform = Callable[[pa.RecordBatch], pa.RecordBatch]
+"""What is done to each batch before it is written."""
 
 
-def write_sorted(frame: DataFrame, folder: str, index: str, last: int, files: int) -> None:
-    """Writes a frame sorted by an index that starts at 1; the order of the file names continues that of the rows.
+def rows_per_file(last: int, files: int) -> int:
+    """Rows of a file, of an index that ends there."""
+    return max(1, -(-last // files))
+
+
+def write(frame: DataFrame, folder: str, transform: Transform) -> dict[str, int]:
+    """Writes a frame with one file for each partition; the order of the file names is that of the partitions.
 
     Args:
-        frame: with the column `index`.
+        frame: at least one row.
         folder: path or URI; must not contain files yet.
-        index: name of the index column.
-        last: greatest possible index.
-        files: number of files.
+        transform: keeps the rows and their order.
+
+    Returns:
+        The most values of a row of each list column.
     """
-    from pyspark.sql import functions as F
-
-    rows_per_file = max(1, -(-last // files))
-    if files == 1:
-        spread = frame.repartition(1)
-    else:
-        spread = frame.repartitionById(files, F.floor((F.col(index) - 1) / rows_per_file).cast("int"))
-    write(spread.sortWithinPartitions(index), folder)
+    written = frame.mapInArrow(partial(_write_part, folder=folder, transform=transform), "name string, longest int").collect()
+    longest: dict[str, int] = {}
+    for name, length in written:
+        longest[name] = max(longest.get(name, 0), length)
+    return longest
 
 
-def write(frame: DataFrame, folder: str) -> None:
-    """Writes a frame with one file for each partition."""
-    if storage.is_local(folder):
-        frame.write.mode("append").parquet(folder)
-        _tidy(storage.resolve(folder)[1])
-        return
-    from recsys.spark import remote
-
-    remote.write(frame, folder)
-
-
-def write_empty(schema: pa.Schema, folder: str) -> None:
-    """Writes one file without rows, so that readers find the columns."""
-    with storage.atomic_output(storage.join(folder, "part-00000.parquet")) as stream:
-        pq.write_table(schema.empty_table(), stream)
+def write_table(table: pa.Table, path: str) -> None:
+    """Writes one file, which appears when it is complete."""
+    with storage.atomic_output(path) as stream:
+        pq.write_table(table, stream)
 
 
 def files_for(values: int) -> int:
@@ -58,10 +55,34 @@ def files_for(values: int) -> int:
     return max(1, -(-values // VALUES_PER_FILE))
 
 
-def _tidy(folder: str) -> None:
-    """Replaces Spark's random file names by plain ones, and deletes checksum files."""
-    for number, name in enumerate(sorted(name for name in os.listdir(folder) if name.endswith(".parquet") and name[0] != ".")):
-        os.replace(os.path.join(folder, name), os.path.join(folder, f"part-{number:05d}.parquet"))
-    for name in os.listdir(folder):
-        if name.startswith(".") and name.endswith(".crc"):
-            os.unlink(os.path.join(folder, name))
+def partition_number() -> int:
+    """Number of the partition that this worker of Spark has in hand."""
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    return context.partitionId() if context else 0
+
+
+def _write_part(batches: Iterator[pa.RecordBatch], folder: str, transform: Transform) -> Iterator[pa.RecordBatch]:
+    first = next(batches, None)
+    if first is None:
+        return
+    longest: dict[str, int] = {}
+    first = transform(first)
+    with (
+        storage.atomic_output(storage.join(folder, part_file(partition_number()))) as stream,
+        pq.ParquetWriter(stream, first.schema) as writer,
+    ):
+        _write_batch(writer, first, longest)
+        for batch in batches:
+            _write_batch(writer, transform(batch), longest)
+    columns: Sequence[pa.Array] = [pa.array(longest, pa.string()), pa.array(longest.values(), pa.int32())]
+    yield pa.RecordBatch.from_arrays(columns, names=["name", "longest"])
+
+
+def _write_batch(writer: pq.ParquetWriter, batch: pa.RecordBatch, longest: dict[str, int]) -> None:
+    writer.write_batch(batch)
+    for field in batch.schema:
+        if pa.types.is_list(field.type):
+            length = pc.max(pc.list_value_length(batch[field.name])).as_py() or 0
+            longest[field.name] = max(longest.get(field.name, 0), length)

@@ -11,7 +11,7 @@ from recsys.config import Config, Split, Table
 from recsys.contract.features_info import FeaturesInfo, SplitInfo, write_info
 from recsys.contract.schema import ITEM_ID, USER_ID
 from recsys.errors import DataError
-from recsys.features import codes, encodings, events, rejected, sequences, split, tables
+from recsys.features import codes, encodings, events, moments, rejected, sequences, split, tables
 from recsys.features.clean import ARROW_NAMES, common_type, id_type
 from recsys.features.read import Rows, read
 from recsys.progress import Log
@@ -86,7 +86,8 @@ def build_with(spark: SparkSession, config: Config, source: SourceTables, featur
     item_type = _id_type(rows, item_rows, ITEM_ID, source.id_type)
     least = config.features.min_user_events
     found = events.prepare(rows, user_type, item_type, source.timestamp_unit, config)
-    cut = split.prepare(events.of_learned_users(found, least), config.split, least, found.earliest, found.latest)
+    histogram = moments.spans_of(found.histories, least)
+    cut = split.prepare(histogram, config.split, least, found.earliest, found.latest)
     log(f"{found.count} events of {found.users} users; encoding users and items")
     users = tables.users(found, cut, user_rows, user_type, config)
     items = tables.items(found, cut, item_rows, item_type, config)
@@ -96,10 +97,9 @@ def build_with(spark: SparkSession, config: Config, source: SourceTables, featur
     evaluated, published = encodings.write(users, items, has_ratings, cut.holds_out, config, features)
     log("writing the histories")
     sizes = sequences.write(found, cut, users, items, features)
-    aside = [("interactions", found.aside), ("users", users.aside), ("items", items.aside)]
-    rejected.write_rejected(aside, features)
+    rejected.write_rejected(found, [("users", users), ("items", items)], features)
     reasons = {"interactions": found.rejected, "users": users.rejected, "items": items.rejected}
-    for frame in (found.frame, users.frame, items.frame):
+    for frame in (found.parts, users.frame, items.frame):
         frame.unpersist()
     warnings = _too_few(config.split, sizes, source.interactions.path) if cut.holds_out else ()
     for warning in warnings:

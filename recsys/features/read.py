@@ -1,4 +1,4 @@
-"""Reads a source table with Spark: its columns, the position of each row in the source, and the row's text."""
+"""Reads a source table with Spark: its columns, and the position of each row in the source."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ from recsys.sources.files import input_files, table_format
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
-FILE: Final = "__file"
-"""Column with the path of the row's file, percent-encoded as in URIs."""
 FILE_NUMBER: Final = "__file_number"
 BLOCK: Final = "__block"
 ROW: Final = "__row"
-TEXT: Final = "__text"
-MALFORMED: Final = "__malformed"
+CORRUPT: Final = "__corrupt"
+"""Column with the text of a row that has too few or too many values, or is no CSV; null for the others."""
 ORDER: Final = (FILE_NUMBER, BLOCK, ROW)
 """Source order: file, in order of path; start of the block in the file; row in the block. It does not depend on how Spark
 splits the files into tasks."""
 
-_CORRUPT: Final = "__corrupt"
+_FILE: Final = "__file"
+"""Path of the row's file, percent-encoded as in URIs."""
 _LOCAL: Final = "^file:/+"
 _WIDE_ENCODINGS: Final = ("utf-16", "utf-32")
 
@@ -39,28 +38,34 @@ class Rows:
     """Rows of a source table as read.
 
     Attributes:
-        frame: the source's columns under internal names, FILE, ORDER, TEXT and MALFORMED.
+        frame: the source's columns under internal names, CORRUPT and ORDER.
         columns: the internal name of each source column.
+        files: path or URI of each file, by FILE_NUMBER.
         table: how the table is described in the configuration.
         typed: whether the values have types (Parquet) or are all text (CSV).
     """
 
     frame: DataFrame
     columns: dict[str, str]
+    files: tuple[str, ...]
     table: Table
     typed: bool
 
     def column(self, name: str) -> Column:
-        """The source column of that name.
+        """The source column of that name; see `internal`."""
+        from pyspark.sql import functions as F
+
+        return F.col(self.internal(name))
+
+    def internal(self, name: str) -> str:
+        """The internal name of a source column.
 
         Raises:
             ConfigError: the table has no such column.
         """
-        from pyspark.sql import functions as F
-
         if name not in self.columns:
             raise ConfigError(f"{self.table.path} has no column '{name}'; its columns: {', '.join(self.columns)}")
-        return F.col(self.columns[name])
+        return self.columns[name]
 
     def type_name(self, name: str) -> str:
         """Spark's name for the type of a source column: string, bigint, double, …; always string for CSV."""
@@ -70,7 +75,7 @@ class Rows:
 def read(spark: SparkSession, table: Table, role: str) -> Rows:
     """Reads a table lazily.
 
-    CSV values are text and null if empty; a row with too few or too many values is MALFORMED. Parquet values keep their types.
+    CSV values are text and null if empty. Parquet values keep their types.
 
     Args:
         spark: the session.
@@ -88,21 +93,17 @@ def read(spark: SparkSession, table: Table, role: str) -> Rows:
     typed = table_format(table, files) == "parquet"
     local = storage.is_local(table.path)
     values = [f"c{number}" for number in range(len(names))]
-    if typed:
-        frame = _local_parquet(spark, table, files, names) if local else _remote(spark, table, files, tuple(names), False)
-        text = F.to_json(F.struct(*(F.col(columns[name]).alias(name) for name in names)))
-        frame = frame.withColumn(TEXT, text).withColumn(MALFORMED, F.lit(False))
-    else:
-        schema = ", ".join(f"`{name}` string" for name in [*values, _CORRUPT])
+    if not typed:
+        schema = ", ".join(f"`{name}` string" for name in [*values, CORRUPT])
         options = _csv_options(table, role)
-        frame = (_local_csv if local else _remote_csv)(spark, table, files, schema, options)
-        joined = F.concat_ws(table.delimiter, *(F.coalesce(F.col(name), F.lit("")) for name in values))
-        frame = frame.withColumn(TEXT, F.coalesce(F.col(_CORRUPT), joined))
-        frame = frame.withColumn(MALFORMED, F.col(_CORRUPT).isNotNull()).drop(_CORRUPT)
-    return Rows(frame, columns, table, typed)
+        frame, found = (_local_csv if local else _remote_csv)(spark, table, files, schema, options)
+    else:
+        frame, found = (_local_parquet if local else _remote_parquet)(spark, table, files, names)
+        frame = frame.withColumn(CORRUPT, F.lit(None).cast("string"))
+    return Rows(frame, columns, tuple(found), table, typed)
 
 
-def _local_parquet(spark: SparkSession, table: Table, files: list[str], names: list[str]) -> DataFrame:
+def _local_parquet(spark: SparkSession, table: Table, files: list[str], names: list[str]) -> tuple[DataFrame, list[str]]:
     raw = spark.read.parquet(*map(_spark_path, files))
     missing = [name for name in names if name not in raw.columns]
     if missing:
@@ -111,32 +112,40 @@ def _local_parquet(spark: SparkSession, table: Table, files: list[str], names: l
     return _number_files(spark, raw.select(*values, *_where()), raw.inputFiles())
 
 
-def _local_csv(spark: SparkSession, table: Table, files: list[str], schema: str, options: dict[str, str]) -> DataFrame:
+def _remote_parquet(spark: SparkSession, table: Table, files: list[str], names: list[str]) -> tuple[DataFrame, list[str]]:
+    return _remote(spark, table, files, tuple(names), False), files
+
+
+def _local_csv(
+    spark: SparkSession, table: Table, files: list[str], schema: str, options: dict[str, str]
+) -> tuple[DataFrame, list[str]]:
     raw = spark.read.options(**options).csv([_spark_path(file) for file in files], schema=schema)
     return _number_files(spark, raw.select("*", *_where()), raw.inputFiles())
 
 
-def _remote_csv(spark: SparkSession, table: Table, files: list[str], schema: str, options: dict[str, str]) -> DataFrame:
+def _remote_csv(
+    spark: SparkSession, table: Table, files: list[str], schema: str, options: dict[str, str]
+) -> tuple[DataFrame, list[str]]:
     from pyspark.sql import functions as F
 
     from recsys.spark.remote import LINE
 
     raw = _remote(spark, table, files, None, options["multiLine"] == "true")
     parsed = F.from_csv(LINE, schema, {**options, "header": "false"})
-    return raw.withColumn("__parsed", parsed).select("__parsed.*", FILE, *ORDER)
+    return raw.withColumn("__parsed", parsed).select("__parsed.*", *ORDER), files
 
 
 def _remote(spark: SparkSession, table: Table, files: list[str], names: tuple[str, ...] | None, records: bool) -> DataFrame:
     from recsys.spark import remote
 
-    return remote.read(spark, remote.Files(tuple(files), table, names, (FILE, *ORDER), records))
+    return remote.read(spark, remote.Files(tuple(files), table, names, ORDER, records))
 
 
 def _where() -> list[Column]:
     from pyspark.sql import functions as F
 
     return [
-        F.regexp_replace(F.col("_metadata.file_path"), _LOCAL, "/").alias(FILE),
+        F.regexp_replace(F.col("_metadata.file_path"), _LOCAL, "/").alias(_FILE),
         F.col("_metadata.file_block_start").alias(BLOCK),
         F.monotonically_increasing_id().alias(ROW),
     ]
@@ -154,20 +163,22 @@ def _csv_options(table: Table, role: str) -> dict[str, str]:
         "escape": '"' if table.quoting else "",
         "multiLine": str(whole_file).lower(),
         "mode": "PERMISSIVE",
-        "columnNameOfCorruptRecord": _CORRUPT,
+        "columnNameOfCorruptRecord": CORRUPT,
         "columnPruning": "false",  # pruning would hide rows with a wrong number of values
         "maxColumns": "20480",
     }
 
 
-def _number_files(spark: SparkSession, frame: DataFrame, uris: list[str]) -> DataFrame:
+def _number_files(spark: SparkSession, frame: DataFrame, uris: list[str]) -> tuple[DataFrame, list[str]]:
+    """Adds FILE_NUMBER; returns the paths by number, too."""
     from pyspark.sql import functions as F
 
+    found = sorted((re.sub(_LOCAL, "/", uri) for uri in uris), key=unquote)
+    paths = [unquote(path) for path in found]
     if len(uris) <= 1:
-        return frame.withColumn(FILE_NUMBER, F.lit(0))
-    paths = sorted((re.sub(_LOCAL, "/", uri) for uri in uris), key=unquote)
-    numbers = spark.createDataFrame([(path, number) for number, path in enumerate(paths)], f"{FILE} string, {FILE_NUMBER} int")
-    return frame.join(F.broadcast(numbers), FILE, "left")
+        return frame.withColumn(FILE_NUMBER, F.lit(0)).drop(_FILE), paths
+    numbers = spark.createDataFrame(list(zip(found, range(len(found)), strict=True)), f"{_FILE} string, {FILE_NUMBER} int")
+    return frame.join(F.broadcast(numbers), _FILE, "left").drop(_FILE), paths
 
 
 def _spark_path(path: str) -> str:

@@ -2,39 +2,87 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from recsys import storage
-from recsys.contract.schema import REASON, REJECTED, REJECTED_DIR
-from recsys.features import parquet
-from recsys.features.read import FILE, TEXT
+from recsys.contract.schema import REASON, REJECTED, REJECTED_DIR, part_file
+from recsys.features import chunks, parquet, sums
+from recsys.features.chunks import BYTES
+from recsys.features.clean import TEXT
+from recsys.features.events import Events
+from recsys.features.read import FILE_NUMBER, ORDER
+from recsys.features.tables import Catalogue
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+_EVENT_FILES: Final = 4
+Rows = Callable[[pa.RecordBatch], Iterator[pa.RecordBatch]]
+"""Gives batches of (reason, number of the file, text) from a batch of Spark."""
 
-def write_rejected(aside: list[tuple[str, DataFrame | None]], features: str) -> None:
-    """Writes the rows of all tables together; one empty file if there are none.
+
+def write_rejected(events: Events, catalogues: Sequence[tuple[str, Catalogue]], features: str) -> None:
+    """Writes the rows of all tables that were set aside; one empty file if there are none.
 
     Args:
-        aside: pairs of a source table's name and its rows with REASON, FILE and TEXT, or None.
+        events: the interactions.
+        catalogues: pairs of a source table's name and what was made of it.
         features: path or URI of the features folder.
     """
     from pyspark.sql import functions as F
 
     folder = storage.join(features, REJECTED_DIR)
-    parts = [
-        frame.select(
-            F.lit(role).alias("table"),
-            REASON,
-            F.try_url_decode(F.replace(F.col(FILE), F.lit("+"), F.lit("%2B"))).alias("file"),
-            F.col(TEXT).alias("row"),
-        )
-        for role, frame in aside
-        if frame is not None
-    ]
-    if not parts:
-        parquet.write_empty(REJECTED, folder)
+    written = False
+    if events.rejected:
+        _write(events.aside.coalesce(_EVENT_FILES), "interactions", events.files, _packed, folder, 0)
+        written = True
+    for number, (table, catalogue) in enumerate(catalogues):
+        if catalogue.parsed is not None:
+            rows = catalogue.parsed.where(F.col(REASON).isNotNull()).coalesce(1).sortWithinPartitions(*ORDER)
+            rows = rows.select(REASON, FILE_NUMBER, TEXT)
+            _write(rows, table, catalogue.files, _plain, folder, _EVENT_FILES + number)
+            written = True
+    if not written:
+        parquet.write_table(REJECTED.empty_table(), storage.join(folder, part_file(0)))
+
+
+def _write(frame: DataFrame, table: str, files: tuple[str, ...], rows: Rows, folder: str, start: int) -> None:
+    """Writes a file for each partition, numbered from `start` on."""
+    work = partial(_write_part, table=table, files=files, rows=rows, folder=folder, start=start)
+    frame.mapInArrow(work, "written int").collect()
+
+
+def _write_part(
+    batches: Iterator[pa.RecordBatch], table: str, files: tuple[str, ...], rows: Rows, folder: str, start: int
+) -> Iterator[pa.RecordBatch]:
+    first = next(batches, None)
+    if first is None:
         return
-    parquet.write(reduce(lambda first, second: first.unionByName(second), parts).coalesce(4), folder)
+    path = storage.join(folder, part_file(start + parquet.partition_number()))
+    with storage.atomic_output(path) as stream, pq.ParquetWriter(stream, REJECTED) as writer:
+        for found in _all(first, batches, rows):
+            reasons, numbers, texts = found.columns
+            names = pa.array(files, pa.string()).take(numbers)
+            tables = pa.array([table] * len(found), pa.string())
+            writer.write_batch(pa.RecordBatch.from_arrays([tables, reasons, names, texts], schema=REJECTED))
+    yield pa.RecordBatch.from_pydict({"written": pa.array([1], pa.int32())})
+
+
+def _all(first: pa.RecordBatch, others: Iterator[pa.RecordBatch], rows: Rows) -> Iterator[pa.RecordBatch]:
+    yield from rows(first)
+    for batch in others:
+        yield from rows(batch)
+
+
+def _packed(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    for value in batch[BYTES]:
+        yield chunks.unpack(value).select([REASON, sums.FILE, sums.TEXT])
+
+
+def _plain(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    yield batch.select([REASON, FILE_NUMBER, TEXT])

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from recsys import storage
 from recsys.contract.schema import (
+    HISTORIES,
     HISTORIES_DIR,
     ITEM_ID,
-    ITEM_INDEX,
-    ITEMS,
-    RATING,
-    RATINGS,
-    TIMESTAMP,
-    TIMESTAMPS,
     TRAIN_LENGTH,
     USER_ID,
     USER_INDEX,
     VALID_LENGTH,
+    part_file,
 )
-from recsys.features import parquet, split
-from recsys.features.events import POSITION, Events
+from recsys.features import chunks, parquet, split
+from recsys.features.chunks import BYTES, Chunk
+from recsys.features.events import Events
 from recsys.features.tables import Catalogue
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column
+    from pyspark import Broadcast
+
+FILE: Final = "file"
+SIZES: Final = ("train_events", "valid_events", "test_events")
 
 
 def write(events: Events, cut: split.Cut, users: Catalogue, items: Catalogue, features: str) -> dict[str, int]:
@@ -37,30 +43,68 @@ def write(events: Events, cut: split.Cut, users: Catalogue, items: Catalogue, fe
         items: all items, indexed.
         features: path or URI of the features folder.
     """
-    from pyspark.sql import Observation
-    from pyspark.sql import functions as F
-
-    entry = F.struct(POSITION, ITEM_INDEX, RATING, TIMESTAMP)
-    placed = events.frame.join(items.frame.select(ITEM_ID, ITEM_INDEX), ITEM_ID)
-    grouped = placed.groupBy(USER_ID).agg(F.sort_array(F.collect_list(entry)).alias("h"))
-    train, valid = split.lengths(cut, F.size("h"), F.col(f"h.{TIMESTAMP}"))
-    histories = grouped.join(users.frame.select(USER_ID, USER_INDEX), USER_ID).select(
-        USER_INDEX,
-        F.col(f"h.{ITEM_INDEX}").alias(ITEMS),
-        F.col(f"h.{RATING}").alias(RATINGS),
-        F.col(f"h.{TIMESTAMP}").alias(TIMESTAMPS),
-        train.alias(TRAIN_LENGTH),
-        valid.alias(VALID_LENGTH),
+    share = events.parts.sparkSession.sparkContext.broadcast
+    files = parquet.files_for(events.count)
+    placed = events.histories.mapInArrow(
+        partial(
+            _place,
+            users=share(_ids(users, USER_ID)),
+            items=share(_ids(items, ITEM_ID)),
+            cut=cut,
+            users_per_file=parquet.rows_per_file(users.rows, files),
+        ),
+        f"{FILE} int, {BYTES} binary",
     )
-    sums = Observation()
-    length = F.size(ITEMS)
-    sizes: dict[str, Column] = {
-        "train_events": F.col(TRAIN_LENGTH),
-        "valid_events": F.col(VALID_LENGTH) - F.col(TRAIN_LENGTH),
-        "test_events": length - F.col(VALID_LENGTH),
-    }
-    counted = [F.sum(F.when(split.learned(cut.min_user_events, length), size)).alias(name) for name, size in sizes.items()]
-    observed = histories.observe(sums, *counted)
     folder = storage.join(features, HISTORIES_DIR)
-    parquet.write_sorted(observed, folder, USER_INDEX, users.rows, parquet.files_for(events.count))
-    return {name: sums.get[name] for name in sizes}
+    work = partial(_write_file, folder=folder, cut=cut)
+    written = placed.repartitionById(files, FILE).mapInArrow(work, ", ".join(f"{name} bigint" for name in SIZES)).collect()
+    return {name: sum(row[name] for row in written) for name in SIZES}
+
+
+def _ids(catalogue: Catalogue, name: str) -> pa.Array:
+    """All ids in order of their index."""
+    found = catalogue.frame.select(catalogue.index, name).toArrow()
+    return found.sort_by(catalogue.index)[name].combine_chunks()
+
+
+def _place(
+    batches: Iterator[pa.RecordBatch],
+    users: Broadcast[pa.Array],
+    items: Broadcast[pa.Array],
+    cut: split.Cut,
+    users_per_file: int,
+) -> Iterator[pa.RecordBatch]:
+    """Puts indices in the place of ids, and packs the rows of each file."""
+    for chunk in chunks.unpack_chunks(batches):
+        user = pc.index_in(chunk.users, value_set=users.value).to_numpy() + np.int32(1)
+        item = pc.index_in(chunk.item_ids, value_set=items.value).to_numpy() + np.int32(1)
+        train, valid = split.lengths(cut, chunk)
+        ascending = np.argsort(user)
+        rows = _rows(chunk, user, item[chunk.items], train, valid).take(pa.array(ascending))
+        file = (user[ascending] - 1) // users_per_file
+        starts = np.flatnonzero(np.diff(file, prepend=-1))
+        ends = np.append(starts[1:], len(file))
+        packed = [chunks.pack(rows.slice(start, end - start)) for start, end in zip(starts, ends, strict=True)]
+        columns = [pa.array(file[starts], pa.int32()), pa.array(packed, pa.binary())]
+        yield pa.RecordBatch.from_arrays(columns, names=[FILE, BYTES])
+
+
+def _rows(chunk: Chunk, user: np.ndarray, item: np.ndarray, train: np.ndarray, valid: np.ndarray) -> pa.RecordBatch:
+    offsets = pa.array(chunk.offsets, pa.int32())
+    lists = [pa.ListArray.from_arrays(offsets, pa.array(values)) for values in (item, chunk.ratings, chunk.timestamps)]
+    numbers = [pa.array(values, pa.int32()) for values in (train, valid)]
+    return pa.RecordBatch.from_arrays([pa.array(user), *lists, *numbers], schema=HISTORIES)
+
+
+def _write_file(batches: Iterator[pa.RecordBatch], folder: str, cut: split.Cut) -> Iterator[pa.RecordBatch]:
+    """Writes the file of this partition; gives the SIZES of its parts."""
+    rows = [chunks.unpack(value) for batch in batches for value in batch[BYTES]]
+    if not rows:
+        return
+    table = pa.Table.from_batches(rows).sort_by(USER_INDEX)
+    parquet.write_table(table, storage.join(folder, part_file(parquet.partition_number())))
+    length = pc.list_value_length(table[HISTORIES.names[1]]).to_numpy()
+    train, valid = table[TRAIN_LENGTH].to_numpy(), table[VALID_LENGTH].to_numpy()
+    counted = split.learned(cut.min_user_events, length)
+    sizes = (part[counted].sum() for part in (train, valid - train, length - valid))
+    yield pa.RecordBatch.from_arrays([pa.array([int(size)]) for size in sizes], names=list(SIZES))

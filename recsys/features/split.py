@@ -13,13 +13,12 @@ Users with fewer than `min_user_events` events have neither a validation nor a t
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from recsys.config import Split
 from recsys.features import moments
-
-if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+from recsys.features.chunks import Chunk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +43,11 @@ class Cut:
         return self.split.method != "none"
 
 
-def prepare(events: DataFrame, split: Split, min_user_events: int, earliest: int, latest: int) -> Cut:
-    """The split of these events; global-time makes a few passes over them to find its moments.
+def prepare(histogram: moments.Histogram, split: Split, min_user_events: int, earliest: int, latest: int) -> Cut:
+    """The split of some events; global-time makes a few passes over them to find its moments.
 
     Args:
-        events: of the users who are learned from, at least one, with a column `timestamp` in seconds; cached.
+        histogram: of the timestamps of the users who are learned from, at least one.
         split: method and fractions.
         min_user_events: see `Cut`.
         earliest: no timestamp is less.
@@ -56,65 +55,48 @@ def prepare(events: DataFrame, split: Split, min_user_events: int, earliest: int
     """
     if split.method != "global-time":
         return Cut(split, min_user_events)
-    found = moments.find(moments.spans_of(events), earliest, latest, split.valid_fraction, split.test_fraction)
-    return Cut(split, min_user_events, *found)
+    return Cut(split, min_user_events, *moments.find(histogram, earliest, latest, split.valid_fraction, split.test_fraction))
 
 
-def lengths(cut: Cut, length: Column, timestamps: Column) -> tuple[Column, Column]:
-    """train_length and valid_length of a history, int32.
-
-    Args:
-        cut: the split.
-        length: number of its events.
-        timestamps: array of its timestamps, ascending.
-    """
-    from pyspark.sql import functions as F
-
-    train, valid = _positions(cut.split, length)
-    if cut.valid_from is not None and cut.test_from is not None:
-        valid_from, test_from = F.lit(cut.valid_from), F.lit(cut.test_from)
-        train = F.size(F.filter(timestamps, lambda moment: moment < valid_from))
-        valid = F.size(F.filter(timestamps, lambda moment: moment < test_from))
-    train, valid = (F.when(learned(cut.min_user_events, length), part).otherwise(length).cast("int") for part in (train, valid))
-    return train, valid
+def lengths(cut: Cut, histories: Chunk) -> tuple[np.ndarray, np.ndarray]:
+    """train_length and valid_length of each history; int64 [users]."""
+    length = histories.lengths
+    if cut.valid_from is None or cut.test_from is None:
+        train, valid = _positions(cut.split, length)
+    else:
+        starts = histories.offsets[:-1]
+        train, valid = (
+            np.add.reduceat(histories.timestamps < moment, starts, dtype=np.int64) for moment in (cut.valid_from, cut.test_from)
+        )
+    few = ~learned(cut.min_user_events, length)
+    return np.where(few, length, train), np.where(few, length, valid)
 
 
-def learned(min_user_events: int, length: Column) -> Column:
-    """Whether the user of a history of that length is learned from."""
+def learned(min_user_events: int, length: np.ndarray) -> np.ndarray:
+    """Whether the users of histories of these lengths are learned from; bool [users]."""
     return length >= min_user_events
 
 
-def in_training(cut: Cut, length: Column, position: Column, timestamp: Column) -> Column:
-    """Whether an event is in the training part of a user who is learned from.
+def training(cut: Cut, histories: Chunk) -> np.ndarray:
+    """Which events are in the training part of a user who is learned from; bool [events].
 
     The others are left out of all statistics: their whole history counts as training part, which would leak the future.
-
-    Args:
-        cut: the split.
-        length: number of events in the event's history.
-        position: of the event in it, from 0.
-        timestamp: of the event, seconds.
     """
-    before = position < _positions(cut.split, length)[0] if cut.valid_from is None else timestamp < cut.valid_from
-    return before & learned(cut.min_user_events, length)
+    train, _ = lengths(cut, histories)
+    train = np.where(learned(cut.min_user_events, histories.lengths), train, 0)
+    return histories.positions < np.repeat(train, histories.lengths)
 
 
-def _positions(split: Split, length: Column) -> tuple[Column, Column]:
-    from pyspark.sql import functions as F
-
+def _positions(split: Split, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if split.method == "leave-one-out":
-        return (
-            F.when(length < 3, length).otherwise(length - 2),
-            F.when(length < 3, length).otherwise(length - 1),
-        )
+        long = length >= 3
+        return length - 2 * long, length - long
     if split.method == "per-user-ratio":
-        valid = length - F.least(_share(length, split.test_fraction), length - 1)
-        return valid - F.least(_share(valid, split.valid_fraction), valid - 1), valid
+        valid = length - np.minimum(_share(length, split.test_fraction), length - 1)
+        return valid - np.minimum(_share(valid, split.valid_fraction), valid - 1), valid
     return length, length
 
 
-def _share(length: Column, fraction: float) -> Column:
+def _share(length: np.ndarray, fraction: float) -> np.ndarray:
     """The fraction of a length, rounded up; the small difference keeps float error from rounding up a whole number."""
-    from pyspark.sql import functions as F
-
-    return F.ceil(length * fraction - 1e-9).cast("int")
+    return np.ceil(length * fraction - 1e-9).astype(np.int64)

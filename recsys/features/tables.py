@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
 
 from recsys.config import Config, Feature
 from recsys.contract.schema import (
     FIRST_SEEN,
     ITEM_ID,
     ITEM_INDEX,
-    RATING,
     REASON,
-    TIMESTAMP,
     TITLE,
     TRAIN_COUNT,
     USER_ID,
     USER_INDEX,
 )
 from recsys.features import clean, codes, split
+from recsys.features.chunks import unpack_chunks
+from recsys.features.clean import TEXT
 from recsys.features.codes import LEARNED, TRAINS
-from recsys.features.events import LENGTH, POSITION, Events
+from recsys.features.events import Events
 from recsys.features.index import ROWS_PER_PARTITION, dense_index
-from recsys.features.read import Rows
+from recsys.features.read import FILE_NUMBER, Rows
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -51,6 +55,14 @@ WHOLE = Part(LEARNED, "__count", "__ratings", "__squares")
 """All events of the users who are learned from."""
 
 
+_LAST: Final = "__last"
+_NEVER: Final = np.iinfo(np.int64).max
+_ITEM_COLUMNS: Final = [
+    *(ITEM_ID, FIRST_SEEN, _LAST),
+    *(name for part in (TRAINING, WHOLE) for name in (part.count, part.ratings, part.squares)),
+]
+
+
 @dataclasses.dataclass(frozen=True)
 class Catalogue:
     """All users or all items.
@@ -62,7 +74,8 @@ class Catalogue:
         rows: how many.
         facts: sums over the rows, by name.
         rejected: number of rows of the source table set aside, by reason.
-        aside: those rows, or None.
+        parsed: the rows of the source table, cached, if some of them have a REASON.
+        files: of the source table.
     """
 
     frame: DataFrame
@@ -71,16 +84,16 @@ class Catalogue:
     rows: int
     facts: dict[str, Any]
     rejected: dict[str, int]
-    aside: DataFrame | None
+    parsed: DataFrame | None
+    files: tuple[str, ...]
 
 
 def users(events: Events, cut: split.Cut, rows: Rows | None, kind: str, config: Config) -> Catalogue:
     """Users of the events and of the users' table, indexed in order of id."""
     from pyspark.sql import functions as F
 
-    trains = split.in_training(cut, F.col(LENGTH), F.col(POSITION), F.col(TIMESTAMP))
-    learned = split.learned(cut.min_user_events, F.col(LENGTH))
-    seen = events.frame.where(F.col(POSITION) == 0).select(USER_ID, trains.alias(TRAINS), learned.alias(LEARNED))
+    schema = f"{USER_ID} {kind}, {TRAINS} boolean, {LEARNED} boolean"
+    seen = events.histories.mapInArrow(partial(_seen_users, cut=cut), schema)
     facts = {"train_users": F.count_if(TRAINS)}
     return _catalogue(seen, rows, "users", kind, config, facts, [F.col(USER_ID)], USER_INDEX)
 
@@ -89,23 +102,51 @@ def items(events: Events, cut: split.Cut, rows: Rows | None, kind: str, config: 
     """Items of the events and of the items' table, indexed by falling number of training events, ties by id."""
     from pyspark.sql import functions as F
 
-    trains = split.in_training(cut, F.col(LENGTH), F.col(POSITION), F.col(TIMESTAMP))
-    time = F.when(trains, F.col(TIMESTAMP))
-    sums = [F.min(time).alias(FIRST_SEEN), F.max(time).alias("__last")]
-    for part, inside in ((TRAINING, trains), (WHOLE, split.learned(cut.min_user_events, F.col(LENGTH)))):
-        rating = F.when(inside, F.col(RATING).cast("double"))
-        sums += [
-            F.count_if(inside).cast("int").alias(part.count),
-            F.sum(rating).alias(part.ratings),
-            F.sum(rating * rating).alias(part.squares),
-        ]
-    seen = events.frame.groupBy(ITEM_ID).agg(*sums).withColumn("__seen", F.lit(True))
-    facts = {"event_items": F.count("__seen"), "train_items": F.count_if(TRAINS), "last": F.max("__last")}
+    numbers = {FIRST_SEEN: "bigint", _LAST: "bigint"}
+    for part in (TRAINING, WHOLE):
+        numbers |= {part.count: "int", part.ratings: "double", part.squares: "double"}
+    schema = ", ".join(f"{name} {number}" for name, number in {ITEM_ID: kind, **numbers}.items())
+    sums = events.histories.mapInArrow(partial(_seen_items, cut=cut), schema)
+    least, most = (F.min(FIRST_SEEN).alias(FIRST_SEEN), F.max(_LAST).alias(_LAST))
+    added = [F.sum(name).cast(number).alias(name) for name, number in list(numbers.items())[2:]]
+    seen = sums.groupBy(ITEM_ID).agg(least, most, *added).withColumn("__seen", F.lit(True))
+    facts = {"event_items": F.count("__seen"), "train_items": F.count_if(TRAINS), "last": F.max(_LAST)}
     for part in (TRAINING, WHOLE):
         seen = seen.withColumn(part.rows, F.col(part.count) > 0)
         facts |= {name: F.sum(name) for name in (part.count, part.ratings, part.squares)}
     order = [F.desc(TRAIN_COUNT), F.col(ITEM_ID)]
     return _catalogue(seen, rows, "items", kind, config, facts, order, ITEM_INDEX)
+
+
+def _seen_users(batches: Iterator[pa.RecordBatch], cut: split.Cut) -> Iterator[pa.RecordBatch]:
+    """user_id, TRAINS and LEARNED of each history."""
+    for chunk in unpack_chunks(batches):
+        trains = split.training(cut, chunk)[chunk.offsets[:-1]]
+        learned = split.learned(cut.min_user_events, chunk.lengths)
+        columns = [chunk.users, pa.array(trains), pa.array(learned)]
+        yield pa.RecordBatch.from_arrays(columns, names=[USER_ID, TRAINS, LEARNED])
+
+
+def _seen_items(batches: Iterator[pa.RecordBatch], cut: split.Cut) -> Iterator[pa.RecordBatch]:
+    """What each chunk says of its items: item_id, first and last timestamp in training, and the columns of both parts."""
+    for chunk in unpack_chunks(batches):
+        size = len(chunk.item_ids)
+        trains = split.training(cut, chunk)
+        item, time = chunk.items[trains], chunk.timestamps[trains]
+        first, last = np.full(size, _NEVER), np.full(size, -1)
+        np.minimum.at(first, item, time)
+        np.maximum.at(last, item, time)
+        unseen = last < 0
+        columns = [chunk.item_ids, pa.array(first, mask=unseen), pa.array(last, mask=unseen)]
+        learned = np.repeat(split.learned(cut.min_user_events, chunk.lengths), chunk.lengths)
+        for inside in (trains, learned):
+            item, rating = chunk.items[inside], chunk.ratings[inside].astype(np.float64)
+            columns += [
+                pa.array(np.bincount(item, minlength=size).astype(np.int32)),
+                pa.array(np.bincount(item, rating, size)),
+                pa.array(np.bincount(item, rating * rating, size)),
+            ]
+        yield pa.RecordBatch.from_arrays(columns, names=_ITEM_COLUMNS)
 
 
 def _catalogue(
@@ -122,12 +163,11 @@ def _catalogue(
     from pyspark.sql import functions as F
 
     key = USER_ID if role == "users" else ITEM_ID
-    parsed = counts_of = None
-    frame = seen
+    parsed, rejected, frame = None, {}, seen
     if rows is not None:
-        parsed = clean.entities(rows, role, kind)
-        observed, counts_of = clean.counted(parsed, clean.ENTITY_REASONS[role])
-        described = observed.where(F.col(REASON).isNull()).select(key, TITLE, *codes.raw_values(rows))
+        parsed = clean.entities(rows, role, kind).persist()
+        rejected = _rejected(parsed, rows, role, config.features.max_rejected)
+        described = parsed.where(F.col(REASON).isNull()).select(key, TITLE, *codes.raw_values(rows))
         frame = seen.join(described, key, "full_outer")
     elif role == "items":
         frame = frame.withColumn(TITLE, F.lit(None).cast("string"))
@@ -138,12 +178,23 @@ def _catalogue(
     frame = frame.persist()
     found = frame.agg(F.count(F.lit(1)).alias("rows"), *(fact.alias(name) for name, fact in facts.items())).first()
     values: dict[str, Any] = found.asDict() if found else {"rows": 0}
-    rejected: dict[str, int] = {}
-    if rows is not None and parsed is not None and counts_of is not None:
-        counts = counts_of()
-        clean.check_rejected(role, rows.table.path, counts, config.features.max_rejected, parsed)
-        rejected = {reason: number for reason, number in counts.items() if reason}
     indexed = dense_index(frame, index, order, values["rows"], ROWS_PER_PARTITION)
-    aside = parsed.where(F.col(REASON).isNotNull()) if parsed is not None and rejected else None
     features = rows.table.features if rows is not None else {}
-    return Catalogue(indexed, index, features, values["rows"], values, rejected, aside)
+    files = rows.files if rows is not None else ()
+    return Catalogue(indexed, index, features, values["rows"], values, rejected, parsed if rejected else None, files)
+
+
+def _rejected(parsed: DataFrame, rows: Rows, role: str, most: float) -> dict[str, int]:
+    """Number of rows set aside by reason, unless they are too many."""
+    from pyspark.sql import functions as F
+
+    counts = {row[REASON]: row["count"] for row in parsed.groupBy(REASON).count().collect()}
+    total = sum(counts.values())
+    counts.pop(None, None)
+
+    def example(reason: str) -> tuple[str, str] | None:
+        found = parsed.where(F.col(REASON) == reason).select(FILE_NUMBER, TEXT).head()
+        return found and (rows.files[found[0]], found[1])
+
+    clean.check_rejected(role, rows.table.path, counts, total, most, example)
+    return dict(sorted(counts.items()))

@@ -1,6 +1,6 @@
-"""Reads and writes files in an object store from Spark: Python data sources that stream Arrow batches through recsys.storage.
+"""Reads files in an object store from Spark: a Python data source that streams Arrow batches through recsys.storage.
 
-Spark's own readers and writers would need a Hadoop connector for each store. Text files reach Spark as lines (as records where
+Spark's own readers would need a Hadoop connector for each store. Text files reach Spark as lines (as records where
 quoted values may contain line breaks), which Spark's own CSV parser then parses; Parquet files are read by row group. The
 workers take endpoint and credentials from their environment, as every part of recsys does.
 """
@@ -18,15 +18,12 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pyspark import TaskContext
 from pyspark.errors import PySparkTypeError
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.datasource import DataSource, DataSourceArrowWriter, DataSourceReader, InputPartition, WriterCommitMessage
+from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
@@ -59,7 +56,7 @@ class Files:
         uris: the files, in order.
         table: the format of a text file.
         names: the columns of a Parquet table, read as c0, c1, …; None for text.
-        where: names of the columns for the file, its number, the block in the file and the row in the block.
+        where: names of the columns for the number of the file, the block in the file and the row in the block.
         records: whether quoted values may contain line breaks, or the encoding uses several bytes a unit.
     """
 
@@ -77,12 +74,6 @@ def read(spark: SparkSession, files: Files) -> DataFrame:
     """
     spark.dataSource.register(_Source)
     return spark.read.format(_Source.name()).option("files", _to_json(files)).load()
-
-
-def write(frame: DataFrame, folder: str) -> None:
-    """Writes a frame as part-00000.parquet, …, one file for each partition with rows; each file appears only when complete."""
-    frame.sparkSession.dataSource.register(_Sink)
-    frame.write.format(_Sink.name()).mode("append").option("folder", folder).save()
 
 
 class _Source(DataSource):
@@ -122,9 +113,8 @@ class _Reader(DataSourceReader):
         row = 0
         for columns in self._columns(uri, block, end):
             rows = len(columns[0])
-            file = pa.array([quote(uri)]).take(pa.array(np.zeros(rows, np.int64)))
             place = [np.full(rows, number, np.int32), np.full(rows, block, np.int64), np.arange(row, row + rows)]
-            yield pa.RecordBatch.from_arrays([file, *map(pa.array, place), *columns], schema=self._schema)
+            yield pa.RecordBatch.from_arrays([*map(pa.array, place), *columns], schema=self._schema)
             row += rows
 
     def _columns(self, uri: str, block: int, end: int) -> Iterator[list[pa.Array]]:
@@ -141,30 +131,6 @@ class _Reader(DataSourceReader):
             yield [pa.array(some, pa.string())]
 
 
-class _Sink(DataSource):
-    @classmethod
-    def name(cls) -> str:
-        return "recsys-parquet"
-
-    def writer(self, schema: StructType, overwrite: bool) -> DataSourceArrowWriter:
-        return _Writer(self.options["folder"])
-
-
-class _Writer(DataSourceArrowWriter):
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-
-    def write(self, iterator: Iterator[pa.RecordBatch]) -> WriterCommitMessage:
-        context = TaskContext.get()
-        path = storage.join(self._folder, f"part-{context.partitionId() if context else 0:05d}.parquet")
-        first = next(iterator, None)
-        if first is not None:
-            with storage.atomic_output(path) as stream, pq.ParquetWriter(stream, first.schema) as writer:
-                for batch in itertools.chain([first], iterator):
-                    writer.write_batch(batch)
-        return WriterCommitMessage()
-
-
 def _to_json(files: Files) -> str:
     plain = {field.name: getattr(files, field.name) for field in dataclasses.fields(files)}
     return json.dumps({**plain, "table": settings.to_dict(files.table)})
@@ -179,7 +145,7 @@ def _files(options: Any) -> Files:
 
 
 def _schema(files: Files) -> pa.Schema:
-    types = dict(zip(files.where, (pa.string(), pa.int32(), pa.int64(), pa.int64()), strict=True))
+    types = dict(zip(files.where, (pa.int32(), pa.int64(), pa.int64()), strict=True))
     if files.names is None:
         return pa.schema({**types, LINE: pa.string()})
     uri = files.uris[0]

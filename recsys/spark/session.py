@@ -139,6 +139,7 @@ def options(config: Config, scratch: str, input_bytes: int | None = None) -> dic
         "spark.sql.ansi.enabled": "false",
         "spark.sql.adaptive.enabled": "true",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         "spark.sql.sources.useV1SourceList": "avro,csv,json,kafka,orc,parquet,text",
         "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",

@@ -157,8 +157,10 @@ def test_float_ids_are_refused(build: Callable[..., Built], tmp_path: Path) -> N
 )
 def test_units_of_time(spark: Any, csv: Callable[..., config.Table], unit: str, values: list[str]) -> None:
     table = csv(HEAD + "".join(f"u,i,1,{value}\n" for value in values))
-    events = clean.events(read(spark, table, "interactions"), "string", "string", unit)
-    assert [(row["timestamp"], row["reason"]) for row in events.collect()] == [(100, None)] * 3
+    rows, unit = clean.timed(read(spark, table, "interactions"), unit)
+    (batch,) = rows.frame.toArrow().to_batches()
+    events = clean.events(batch, clean.layout(rows, "string", "string", unit))
+    assert (events.timestamp.to_pylist(), events.usable.tolist()) == ([100] * 3, [True] * 3)
 
 
 def test_other_encodings_and_delimiters(build: Callable[..., Built], csv: Callable[..., config.Table]) -> None:

@@ -287,9 +287,9 @@ def test_partitioning_changes_nothing(
     monkeypatch.setattr("recsys.features.tables.ROWS_PER_PARTITION", 7)
     monkeypatch.setattr("recsys.features.parquet.VALUES_PER_FILE", 100)
     tiny = {
-        "spark.sql.files.maxPartitionBytes": "700",
+        "spark.sql.files.maxPartitionBytes": "2500",
         "spark.sql.files.openCostInBytes": "1",
-        "spark.sql.shuffle.partitions": "5",
+        "spark.sql.shuffle.partitions": "3",
     }
     divided = content(build(tables(csv, data), conf=tiny))
     assert len(storage.list_files(str(tmp_path / "features2" / "histories"))) > 3

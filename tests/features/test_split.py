@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from recsys import config
 from recsys.errors import DataError
 from recsys.features import moments
+from recsys.features.chunks import Chunk
 from tests.building import Built, source
 
 FRACTIONS = st.integers(1, 99).map(lambda percent: percent / 100)
@@ -84,6 +86,14 @@ def events(times: list[int]) -> str:
     return "user,item,rating,time\n" + "".join(f"u{n % 10},i{n // 10},1,{time}\n" for n, time in enumerate(times))
 
 
+def chunk_of(times: list[int]) -> Chunk:
+    """Histories of two users with these events."""
+    ordered = np.concatenate([np.sort(times[::2]), np.sort(times[1::2])])
+    zeros = np.zeros(len(times), np.int32)
+    offsets = np.array([0, (len(times) + 1) // 2, len(times)])
+    return Chunk(pa.array(["a", "b"]), offsets, zeros, pa.array(["x"]), zeros.astype(np.float32), ordered, zeros)
+
+
 @pytest.mark.parametrize(
     "times",
     [
@@ -97,8 +107,9 @@ def events(times: list[int]) -> str:
 @pytest.mark.parametrize("spans", [moments.SPANS, 3])
 def test_spark_finds_the_same_moments(spark: Any, monkeypatch: pytest.MonkeyPatch, times: list[int], spans: int) -> None:
     monkeypatch.setattr(moments, "SPANS", spans)
-    frame = spark.createDataFrame([(time,) for time in times], "timestamp bigint").repartition(5)
-    found = moments.find(moments.spans_of(frame), min(times), max(times), 0.1, 0.2)
+    parts = [chunk_of(times[start::3]) for start in range(3)]
+    frame = spark.createDataFrame([(part.pack(),) for part in parts], "bytes binary").repartition(2)
+    found = moments.find(moments.spans_of(frame, 1), min(times), max(times), 0.1, 0.2)
     assert found == oracle(times, 0.1, 0.2)
 
 

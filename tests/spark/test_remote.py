@@ -17,7 +17,7 @@ from recsys.config import Table
 from recsys.errors import DataError
 from recsys.features import parquet
 from recsys.features.clean import id_type
-from recsys.features.read import FILE_NUMBER, MALFORMED, ORDER, TEXT, Rows, read
+from recsys.features.read import CORRUPT, FILE_NUMBER, ORDER, Rows, read
 from recsys.sources.files import open_binary
 from recsys.spark import remote
 from recsys.spark.failures import translated
@@ -51,7 +51,7 @@ def both(spark: Any, store: Store, tmp_path: Path) -> Callable[..., tuple[Rows, 
 def rows(found: Rows) -> list[tuple[Any, ...]]:
     """All rows in source order, without the paths."""
     columns = list(found.columns.values())
-    taken = found.frame.orderBy(*ORDER).select(FILE_NUMBER, *columns, TEXT, MALFORMED).collect()
+    taken = found.frame.orderBy(*ORDER).select(FILE_NUMBER, *columns, CORRUPT).collect()
     return [tuple(row) for row in taken]
 
 
@@ -102,7 +102,7 @@ def test_files_without_rows_give_none(store: Store) -> None:
         (store.put("empty/a.parquet", content.getvalue()), ("user",)),
         (store.put("empty/a.csv", "user\n"), None),
     ):
-        reader = remote._Reader(remote.Files((uri,), Table(uri), names, ("file", "number", "block", "row"), False))
+        reader = remote._Reader(remote.Files((uri,), Table(uri), names, ("number", "block", "row"), False))
         assert not [batch for part in [*reader.partitions(), remote.InputPartition(None)] for batch in reader.read(part)]
 
 
@@ -124,7 +124,8 @@ def test_however_a_file_is_divided_every_line_is_read_once(store: Store) -> None
 
 def test_frames_are_written_in_order_and_whole(spark: Any, store: Store) -> None:
     folder = f"{store.bucket}/written"
-    parquet.write_sorted(spark.range(1, 1001).selectExpr("cast(id as int) n", "array(id) many"), folder, "n", 1000, 2)
+    frame = spark.range(1, 1001, 1, 2).selectExpr("cast(id as int) n", "array(id) many")
+    assert parquet.write(frame, folder, lambda batch: batch) == {"many": 1}
     assert store.names("written") == {"part-00000.parquet", "part-00001.parquet"}
     found = pa.concat_tables(
         pq.read_table(store.system.open_input_file(f"recsys-tests/written/part-0000{n}.parquet")) for n in range(2)

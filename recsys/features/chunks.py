@@ -1,0 +1,136 @@
+"""Histories on their way through Spark: Arrow's own format in one binary value a chunk, so that the JVM handles no event.
+
+Spark moves and stores rows one by one, at about a microsecond each; a chunk is one row to it, whatever it holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from recsys.contract.schema import ITEMS, RATINGS, TIMESTAMPS, USER_ID
+
+BYTES: Final = "bytes"
+FILES: Final = "files"
+EVENTS_PER_CHUNK: Final = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """Histories of some users.
+
+    Attributes:
+        users: ids, ascending [users].
+        offsets: int64 [users + 1]; the events of user n are those from offsets[n] to offsets[n + 1].
+        items: int32 [events], places in `item_ids`.
+        item_ids: distinct ids.
+        ratings: float32 [events].
+        timestamps: int64 [events], seconds, ascending in each history.
+        files: int32 [events], number of the event's file in the source.
+    """
+
+    users: pa.Array
+    offsets: np.ndarray
+    items: np.ndarray
+    item_ids: pa.Array
+    ratings: np.ndarray
+    timestamps: np.ndarray
+    files: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Events of each user; int64 [users]."""
+        return np.diff(self.offsets)
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Of each event in its history, from 0; int64 [events]."""
+        found: np.ndarray = np.arange(len(self.items)) - np.repeat(self.offsets[:-1], self.lengths)
+        return found
+
+    def divided(self) -> Iterator[Chunk]:
+        """The same in parts of about EVENTS_PER_CHUNK events."""
+        start = 0
+        while start < len(self.users):
+            end = int(np.searchsorted(self.offsets, self.offsets[start] + EVENTS_PER_CHUNK, side="right")) - 1
+            end = max(end, start + 1)
+            yield self.part(start, end)
+            start = end
+
+    def part(self, start: int, end: int) -> Chunk:
+        """The histories of the users from `start` to `end`."""
+        events = slice(self.offsets[start], self.offsets[end])
+        return dataclasses.replace(
+            self,
+            users=self.users[start:end],
+            offsets=self.offsets[start : end + 1] - self.offsets[start],
+            items=self.items[events],
+            ratings=self.ratings[events],
+            timestamps=self.timestamps[events],
+            files=self.files[events],
+        )
+
+    def kept(self, events: np.ndarray) -> Chunk:
+        """Without some events, and without the users who have none left.
+
+        Args:
+            events: bool [events], those that stay.
+        """
+        user = np.repeat(np.arange(len(self.users)), self.lengths)[events]
+        lengths = np.bincount(user, minlength=len(self.users))
+        left = lengths > 0
+        return dataclasses.replace(
+            self,
+            users=self.users.filter(pa.array(left)),
+            offsets=np.concatenate([[0], np.cumsum(lengths[left])]),
+            items=self.items[events],
+            ratings=self.ratings[events],
+            timestamps=self.timestamps[events],
+            files=self.files[events],
+        )
+
+    def pack(self) -> bytes:
+        """One value for a column BYTES."""
+        offsets = pa.array(self.offsets, pa.int32())
+        items = pa.DictionaryArray.from_arrays(pa.array(self.items, pa.int32()), self.item_ids)
+        columns = {ITEMS: items, RATINGS: self.ratings, TIMESTAMPS: self.timestamps, FILES: self.files}
+        lists = {name: pa.ListArray.from_arrays(offsets, pa.array(column)) for name, column in columns.items()}
+        return pack(pa.RecordBatch.from_pydict({USER_ID: self.users, **lists}))
+
+
+def unpack_chunks(batches: Iterator[pa.RecordBatch]) -> Iterator[Chunk]:
+    """The chunks in the column BYTES."""
+    for batch in batches:
+        for value in batch[BYTES]:
+            yield unpack_chunk(value)
+
+
+def unpack_chunk(value: pa.BinaryScalar) -> Chunk:
+    """The inverse of `Chunk.pack`."""
+    batch = unpack(value)
+    items = batch[ITEMS].flatten()
+    return Chunk(
+        batch[USER_ID],
+        batch[ITEMS].offsets.to_numpy().astype(np.int64),
+        items.indices.to_numpy(),
+        items.dictionary,
+        *(batch[name].flatten().to_numpy() for name in (RATINGS, TIMESTAMPS, FILES)),
+    )
+
+
+def pack(batch: pa.RecordBatch) -> bytes:
+    """A batch, with its schema, as one value for a column BYTES."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    found: bytes = sink.getvalue().to_pybytes()
+    return found
+
+
+def unpack(value: pa.BinaryScalar) -> pa.RecordBatch:
+    """The inverse of `pack`."""
+    return pa.ipc.open_stream(value.as_buffer()).read_next_batch()

@@ -1,0 +1,201 @@
+"""The two passes of Spark's workers that turn rows into histories: divide the events by user, and gather each user's."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.contract.schema import ITEM_ID, RATING, REASON, TIMESTAMP, USER_ID
+from recsys.features import chunks, clean, sums
+from recsys.features.chunks import BYTES, Chunk
+from recsys.features.read import BLOCK, FILE_NUMBER, ORDER, ROW
+
+PARTITION: Final = "partition"
+KIND: Final = "kind"
+EVENTS: Final = "events"
+HISTORIES: Final = "histories"
+ASIDE: Final = "aside"
+SUMS: Final = "sums"
+_ROWS_PER_PARTITION: Final = 1 << 11
+"""So many rows for each partition are collected before they are divided."""
+_ROW_BITS: Final = 33
+"""Spark numbers the rows of a task in the lower bits, see monotonically_increasing_id."""
+_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 divided by the golden ratio: multiplying by it spreads consecutive ids (Knuth, The Art of Computer Programming, 6.4)."""
+
+Parts = Iterator[pa.RecordBatch]
+
+
+def divide(batches: Parts, layout: clean.Layout, partitions: int) -> Parts:
+    """First pass: parses rows, and packs them by the partition of their user.
+
+    Args:
+        batches: rows of the source's table with CORRUPT and ORDER.
+        layout: of the table.
+        partitions: into how many to divide.
+
+    Yields:
+        (PARTITION int32, KIND string, BYTES binary): EVENTS, or rows set ASIDE, which are spread over all partitions.
+    """
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(len, waiting)) >= _ROWS_PER_PARTITION * partitions:
+            yield _divided(pa.concat_batches(waiting), layout, partitions)
+            waiting = []
+    if waiting:
+        yield _divided(pa.concat_batches(waiting), layout, partitions)
+
+
+def gather(batches: Parts, least: int, layout: clean.Layout) -> Parts:
+    """Second pass: sorts the events of a partition into histories and sets repeats aside.
+
+    Of several events of a user with one item the first stays.
+
+    Args:
+        batches: (KIND, BYTES) of all events of some users.
+        least: features.min_user_events.
+        layout: of the source's table.
+
+    Yields:
+        (KIND, BYTES): chunks of HISTORIES, batches of (reason, file, row) set ASIDE, and the SUMS.
+    """
+    found: dict[str, list[pa.RecordBatch]] = {EVENTS: [], ASIDE: []}
+    for batch in batches:
+        for kind, value in zip(batch[KIND].to_pylist(), batch[BYTES], strict=True):
+            found[kind].append(chunks.unpack(value))
+    aside = [_in_order(found[ASIDE])] if found[ASIDE] else []
+    histories = []
+    if found[EVENTS]:
+        chunk, repeats = _histories(pa.Table.from_batches(found[EVENTS]), layout)
+        histories = list(chunk.divided())
+        aside.append(repeats)
+    yield from parts(histories, aside, least)
+
+
+def parts(histories: Sequence[Chunk], aside: Sequence[pa.RecordBatch], least: int) -> Parts:
+    """A partition's (KIND, BYTES): its histories, the rows set aside, and the sums of both."""
+    whole = pa.concat_batches(aside) if aside else _aside([], [], [])
+    for chunk in histories:
+        yield _packed(HISTORIES, chunk.pack())
+    if len(whole):
+        yield _packed(ASIDE, chunks.pack(whole))
+    yield _packed(SUMS, sums.of(histories, whole, least).to_json().encode())
+
+
+def texts(user: pa.Array, item: pa.Array, rating: pa.Array, timestamp: pa.Array, layout: clean.Layout) -> pa.Array:
+    """Rows for events: the values of the source's columns that are read, in their order, with the time in seconds."""
+    given = {layout.user_id: user, layout.item_id: item, layout.rating: rating, layout.timestamp: timestamp}
+    columns = [given[name].cast(pa.string()) for name in layout.columns if name in given]
+    return pc.binary_join_element_wise(*columns, layout.delimiter or ",")
+
+
+def set_aside(reason: str, files: np.ndarray, rows: pa.Array) -> pa.RecordBatch:
+    """Rows set aside for one reason.
+
+    Args:
+        reason: for all of them.
+        files: int32 [rows], numbers of their files.
+        rows: their text.
+    """
+    return _aside(pa.array([reason]).take(pa.array(np.zeros(len(rows), np.int8))), files, rows)
+
+
+def _divided(batch: pa.RecordBatch, layout: clean.Layout, partitions: int) -> pa.RecordBatch:
+    found = clean.events(batch, layout)
+    columns = {USER_ID: found.user_id, ITEM_ID: found.item_id, RATING: found.rating, TIMESTAMP: found.timestamp}
+    events = pa.RecordBatch.from_pydict({**columns, **{name: batch[name] for name in ORDER}})
+    bad = np.flatnonzero(~found.usable)
+    if len(bad):
+        events = events.filter(pa.array(found.usable))
+    packed = [(part, EVENTS, value) for part, value in _pack_by(_partition_of(events[USER_ID], partitions), events)]
+    if len(bad):
+        place = {name: batch[name].take(pa.array(bad)) for name in ORDER}
+        aside = pa.RecordBatch.from_pydict({REASON: found.reasons, sums.TEXT: clean.texts(batch, bad, layout), **place})
+        packed += [(part, ASIDE, value) for part, value in _pack_by(place[ROW].to_numpy() % partitions, aside)]
+    numbers, kinds, values = zip(*packed, strict=True) if packed else ((), (), ())
+    return pa.RecordBatch.from_arrays(
+        [pa.array(numbers, pa.int32()), pa.array(kinds, pa.string()), pa.array(values, pa.binary())],
+        names=[PARTITION, KIND, BYTES],
+    )
+
+
+def _pack_by(partition: np.ndarray, batch: pa.RecordBatch) -> Iterator[tuple[int, bytes]]:
+    """The rows of each partition, packed."""
+    order = np.argsort(partition.astype(np.int32), kind="stable")
+    sizes = np.bincount(partition)
+    ends = np.cumsum(sizes)
+    ordered = batch.take(pa.array(order))
+    for number in np.flatnonzero(sizes):
+        yield int(number), chunks.pack(ordered.slice(ends[number] - sizes[number], sizes[number]))
+
+
+def _partition_of(ids: pa.Array, partitions: int) -> np.ndarray:
+    """A partition for each id, the same in every process; int64 [ids]."""
+    if pa.types.is_integer(ids.type):
+        mixed: np.ndarray = ids.to_numpy().astype(np.uint64) * _GOLDEN >> np.uint64(32)
+        return (mixed % np.uint64(partitions)).astype(np.int64)
+    found = ids.dictionary_encode()
+    of_value = np.array([zlib.crc32(text.encode()) % partitions for text in found.dictionary.to_pylist()], np.int64)
+    partition: np.ndarray = of_value[np.asarray(found.indices)]
+    return partition
+
+
+def _histories(events: pa.Table, layout: clean.Layout) -> tuple[Chunk, pa.RecordBatch]:
+    """Histories of some events, without repeats; and these as rows set aside."""
+    columns = {name: events[name].combine_chunks() for name in events.column_names}
+    users, items = columns[USER_ID].dictionary_encode(), columns[ITEM_ID].dictionary_encode()
+    ascending = pc.sort_indices(users.dictionary).to_numpy()
+    rank = np.empty(len(ascending), np.int64)
+    rank[ascending] = np.arange(len(ascending))
+    user, item = rank[users.indices.to_numpy()], items.indices.to_numpy()
+    time = columns[TIMESTAMP].to_numpy()
+    order = np.lexsort((_place(columns), user << 32 | time))
+    first = ~pd.Series((user * len(items.dictionary) + item)[order]).duplicated().to_numpy()
+    kept, repeats = order[first], order[~first]
+    lengths = np.bincount(user[kept], minlength=len(ascending))
+    chunk = Chunk(
+        users.dictionary.take(pa.array(ascending)),
+        np.concatenate([[0], np.cumsum(lengths)]),
+        item[kept],
+        items.dictionary,
+        columns[RATING].to_numpy()[kept],
+        time[kept],
+        columns[FILE_NUMBER].to_numpy()[kept],
+    )
+    again = {name: column.take(pa.array(repeats)) for name, column in columns.items()}
+    text = texts(again[USER_ID], again[ITEM_ID], again[RATING], again[TIMESTAMP], layout)
+    return chunk, set_aside(clean.DUPLICATE, again[FILE_NUMBER].to_numpy(), text)
+
+
+def _place(columns: dict[str, pa.Array]) -> np.ndarray:
+    """A number for each row that ascends in source order; int64 [rows]."""
+    block = columns[FILE_NUMBER].to_numpy().astype(np.int64) << 40 | columns[BLOCK].to_numpy()  # files of up to a terabyte
+    number, _ = pd.factorize(block, sort=True)
+    place: np.ndarray = number << _ROW_BITS | columns[ROW].to_numpy() & ((1 << _ROW_BITS) - 1)
+    return place
+
+
+def _in_order(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Rows set aside by the first pass, in source order."""
+    whole = pa.concat_batches(batches)
+    order = pc.sort_indices(whole, sort_keys=[(name, "ascending") for name in ORDER])
+    ordered = whole.take(order)
+    return _aside(ordered[REASON], ordered[FILE_NUMBER], ordered[sums.TEXT])
+
+
+def _aside(reasons: Any, files: Any, rows: Any) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(
+        [pa.array(reasons, pa.string()), pa.array(files, pa.int32()), pa.array(rows, pa.string())],
+        names=[REASON, sums.FILE, sums.TEXT],
+    )
+
+
+def _packed(kind: str, value: bytes) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([kind]), pa.array([value], pa.binary())], names=[KIND, BYTES])

@@ -1,0 +1,167 @@
+"""Parses columns of a source table, as Arrow arrays: ids, numbers and times.
+
+Text that is plain (digits only, or what Arrow takes for a number) is parsed at once; only what is left is looked at value by
+value. What cannot be parsed is null.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+NUMBER: Final = r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*"
+"""A plain decimal number, in the syntax that Python and Java share."""
+LATEST: Final = 4_102_444_800
+"""2100-01-01, in seconds since 1970."""
+_INTEGER: Final = r"\s*[+-]?\d+\s*"
+_SAFE_DIGITS: Final = 18
+"""Every number of so many digits fits into 64 bits."""
+_MOST_DIGITS: Final = 100
+_UNITS: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_BITS: Final = {"tinyint": 8, "smallint": 16, "int": 32, "bigint": 64}
+
+
+def is_null(column: pa.Array) -> np.ndarray:
+    """Which values are null; bool [rows]."""
+    return _mask(column.is_null())
+
+
+def is_finite(column: pa.Array) -> np.ndarray:
+    """Which values of a float column are numbers; bool [rows]."""
+    return _mask(pc.is_finite(column).fill_null(False))
+
+
+def missing(column: pa.Array) -> np.ndarray:
+    """Which values are null or nothing but spaces; bool [rows]."""
+    if not pa.types.is_string(column.type):
+        return is_null(column)
+    empty = pc.equal(pc.utf8_trim(column, " "), "")
+    return _mask(empty.fill_null(True))
+
+
+def undecodable(column: pa.Array) -> np.ndarray:
+    """Which values hold the character that stands for bytes outside of the declared encoding; bool [rows]."""
+    if not pa.types.is_string(column.type):
+        return np.zeros(len(column), bool)
+    return _mask(pc.match_substring(column, "�").fill_null(False))
+
+
+def identifiers(column: pa.Array, kind: str) -> pa.Array:
+    """Ids, null where they cannot be parsed.
+
+    Args:
+        column: of text or integers.
+        kind: Spark's name of the wanted type: string, tinyint, smallint, int or bigint.
+    """
+    if kind == "string":
+        return column if pa.types.is_string(column.type) else column.cast(pa.string())
+    whole = integers(column) if pa.types.is_string(column.type) else column.cast(pa.int64())
+    bits = _BITS[kind]
+    if bits < 64:
+        fits = pc.and_(pc.greater_equal(whole, -(1 << bits - 1)), pc.less(whole, 1 << bits - 1))
+        whole = pc.if_else(fits, whole, pa.scalar(None, pa.int64()))
+    return whole.cast(getattr(pa, f"int{bits}")())
+
+
+def integers(column: pa.Array) -> pa.Array:
+    """Text as int64; null if it is not a whole number of 64 bits."""
+    plain = pc.and_(pc.ascii_is_decimal(column), pc.less_equal(pc.binary_length(column), _SAFE_DIGITS))
+    found = pc.if_else(plain, column, pa.scalar(None, column.type)).cast(pa.int64())
+    rest = np.flatnonzero(~_mask(plain.fill_null(True)))
+    return _put(found, rest, [_integer(text) for text in column.take(pa.array(rest)).to_pylist()])
+
+
+def numbers(column: pa.Array) -> pa.Array:
+    """A column as float64; null if the value is not a plain decimal number."""
+    kind = column.type
+    if pa.types.is_string(kind):
+        return _numbers_of_text(column)
+    if pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_floating(kind):
+        found = column.cast(pa.float64(), safe=False)
+        return pc.if_else(pc.is_finite(found), found, pa.scalar(None, pa.float64()))
+    return pa.nulls(len(column), pa.float64())
+
+
+def seconds(column: pa.Array, unit: str) -> tuple[pa.Array, np.ndarray]:
+    """Whole seconds since 1970, null if the value is not a time; and whether they are in 1970 to 2099, bool [rows].
+
+    Args:
+        column: numbers or text in that unit, timestamps in UTC, or dates.
+        unit: s, ms, us or ns.
+    """
+    kind = column.type
+    if pa.types.is_date(kind):
+        column, unit = column.cast(pa.date32()).cast(pa.int32()).cast(pa.int64()), "days"
+    elif pa.types.is_timestamp(kind):
+        column, unit = column.cast(pa.int64()), kind.unit
+    if unit == "days":
+        found = pc.multiply(column, 86400)
+        return found, _in_range(found, 1)
+    divisor = _UNITS[unit]
+    if pa.types.is_integer(column.type):
+        whole = column.cast(pa.int64(), safe=False)
+    elif pa.types.is_string(column.type):
+        whole = integers(column)
+    else:
+        whole = pa.nulls(len(column), pa.int64())
+    if whole.null_count == column.null_count:
+        return _floor_divided(whole, divisor), _in_range(whole, divisor)
+    value = numbers(column)
+    in_range = _in_range(value, divisor)
+    inside = pc.if_else(pa.array(in_range), value, pa.scalar(0.0))
+    rounded = pc.floor(pc.divide(inside, float(divisor))).cast(pa.int64())
+    found = pc.coalesce(_floor_divided(whole, divisor), pc.if_else(value.is_valid(), rounded, pa.scalar(None, pa.int64())))
+    return found, in_range
+
+
+def _in_range(moment: pa.Array, divisor: int) -> np.ndarray:
+    inside = pc.and_(pc.greater_equal(moment, 0), pc.less(moment, LATEST * divisor))
+    return _mask(inside.fill_null(False))
+
+
+def _floor_divided(whole: pa.Array, divisor: int) -> pa.Array:
+    if divisor == 1:
+        return whole
+    values = whole.fill_null(0).to_numpy(zero_copy_only=False) // divisor
+    return pa.array(values, pa.int64(), mask=is_null(whole))
+
+
+def _numbers_of_text(column: pa.Array) -> pa.Array:
+    try:
+        found = column.cast(pa.float64())
+    except pa.ArrowInvalid:
+        values = column.dictionary_encode()
+        parsed = pa.array([_number(text) for text in values.dictionary.to_pylist()], pa.float64())
+        return parsed.take(values.indices)
+    return pc.if_else(pc.is_finite(found), found, pa.scalar(None, pa.float64()))
+
+
+def _number(text: str) -> float | None:
+    value = float(text) if re.fullmatch(NUMBER, text, re.ASCII) else math.inf
+    return value if math.isfinite(value) else None
+
+
+def _integer(text: str) -> int | None:
+    if len(text) > _MOST_DIGITS or not re.fullmatch(_INTEGER, text, re.ASCII):
+        return None
+    value = int(text)
+    return value if -(1 << 63) <= value < 1 << 63 else None
+
+
+def _put(column: pa.Array, rows: np.ndarray, values: list[int | None]) -> pa.Array:
+    """The column with other values in some rows."""
+    if not len(rows):
+        return column
+    replaced = np.zeros(len(column), bool)
+    replaced[rows] = True
+    return pc.replace_with_mask(column, pa.array(replaced), pa.array(values, column.type))
+
+
+def _mask(column: pa.Array) -> np.ndarray:
+    found: np.ndarray = np.asarray(column.to_numpy(zero_copy_only=False), bool)
+    return found
