@@ -41,14 +41,14 @@ def run(**given: Any) -> None:
 
     An unfinished run with the same settings is resumed: finished stages are skipped, training continues from its checkpoint.
     """
-    job.execute(cli_options.begin(given), job.STAGES)
+    job.execute(cli_options.begin(given, job.STAGES), job.STAGES)
 
 
 @main.command()
 @cli_options.config_options
 def features(**given: Any) -> None:
     """Starts a run: cleans, indexes, splits and encodes the events with Spark."""
-    job.execute(cli_options.begin(given), ("features",))
+    job.execute(cli_options.begin(given, ("features",)), ("features",))
 
 
 @main.command()
@@ -100,16 +100,16 @@ def publish(redo: bool, **given: Any) -> None:
 
 @main.command()
 @cli_options.output_option
-@click.option("--run-id", help="A run that was published before. Defaults to the newest one older than the current run.")
+@click.option("--run-id", help="A run that was published before. Defaults to the one before the current run.")
 def rollback(output: str | None, run_id: str | None) -> None:
     """Points latest.json back to a run that was published before.
 
-    The quality gate is not applied again, not even publish.max_drop. The next run is compared with the restored one. No run
-    is deleted.
+    The quality gate is not applied again, not even publish.max_drop, but the run must be complete and undamaged. The next run
+    is compared with the restored one. No run is deleted.
     """
     from recsys.run.publish import roll_back
 
-    latest = roll_back(settings.output(os.environ, output), run_id)
+    latest = roll_back(settings.output(os.environ, output), run_id, cli_options.warn)
     click.echo(f"{latest['run_id']} is published again, instead of {latest['replaced']}")
 
 

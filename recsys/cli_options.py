@@ -12,7 +12,7 @@ from recsys import settings
 from recsys.config import Config
 from recsys.errors import ConfigError
 from recsys.progress import Progress
-from recsys.run import job, runs
+from recsys.run import gate, job, runs
 from recsys.run.ending import Stop
 from recsys.run.stages import Job
 from recsys.settings import Resolved
@@ -20,13 +20,6 @@ from recsys.spark import memory
 
 Command = Callable[..., Any]
 
-SECTIONS: dict[str, tuple[str, ...]] = {
-    "train": ("model", "training"),
-    "evaluate": ("evaluation",),
-    "recommend": ("recommend",),
-    "publish": ("publish",),
-}
-"""The sections that each later stage reads, and so the settings that it may change."""
 _DEFAULTS = Config()
 
 _FIELDS: list[tuple[str, str, str, str]] = [
@@ -120,21 +113,23 @@ def stored(given: dict[str, Any]) -> Resolved:
     others = {name for name, value in given.items() if value and name not in ("output", "run_id", "quiet")}
     if others:
         raise ConfigError("--run-id shows the settings that the run was made with; drop the other options")
-    run = runs.find(settings.output(os.environ, given["output"]), given["run_id"])
+    run = runs.find(settings.output(os.environ, given["output"]), given["run_id"], warn)
     made = run.config()
     places = settings.leaves(run.manifest()["config"])
     return Resolved(made, {place: f"run {run.run_id}" for place in places if places[place] is not None})
 
 
-def begin(given: dict[str, Any]) -> Job:
-    """The job of a run that is begun, or resumed, with the options of `config_options`.
+def begin(given: dict[str, Any], names: tuple[str, ...]) -> Job:
+    """The job of a run that is begun, or resumed, with the options of `config_options`, to run the named stages.
 
     Raises:
         ConfigError: a setting is wrong, also for this machine, or the run was made with others.
     """
     asked = resolve(given).config
     memory.heap(asked.spark.memory, memory.limit())
-    found = runs.open_or_create(asked, given["run_id"])
+    if "publish" in names:
+        gate.check_attainable(asked)
+    found = runs.open_or_create(asked, given["run_id"], warn)
     progress = Progress(quiet=given["quiet"])
     progress(f"run {found.run_id} in {found.folder}")
     return Job(asked, found, progress, _stop())
@@ -154,16 +149,19 @@ def resume(stage: str, given: dict[str, Any]) -> Job:
         if run_id is None:
             raise ConfigError("--wait needs --run-id: the newest run may have finished long ago")
         job.wait(runs.Run(place, run_id), stage, given["wait"], progress)
-    found = runs.find(place, run_id)
+    found = runs.find(place, run_id, warn)
     made = found.config()
-    asked = settings.change(made, pairs(given["changes"], "--set"), SECTIONS[stage], os.environ)
-    if passed_over := settings.ignored(made, SECTIONS[stage], os.environ):
-        click.echo(
-            f"recsys: ignored, because run {found.run_id} was made with other values: {', '.join(passed_over)}", err=True
-        )
+    asked = settings.change(made, pairs(given["changes"], "--set"), job.SECTIONS[stage], os.environ)
+    if passed_over := settings.ignored(made, job.SECTIONS[stage], os.environ):
+        warn(f"ignored, because run {found.run_id} was made with other values: {', '.join(passed_over)}")
     if stage == "evaluate":  # the only later stage that may start Spark
         memory.heap(asked.spark.memory, memory.limit())
     return Job(asked, found, progress, _stop())
+
+
+def warn(line: str) -> None:
+    """A Log for what the user must see even with --quiet."""
+    click.echo(f"recsys: {line}", err=True)
 
 
 def pairs(given: tuple[str, ...], option: str) -> list[tuple[str, Any]]:

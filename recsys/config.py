@@ -39,7 +39,6 @@ Baseline = Literal["popularity", "recent-popularity", "item-knn", "ease", "als",
 """The traditional methods, by name."""
 Kind = Literal["categorical", "multi", "numeric", "text"]
 """What a feature is."""
-
 Baselines = Annotated[tuple[Baseline, ...], UNIQUE, LIST]
 
 MOST_POSITIONS = 4096
@@ -287,6 +286,8 @@ class Publish:
     """Baselines whose NDCG@10 the model must reach."""
     max_drop: Share = 0.1
     """Maximum relative drop of NDCG@10 against the previously published run, if both used the same split."""
+    allow_unmeasured: bool = False
+    """Publish although nothing was measured. Not needed with split.method none, which holds nothing out."""
     keep_runs: Count = 0
     """Published runs to keep, and as many unpublished ones; publishing deletes older runs. The previously published run
     always stays, since someone may still be reading it. 0 keeps all."""

@@ -34,6 +34,18 @@ class DataError(RecsysError):
     exit_code = EXIT_DATA
 
 
+class DamagedError(DataError):
+    """A file that recsys has written is missing, cut off or no longer what was written.
+
+    Attributes:
+        uri: of the file.
+    """
+
+    def __init__(self, message: str, uri: str = "") -> None:
+        super().__init__(message)
+        self.uri = uri
+
+
 class MissingComponentError(RecsysError):
     """Java, a required GPU or another part of the machine is missing."""
 

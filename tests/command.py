@@ -165,6 +165,14 @@ def manifest(output: Path) -> dict[str, Any]:
     return value
 
 
+def unpublish(output: Path) -> None:
+    """Makes the only run of an output one that is finished but was never published, since those that were never change."""
+    (output / "latest.json").unlink()
+    facts = manifest(output)
+    del facts["stages"]["publish"]
+    (run_folder(output) / "run.json").write_text(json.dumps({**facts, "status": "running"}), encoding="utf-8")
+
+
 def write_toml(folder: Path, path: str, source: str = "", table: str = "") -> Path:
     """Writes a configuration for events in the columns user, item, stars and time; returns its path."""
     file = folder / "shop.toml"

@@ -29,6 +29,7 @@ from tests.command import (
     recommendations,
     recsys,
     run_folder,
+    unpublish,
 )
 
 RUN = ("run", *BUILT_IN, *ONLY_POPULARITY, "--output", "out")
@@ -225,6 +226,7 @@ def test_the_result_is_the_same_as_without_interruptions(story: Story, undisturb
 @pytest.mark.parametrize("stage", ["train", "evaluate", "recommend"])
 def test_disk_fills_up(undisturbed: Path, tmp_path: Path, stage: str) -> None:
     shutil.copytree(undisturbed, tmp_path / "out")
+    unpublish(tmp_path / "out")
     (tmp_path / "out" / "latest.json").write_text('{"run_id": "the one before"}')
     before = (tmp_path / "out" / "latest.json").read_bytes()
     room = (run_folder(tmp_path / "out") / "run.json").stat().st_size + 2000
@@ -254,9 +256,9 @@ HALF: dict[str, Damage] = {
 @pytest.mark.parametrize("name", HALF)
 def test_half_an_output_is_not_published(undisturbed: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(undisturbed, tmp_path / "out")
-    (tmp_path / "out" / "latest.json").unlink()
+    unpublish(tmp_path / "out")
     HALF[name](run_folder(tmp_path / "out"))
-    done = invoke("publish", "--redo", "--output", "out", home=tmp_path)
+    done = invoke("publish", "--output", "out", home=tmp_path)
     assert done.returncode in (2, 78), done.stderr
     assert "recommend" in done.stderr
     assert not (tmp_path / "out" / "latest.json").exists()

@@ -46,7 +46,8 @@ def recommend(
         shard: which users to score.
 
     Returns:
-        Counts for run.json: users, users without events, rows, files, and the length k of the lists.
+        For run.json: numbers of users, users without events, rows and files, the length k of the lists, and `written`, the
+        `file`, `bytes` and `sha256` of each file.
     """
     storage.delete_folder(folder)
     storage.create_folder(folder)
@@ -71,8 +72,10 @@ def recommend(
     if done != info.users and shard == EVERYBODY:
         raise RecsysError(f"scored {done} users, but features.json counts {info.users}")
     storage.mark_success(folder)
-    progress(f"  {writer.rows:,} rows for {done:,} users ({without_events:,} without events) in {writer.files} files")
-    return {"users": done, "users_without_events": without_events, "rows": writer.rows, "files": writer.files, "k": k}
+    files = len(writer.written)
+    progress(f"  {writer.rows:,} rows for {done:,} users ({without_events:,} without events) in {files} files")
+    counts = {"users": done, "users_without_events": without_events, "rows": writer.rows, "files": files, "k": k}
+    return {**counts, "written": writer.written}
 
 
 def aligned(features: str, block_users: int) -> Iterator[tuple[pa.Array, Histories]]:

@@ -83,7 +83,7 @@ def merge(folder: str, target: str, count: int, users: int) -> dict[str, Any]:
         users: how many users they must have scored in total.
 
     Returns:
-        The sums of the shards' counts, and the maxima of their seconds and memory.
+        The sums of the shards' counts, the maxima of their seconds and memory, and `written` of all files, by their new names.
 
     Raises:
         RecsysError: the shards do not add up to all users.
@@ -93,8 +93,10 @@ def merge(folder: str, target: str, count: int, users: int) -> dict[str, Any]:
     summed = {name: sum(one[name] for one in facts) for name in ("users", "users_without_events", "rows")}
     if summed["users"] != users:
         raise RecsysError(f"the {count} shards scored {summed['users']} users, but features.json counts {users}")
-    kept = [(shard, one["files"]) for shard, one in zip(shards, facts, strict=True) if one["rows"]] or [(shards[0], 1)]
-    sources = [storage.join(shard.folder(folder), schema.part_file(number)) for shard, files in kept for number in range(files)]
+    scored = [(shard, one["written"]) for shard, one in zip(shards, facts, strict=True)]
+    kept = [found for found, one in zip(scored, facts, strict=True) if one["rows"]] or scored[:1]
+    parts = [(shard.folder(folder), entry) for shard, written in kept for entry in written]
+    sources = [storage.join(place, entry["file"]) for place, entry in parts]
     if all(storage.exists(source) for source in sources):
         storage.delete_folder(target)  # left unfinished by a process that scored everyone
         storage.create_folder(target)
@@ -104,4 +106,5 @@ def merge(folder: str, target: str, count: int, users: int) -> dict[str, Any]:
             storage.move_file(source, place)
     storage.mark_success(target)
     took = {name: max(one[name] for one in facts) for name in ("seconds", "peak_bytes")}
-    return {**took, **summed, "files": len(sources), "k": facts[0]["k"], "shards": count}
+    written = [{**entry, "file": schema.part_file(number)} for number, (_, entry) in enumerate(parts)]
+    return {**took, **summed, "files": len(sources), "k": facts[0]["k"], "shards": count, "written": written}

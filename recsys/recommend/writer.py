@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,8 @@ ROWS_PER_GROUP = 100_000
 class Writer:
     """Writes part-00000.parquet, part-00001.parquet, … into a folder; a file appears when it is complete.
 
+    After the block, `written` holds `file`, `bytes` and `sha256` of each, as computed while it was written.
+
     Args:
         folder: where the files go.
         table_schema: recsys.contract.schema.recommendations(…) with the metadata.
@@ -29,9 +32,11 @@ class Writer:
         self._folder, self._schema, self._rows_per_file = folder, table_schema, rows_per_file
         self._stack = contextlib.ExitStack()
         self._file: pq.ParquetWriter | None = None
+        self._summed: storage.Summed | None = None
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._file_rows = 0
-        self.files = self.rows = 0
+        self.rows = 0
+        self.written: list[dict[str, Any]] = []
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Takes rows of complete users, in order; they are written when a row group is full."""
@@ -44,10 +49,7 @@ class Writer:
         if not self._pending_rows:
             return
         if self._file is None:
-            path = storage.join(self._folder, schema.part_file(self.files))
-            stream = self._stack.enter_context(storage.atomic_output(path))
-            self._file = self._stack.enter_context(pq.ParquetWriter(stream, self._schema, compression="zstd"))
-            self.files += 1
+            self._file = self._open()
         self._file.write_table(pa.Table.from_batches(self._pending, self._schema), row_group_size=self._pending_rows)
         self.rows += self._pending_rows
         self._file_rows += self._pending_rows
@@ -55,9 +57,17 @@ class Writer:
         if self._file_rows >= self._rows_per_file:
             self._finish_file()
 
+    def _open(self) -> pq.ParquetWriter:
+        path = storage.join(self._folder, schema.part_file(len(self.written)))
+        self._summed = storage.Summed(self._stack.enter_context(storage.atomic_output(path)))
+        return self._stack.enter_context(pq.ParquetWriter(self._summed, self._schema, compression="zstd"))
+
     def _finish_file(self) -> None:
         self._stack.close()
-        self._stack, self._file, self._file_rows = contextlib.ExitStack(), None, 0
+        if self._summed is not None:
+            entry = {"file": schema.part_file(len(self.written)), **dataclasses.asdict(self._summed.checksum())}
+            self.written.append(entry)
+        self._stack, self._file, self._summed, self._file_rows = contextlib.ExitStack(), None, None, 0
 
     def __enter__(self) -> Writer:
         return self
@@ -74,10 +84,9 @@ class Writer:
 
     def _finish(self) -> None:
         self._flush()
-        if self._file is None and self.files == 0:
-            path = storage.join(self._folder, schema.part_file(0))
-            with storage.atomic_output(path) as stream, pq.ParquetWriter(stream, self._schema):
-                self.files += 1
+        if self._file is None and not self.written:
+            self._file = self._open()
+        self._finish_file()
 
 
 def read(folder: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:

@@ -14,7 +14,7 @@ from recsys.contract import schema
 from recsys.contract.features_info import read_info
 from recsys.errors import ConfigError
 from recsys.progress import Progress
-from recsys.run import stages, waiting
+from recsys.run import latest, stages, waiting
 from recsys.run.runs import Run
 from recsys.run.stages import RUNNERS, Job
 from recsys.training.cluster import VARIABLE, Member, member
@@ -33,6 +33,13 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
 """The stage whose results each stage reads. Publishing also reads the evaluation, if there is one."""
 WAITED_FOR: Final = {**NEEDS, "publish": ("evaluate", "recommend")}
 """What `wait` waits for: a slow evaluation must not bypass the quality gate."""
+SECTIONS: Final[dict[str, tuple[str, ...]]] = {
+    "train": ("model", "training"),
+    "evaluate": ("evaluation",),
+    "recommend": ("recommend",),
+    "publish": ("publish",),
+}
+"""The sections that each later stage reads, and so the settings that it may change."""
 FOLDERS: Final = {
     "features": schema.FEATURES_DIR,
     "train": schema.MODEL_DIR,
@@ -52,7 +59,7 @@ def execute(job: Job, names: tuple[str, ...], redo: bool = False) -> None:
     Args:
         job: the run.
         names: out of STAGES.
-        redo: repeats finished stages, and discards those that depend on them.
+        redo: repeats finished stages, and discards those that depend on them; never of a run that is or was published.
 
     Raises:
         ConfigError: an earlier stage has not finished; a finished one was requested with other settings and without redo; the
@@ -103,6 +110,7 @@ def execute_shard(job: Job, shard: Shard, patience: float = 0.0) -> None:
             if is_done(run, "recommend") or shard.is_whole(folder):
                 job.progress(f"recommend, shard {shard}: already done")
             else:
+                _check_changeable(run, "recommend")
                 job.progress(f"recommend, shard {shard}:")
                 with _measured() as facts:
                     facts.update(stages.recommend(job, shard))
@@ -143,20 +151,22 @@ def is_done(run: Run, stage: str) -> bool:
 
 
 def _prepare(job: Job, stage: str, redo: bool, chief: bool) -> bool:
-    """Whether the stage has work to do; if so, stores its settings and, with redo, discards what depends on its old result."""
-    _check_ready(job.run, stage)
-    if redo:
-        _forget(job.run, stage)
-    before = job.run.config()
-    same = before == job.config
-    if is_done(job.run, stage):
+    """Whether the stage has work to do; if so, stores its settings and discards what depends on its old result."""
+    run = job.run
+    _check_ready(run, stage)
+    made = run.config()
+    same = all(getattr(made, section) == getattr(job.config, section) for section in SECTIONS.get(stage, ()))
+    if is_done(run, stage) and not redo:
         if not same:
-            raise ConfigError(f"run {job.run.run_id}: '{stage}' is done with other settings; add --redo to repeat it")
+            raise ConfigError(f"run {run.run_id}: '{stage}' is done with other settings; add --redo to repeat it")
         job.progress(f"{stage}: already done")
         return False
-    if not same and chief:
-        _discard(job.run, stage)  # what an interrupted attempt has left was made with other settings
-        job.run.change_config(before, job.config)
+    if stage != "publish":  # which itself records what it decides
+        _check_changeable(run, stage)
+        if chief:
+            # What an interrupted attempt has left is continued, unless it was made with other settings.
+            _forget(run, ([] if same and not redo else [stage]) + _dependents(stage))
+            run.change_config(job.config, SECTIONS.get(stage, ()))
     job.progress(f"{stage}:")
     return True
 
@@ -167,19 +177,29 @@ def _check_ready(run: Run, stage: str) -> None:
             raise ConfigError(f"run {run.run_id}: '{stage}' needs '{before}' first: recsys {before} --output {run.output}")
 
 
-def _forget(run: Run, stage: str) -> None:
-    """Discards a stage and those that depend on it, but never anything that is published."""
-    from recsys.run.publish import published_run
+def _check_changeable(run: Run, stage: str) -> None:
+    """Refuses to change a run that readers follow, or that `rollback` may return to."""
+    if latest.was_published(run, latest.read(run.output)):
+        raise ConfigError(
+            f"run {run.run_id} is published or has been, and must not change: '{stage}' would write it anew; "
+            f"start a new run instead: recsys run --output {run.output}, without --run-id or with another one"
+        )
 
-    forgotten = [stage, "publish"]
+
+def _dependents(stage: str) -> list[str]:
+    """The stages that read what this one writes, directly or not."""
+    found = [stage]
     for name in STAGES:
-        if set(NEEDS[name]) & set(forgotten):
-            forgotten.append(name)
-    if "recommend" in forgotten and published_run(run.output) == run.run_id:
-        raise ConfigError(f"run {run.run_id} is published and must not change; start a new run instead")
-    kept = {name: facts for name, facts in run.manifest()["stages"].items() if name not in forgotten}
-    run.update({"stages": kept, "status": "running"})
-    for name in forgotten:
+        if set(NEEDS[name]) & set(found):
+            found.append(name)
+    return found[1:]
+
+
+def _forget(run: Run, names: list[str]) -> None:
+    """Discards stages, recorded or half-finished."""
+    if set(names) & run.manifest()["stages"].keys():
+        run.forget_stages(names)
+    for name in names:
         _discard(run, name)
 
 

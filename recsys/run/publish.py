@@ -1,65 +1,88 @@
-"""The quality gate, and latest.json: the single write that moves readers of the output to another run."""
+"""Publishing, returning to an earlier run, and showing what is published."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from recsys import storage
-from recsys.config import Publish
+from recsys.config import Config
 from recsys.contract import schema
-from recsys.errors import ConfigError, RefusedError
-from recsys.run.runs import RUNS_DIR, Run, find, newest_first, now
+from recsys.errors import ConfigError, DamagedError, RefusedError
+from recsys.progress import Log, silent
+from recsys.recommend import content
+from recsys.run import latest as latest_json
+from recsys.run.gate import measured, refusals
+from recsys.run.runs import DELETED, Run, exists, find
 
-GATE_METRIC = "ndcg@10"
-PUBLISHED = "published"
-"""Status of a run that latest.json names or has named."""
+ADVICE = "run the same command again"
 
 
-def publish(gate: Publish, run: Run) -> dict[str, Any]:
+def publish(config: Config, run: Run) -> dict[str, Any]:
     """Points latest.json to the run, if it passes the gate. The run that it is compared with is the one that it replaces.
 
+    A run that is or was published, and is refused now, keeps its status and all of run.json.
+
+    Args:
+        config: the configuration of the run; `config.publish` is the gate.
+        run: a run whose recommendations are finished.
+
+    Returns:
+        The new content of latest.json.
+
     Raises:
-        RefusedError: the run is not good enough; latest.json stays as it is.
+        RefusedError: the run is not good enough, was not measured, or is damaged; latest.json stays as it is.
         RetryError: another process is publishing to the same output.
     """
-    with storage.lock(run.output, advice="run the same command again"):
-        before = storage.read_snapshot(_latest_file(run.output))
-        reasons = refusals(gate, run, before.value)
-        if reasons:
+    faults, found = _faults(run), measured(run)
+    with storage.lock(run.output, advice=ADVICE):
+        before = storage.read_snapshot(latest_json.path(run.output))
+        lasting = latest_json.was_published(run, before.value)
+        if faults:
+            redo = f"recsys recommend --redo --output {run.output} --run-id {run.run_id}"
+            faults.append("start a new run" if lasting else f"to write them again: {redo}")
+        reasons = faults + refusals(config, run, found, before.value)
+        if not (reasons and lasting):
+            run.change_config(config, ("publish",))
+        if reasons and not lasting:
             run.update({"status": "refused"})
+        if reasons:
             raise RefusedError(
                 f"run {run.run_id} is not published: {'; '.join(reasons)}. The last published run stays in place"
             )
-        latest = _move_latest(run, before)
-        run.update({"status": PUBLISHED})
-        return latest
+        return latest_json.move(run, before, found)
 
 
-def roll_back(output: str, run_id: str | None) -> dict[str, Any]:
-    """Points latest.json back to a run published before: the named one, or the newest that is older than the current one.
+def roll_back(output: str, run_id: str | None, warn: Log = silent) -> dict[str, Any]:
+    """Points latest.json back to a run published before: the named one, or the one before the current run.
 
-    The gate is not asked again: the run has passed it, and being worse than the run it replaces is no reason to keep that one.
-    It must be complete. The next run is compared with the restored one. A named run that is already published stays published.
+    Which run that is says latest.json, not a clock; runs that are deleted by now are passed over. The gate is not asked again:
+    the run has passed it, and being worse than the run it replaces is no reason to keep that one. It must be complete and
+    undamaged. The next run is compared with the restored one. A named run that is already published stays published.
+
+    Args:
+        output: folder or URI of the output.
+        run_id: the run, or None.
+        warn: receives which runs were passed over because their run.json is damaged.
 
     Raises:
         ConfigError: there is no such run, or it was never published.
-        RefusedError: it is not complete; latest.json stays as it is.
+        RefusedError: it is incomplete or damaged; latest.json stays as it is.
         RetryError: a process is working on that run, or publishing to the output.
     """
-    run = find(output, run_id) if run_id is not None else _published_before(output)
-    with storage.lock(run.folder), storage.lock(output, advice="run the same command again"):
-        if run.manifest()["status"] != PUBLISHED:
+    run = find(output, run_id, warn) if run_id is not None else _published_before(output, warn)
+    with storage.lock(run.folder), storage.lock(output, advice=ADVICE):
+        before = storage.read_snapshot(latest_json.path(output))
+        if run.manifest()["status"] == DELETED:
+            raise ConfigError(f"run {run.run_id} is being deleted (publish.keep_runs); name another one with --run-id")
+        if not latest_json.was_published(run, before.value):
             raise ConfigError(
                 f"run {run.run_id} was never published; to publish it: recsys publish --output {output} --run-id {run.run_id}"
             )
-        reasons = _incomplete(run)
-        if reasons:
-            raise RefusedError(f"run {run.run_id} cannot be restored: {'; '.join(reasons)}; name another one with --run-id")
-        before = storage.read_snapshot(_latest_file(output))
-        return before.value if before.value.get("run_id") == run.run_id else _move_latest(run, before)
+        if faults := _faults(run):
+            raise RefusedError(f"run {run.run_id} cannot be restored: {'; '.join(faults)}. Name another one with --run-id")
+        if before.value.get("run_id") == run.run_id:
+            return before.value
+        return latest_json.move(run, before, measured(run), back=True)
 
 
 def show_user(output: str, run_id: str | None, user: str, latest: int) -> str:
@@ -70,7 +93,7 @@ def show_user(output: str, run_id: str | None, user: str, latest: int) -> str:
     """
     from recsys.recommend.show import describe_user
 
-    named = run_id if run_id is not None else published_run(output)
+    named = run_id if run_id is not None else latest_json.published_run(output)
     if named is None:
         raise ConfigError(f"nothing is published in {output}; run `recsys run --output {output}`, or name a run with --run-id")
     run = find(output, named)
@@ -83,90 +106,20 @@ def show_user(output: str, run_id: str | None, user: str, latest: int) -> str:
     return describe_user(features, recommendations, run.run_id, user, latest)
 
 
-def read_latest(output: str) -> dict[str, Any]:
-    """latest.json; empty before the first run is published."""
-    return storage.read_snapshot(_latest_file(output)).value
+def _published_before(output: str, warn: Log) -> Run:
+    latest = latest_json.read(output)
+    for run_id in latest_json.published_before(latest):
+        run = Run(output, run_id)
+        try:
+            if exists(run) and run.manifest()["status"] != DELETED:
+                return run
+        except DamagedError as error:
+            warn(f"run {run_id} is passed over: {error}")
+    present = latest.get("run_id", "now")
+    raise ConfigError(f"no run that is still in {output} was published before {present}; name a run with --run-id")
 
 
-def published_run(output: str) -> str | None:
-    """Id of the run that latest.json names; None before the first run is published."""
-    return read_latest(output).get("run_id")
-
-
-def _latest_file(output: str) -> str:
-    return storage.join(output, schema.LATEST_FILE)
-
-
-def _move_latest(run: Run, before: storage.Snapshot) -> dict[str, Any]:
-    """Replaces latest.json, unless another process has done so since it was read."""
-    replaced, metrics = before.value, _score(run)
-    latest = {
-        "run_id": run.run_id,
-        "recommendations": "/".join([RUNS_DIR, run.run_id, schema.RECOMMENDATIONS_DIR]),
-        "run": "/".join([RUNS_DIR, run.run_id, schema.RUN_FILE]),
-        "published_at": now(),
-        "split": metrics.get("split"),
-        GATE_METRIC: metrics.get("score"),
-        "replaced": replaced.get("replaced" if replaced.get("run_id") == run.run_id else "run_id"),
-    }
-    storage.replace_json(before, latest)
-    return latest
-
-
-def _published_before(output: str) -> Run:
-    present = published_run(output)
-    older = False
-    for run, manifest in newest_first(output):
-        if older and manifest["status"] == PUBLISHED:
-            return run
-        older = older or run.run_id == present
-    raise ConfigError(f"no run in {output} was published before {present or 'now'}; name a run with --run-id")
-
-
-def refusals(gate: Publish, run: Run, before: Mapping[str, Any]) -> list[str]:
-    """Why the run must not be published; empty if it may be.
-
-    Args:
-        before: latest.json, which the run would replace.
-    """
-    reasons = _incomplete(run)
-    metrics = _score(run)
-    score = metrics.get("score")
-    if score is None:
-        return reasons
-    if score < gate.min_ndcg:
-        reasons.append(f"{GATE_METRIC} is {score:.4f}, publish.min_ndcg requires {gate.min_ndcg}")
-    for name in gate.must_beat:
-        baseline = metrics["baselines"].get(name)
-        if baseline is not None and score < baseline:
-            reasons.append(f"{GATE_METRIC} is {score:.4f}, {name} reaches {baseline:.4f} (publish.must_beat)")
-    known = before.get(GATE_METRIC)
-    if known is not None and before.get("split") == metrics["split"] and score < known * (1 - gate.max_drop):
-        reasons.append(f"{GATE_METRIC} fell from {known:.4f} (run {before['run_id']}) to {score:.4f}, beyond publish.max_drop")
-    return reasons
-
-
-def _incomplete(run: Run) -> list[str]:
-    folder = run.path(schema.RECOMMENDATIONS_DIR)
-    if not storage.is_whole(folder):
-        return ["its recommendations are incomplete"]
-    rows = 0
-    for path in storage.list_files(folder, ".parquet"):
-        system, inner = storage.resolve(path)
-        with system.open_input_file(inner) as file:
-            rows += pq.ParquetFile(file).metadata.num_rows
-    expected = run.manifest()["stages"]["recommend"]["rows"]
-    return [] if rows == expected else [f"its recommendations have {rows} rows, {expected} were written"]
-
-
-def _score(run: Run) -> dict[str, Any]:
-    """Split, score of the published method and of the baselines; empty if nothing was held out."""
-    path = run.path(schema.EVALUATION_DIR, schema.METRICS_FILE)
-    if not storage.exists(path):
-        return {}
-    metrics = storage.read_json(path)
-    if "methods" not in metrics:
-        return {}
-    scores = {name: method["metrics"][GATE_METRIC] for name, method in metrics["methods"].items()}
-    own = scores.pop(metrics["comparison"]["method"])
-    return {"split": metrics["protocol"]["split"], "score": own, "baselines": scores}
+def _faults(run: Run) -> list[str]:
+    """Why readers must not get the run's recommendations; empty if they may."""
+    written = run.manifest()["stages"].get("recommend", {}).get("written", [])
+    return content.faults(run.path(schema.RECOMMENDATIONS_DIR), written)

@@ -6,11 +6,9 @@ from recsys import storage
 from recsys.contract import schema
 from recsys.errors import RecsysError
 from recsys.progress import Log
-from recsys.run.publish import PUBLISHED, read_latest
-from recsys.run.runs import Run, newest_first
+from recsys.run import latest as latest_json
+from recsys.run.runs import DELETED, Run, newest_first
 
-DELETED = "deleted"
-"""Status of a run that is being deleted, or whose deletion was interrupted."""
 _LAST_MADE_FIRST = (schema.RECOMMENDATIONS_DIR, schema.EVALUATION_DIR, schema.MODEL_DIR, schema.FEATURES_DIR)
 
 
@@ -33,7 +31,7 @@ def delete_old_runs(output: str, keep: int, log: Log) -> list[str]:
         return deleted
     try:
         with storage.lock(output):
-            for run in _old(output, keep):
+            for run in _old(output, keep, log):
                 try:
                     _delete(run)
                 except (RecsysError, OSError) as error:
@@ -46,15 +44,15 @@ def delete_old_runs(output: str, keep: int, log: Log) -> list[str]:
     return deleted
 
 
-def _old(output: str, keep: int) -> list[Run]:
+def _old(output: str, keep: int, log: Log) -> list[Run]:
     """The runs to delete, oldest first."""
-    latest = read_latest(output)
-    runs = newest_first(output)
+    latest = latest_json.read(output)
+    runs = newest_first(output, log)
     place = next((n for n, (run, _) in enumerate(runs) if run.run_id == latest.get("run_id")), len(runs))
     stay = {False: keep, True: keep - 1}  # the published run is the first of its kind
     old = []
     for run, manifest in runs[place + 1 :]:
-        published = manifest["status"] == PUBLISHED
+        published = latest_json.was_published(run, latest)
         if manifest["status"] != DELETED and stay[published] > 0:
             stay[published] -= 1
         elif run.run_id != latest.get("replaced"):

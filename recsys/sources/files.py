@@ -6,7 +6,6 @@ import bz2
 import codecs
 import contextlib
 import gzip
-import hashlib
 import io
 import posixpath
 import re
@@ -145,15 +144,10 @@ def sha256(path: str) -> str:
     Raises:
         DataError: the file cannot be read.
     """
-    digest = hashlib.sha256()
-    system, inner = storage.resolve(path)
     try:
-        with system.open_input_stream(inner, compression=None) as stream:
-            while block := stream.read(_BLOCK):
-                digest.update(block)
+        return storage.checksum(path).sha256
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from None
-    return digest.hexdigest()
 
 
 def size(path: str) -> int:

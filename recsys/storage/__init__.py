@@ -2,6 +2,7 @@
 
 from recsys.storage.arrays import open_arrays, write_arrays
 from recsys.storage.changes import Snapshot, read_snapshot, replace_json, update_json
+from recsys.storage.checksums import Checksum, Summed, checksum
 from recsys.storage.locks import lock
 from recsys.storage.paths import at, check, failure, is_local, join, resolve
 from recsys.storage.whole import (
@@ -23,10 +24,13 @@ from recsys.storage.whole import (
 
 __all__ = [
     "SUCCESS_FILE",
+    "Checksum",
     "Snapshot",
+    "Summed",
     "at",
     "atomic_output",
     "check",
+    "checksum",
     "create_folder",
     "delete_file",
     "delete_folder",

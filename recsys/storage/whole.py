@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pyarrow import fs
 
-from recsys.errors import RetryError
+from recsys.errors import DamagedError, RetryError
 from recsys.storage.paths import failure, join, resolve
 
 SUCCESS_FILE: Final = "_SUCCESS"
@@ -135,14 +135,19 @@ def read_json(uri: str) -> dict[str, Any]:
     """Reads a JSON object.
 
     Raises:
-        RetryError: the file does not exist or is no JSON.
+        DamagedError: the file is no JSON object.
+        RetryError: it cannot be read.
     """
     system, path = resolve(uri)
     try:
         with system.open_input_stream(path) as stream:
-            value: dict[str, Any] = json.loads(stream.read())
-    except (OSError, ValueError) as error:
+            value = json.loads(stream.read())
+    except OSError as error:
         raise failure(str(error)) or RetryError(f"{uri} cannot be read: {error}") from None
+    except ValueError as error:
+        raise DamagedError(f"{uri} is damaged: {error}", uri) from None
+    if not isinstance(value, dict):
+        raise DamagedError(f"{uri} is damaged: expected a JSON object, found {type(value).__name__}", uri)
     return value
 
 

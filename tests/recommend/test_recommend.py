@@ -1,5 +1,7 @@
 """The recommend stage: alignment of users and histories, streaming, files, metadata."""
 
+import hashlib
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,7 +40,8 @@ def recommend(features, folder, **settings):
 @pytest.mark.parametrize("block_users", [1, 4, 7, 1000])
 def test_every_user_gets_the_best_unseen_items_whatever_the_block(features, tmp_path, block_users):
     facts = recommend(features, tmp_path / "r", k=5, block_users=block_users)
-    assert facts == {"users": 33, "users_without_events": 3, "rows": 165, "files": 1, "k": 5}
+    counts = {name: value for name, value in facts.items() if name != "written"}
+    assert counts == {"users": 33, "users_without_events": 3, "rows": 165, "files": 1, "k": 5}
     table = pq.read_table(tmp_path / "r" / "part-00000.parquet")
     block = histories.read(features)
     for user in range(33):
@@ -100,3 +103,14 @@ def test_a_failure_in_the_middle_leaves_no_file_that_looks_whole(features, tmp_p
         lists.recommend(Recommend(k=5, block_users=5), features, str(tmp_path / "r"), "x", Failing(), Progress(quiet=True))
     assert not storage.is_whole(str(tmp_path / "r"))
     assert not list((tmp_path / "r").iterdir())
+
+
+@pytest.mark.parametrize("settings", [{}, {"rows_per_file": 40, "block_users": 2}])
+def test_the_checksum_of_each_file_is_that_of_what_is_stored(features, tmp_path, monkeypatch, settings):
+    monkeypatch.setattr(writer, "ROWS_PER_GROUP", 20)
+    written = recommend(features, tmp_path / "r", k=5, **settings)["written"]
+    files = sorted((tmp_path / "r").glob("*.parquet"))
+    assert [entry["file"] for entry in written] == [path.name for path in files]
+    assert (len(files) > 1) == bool(settings)
+    for entry, path in zip(written, files, strict=True):
+        assert (entry["bytes"], entry["sha256"]) == (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())

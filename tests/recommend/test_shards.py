@@ -14,7 +14,7 @@ from recsys.config import Config, Recommend
 from recsys.contract import schema
 from recsys.errors import ConfigError, RecsysError, RetryError
 from recsys.progress import Progress
-from recsys.recommend import lists, shards, writer
+from recsys.recommend import content, lists, shards, writer
 from recsys.recommend.shards import Shard, parse
 from recsys.run import runs
 from tests import contract
@@ -34,6 +34,7 @@ def unscored(built_in, tmp_path):
     shutil.rmtree(folder / "recommendations")
     facts = json.loads((folder / "run.json").read_text())
     facts["stages"] = {name: facts["stages"][name] for name in ("features", "train", "evaluate")}
+    facts["status"] = "running"
     (folder / "run.json").write_text(json.dumps(facts))
     return tmp_path, before
 
@@ -103,6 +104,7 @@ def test_any_number_of_shards_gives_the_same_rows_in_the_same_order(made, count)
     assert facts["seconds"] == count - 1
     names = [path.rsplit("/", 1)[-1] for path in storage.list_files(found.path(schema.RECOMMENDATIONS_DIR))]
     assert names == [f"part-{number:05d}.parquet" for number in range(facts["files"])]
+    assert content.faults(found.path(schema.RECOMMENDATIONS_DIR), facts["written"]) == []
     whole = pa.concat_tables(pq.read_table(path) for path in storage.list_files(found.path("whole")))
     assert table(found).equals(whole)
 
@@ -133,8 +135,9 @@ def test_an_interrupted_merge_resumes_anywhere(made, monkeypatch):
     assert moved > 2
     assert table(found).num_rows == 165
     rows = table(found)
-    shards.merge(found.path("shards"), found.path("recommendations"), 3, 33)
+    facts = shards.merge(found.path("shards"), found.path("recommendations"), 3, 33)
     assert table(found).equals(rows)
+    assert content.faults(folder, facts["written"]) == []
 
 
 def test_shards_that_miss_users_are_not_merged(made):

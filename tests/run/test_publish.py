@@ -1,36 +1,58 @@
 """The quality gate: what it requires, that a refused run moves nothing, and that no publisher overwrites another."""
 
 import contextlib
+import dataclasses
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from recsys import storage
-from recsys.config import Config, Publish
+from recsys.config import Config, Publish, Split
 from recsys.contract import schema
 from recsys.errors import ConfigError, RefusedError, RetryError
+from recsys.recommend.writer import Writer
+from recsys.run import publish as publishing
 from recsys.run import runs
-from recsys.run.publish import publish, refusals, roll_back
+from recsys.run.gate import refusals
+from recsys.run.publish import roll_back
 from tests.command import invoke
 
 
-def finished(output, run_id, score=0.3, popularity=0.2, split="global-time", rows=3):
-    made = runs.create(Config(output=str(output)), run_id)
-    folder = made.path(schema.RECOMMENDATIONS_DIR)
-    columns = {"user_id": [1] * rows, "item_id": list(range(rows)), "rank": [1 + r for r in range(rows)], "score": [0.5] * rows}
-    with storage.atomic_output(storage.join(folder, "part-00000.parquet")) as stream:
-        pq.write_table(pa.table(columns), stream)
-    storage.mark_success(folder)
-    made.record_stage("recommend", {"rows": 3})
-    if score is not None:
+def publish(gate, run):
+    """Publishes a run by a gate, with the other settings it was made with."""
+    return publishing.publish(dataclasses.replace(run.config(), publish=gate), run)
+
+
+def recommended(made):
+    """Three rows as the recommend stage writes them."""
+    columns = {"user_id": [1] * 3, "item_id": [7, 8, 9], "rank": pa.array([1, 2, 3], pa.int32()), "score": [0.5] * 3}
+    table = pa.table(columns)
+    with Writer(made.path(schema.RECOMMENDATIONS_DIR), table.schema, 10) as writer:
+        writer.write(table.to_batches()[0])
+    storage.mark_success(made.path(schema.RECOMMENDATIONS_DIR))
+    made.record_stage("recommend", {"rows": 3, "written": writer.written})
+
+
+def evaluated(made, metrics):
+    storage.write_json(made.path(schema.EVALUATION_DIR, schema.METRICS_FILE), metrics)
+    storage.mark_success(made.path(schema.EVALUATION_DIR))
+    made.record_stage("evaluate", {})
+
+
+def finished(output, run_id, score=0.3, popularity=0.2, split="global-time"):
+    """A run ready to be published; without a score, nothing was measured, since nothing was held out."""
+    made = runs.create(Config(output=str(output), split=Split(method="none" if score is None else split)), run_id)
+    recommended(made)
+    if score is None:
+        evaluated(made, {"protocol": {"split": "none"}, "note": "nothing was measured: the split 'none' holds no events out"})
+    else:
         methods = {"blend": score, "cnn": score - 0.01, "popularity": popularity}
         metrics = {
             "protocol": {"split": split},
             "comparison": {"method": "blend"},
             "methods": {n: {"metrics": {"ndcg@10": v}} for n, v in methods.items()},
         }
-        storage.write_json(made.path(schema.EVALUATION_DIR, schema.METRICS_FILE), metrics)
+        evaluated(made, metrics)
     return made
 
 
@@ -52,7 +74,6 @@ def test_a_good_run_is_published_with_paths_that_lead_to_it(tmp_path):
         (Publish(min_ndcg=0.5), {}, "min_ndcg requires 0.5"),
         (Publish(), {"popularity": 0.4}, "popularity reaches 0.4000"),
         (Publish(max_drop=0.1), {"score": 0.25}, r"fell from 0.3000 \(run a\) to 0.2500"),
-        (Publish(), {"rows": 2}, "have 2 rows, 3 were written"),
     ],
 )
 def test_a_worse_run_is_refused_and_the_good_one_stays(tmp_path, gate, changes, message):
@@ -72,7 +93,7 @@ def test_another_split_is_not_compared(tmp_path):
 
 def test_a_run_that_held_nothing_out_needs_only_to_be_complete(tmp_path):
     publish(Publish(), finished(tmp_path, "a", score=None))
-    assert latest(tmp_path)["ndcg@10"] is None
+    assert (latest(tmp_path)["ndcg@10"], latest(tmp_path)["measured"]) == (None, False)
     incomplete = finished(tmp_path, "b", score=None)
     storage.delete_folder(incomplete.path(schema.RECOMMENDATIONS_DIR))
     with pytest.raises(RefusedError, match="incomplete"):
@@ -187,3 +208,49 @@ def test_the_command_goes_back_and_says_what_it_did(tmp_path):
     assert (done.returncode, done.stdout) == (0, "a is published again, instead of b\n")
     done = invoke("rollback", "--output", "out", home=tmp_path)
     assert done.returncode == 2 and "published before a" in done.stderr
+
+
+def test_going_back_follows_what_was_published_and_not_clocks(tmp_path):
+    """Clocks of two machines: the run published second says that it is the oldest, and a stranger is from the future."""
+    for run_id, year in (("a", 2031), ("b", 1999), ("c", 2026)):
+        made = finished(tmp_path, run_id)
+        made.update({"created_at": f"{year}-01-01T00:00:00+00:00"})
+        publish(Publish(), made)
+    finished(tmp_path, "never").update({"created_at": "2040-01-01T00:00:00+00:00"})
+    assert latest(tmp_path)["published_before"] == ["b", "a"]
+    assert roll_back(str(tmp_path), None)["run_id"] == "b"
+    assert roll_back(str(tmp_path), None)["run_id"] == "a"
+    with pytest.raises(ConfigError, match="published before a"):
+        roll_back(str(tmp_path), None)
+    assert roll_back(str(tmp_path), "c")["published_before"] == ["a"], "it came after the run that was gone back to"
+
+
+def test_a_run_published_again_comes_after_the_one_it_replaces(tmp_path):
+    runs_ = {run_id: finished(tmp_path, run_id) for run_id in "abc"}
+    for made in runs_.values():
+        publish(Publish(), made)
+    publish(Publish(), runs_["a"])
+    assert latest(tmp_path)["published_before"] == ["c", "b"]
+    assert roll_back(str(tmp_path), None)["run_id"] == "c"
+
+
+def test_a_run_whose_status_a_killed_publisher_did_not_set_counts_as_published(tmp_path):
+    for run_id in "ab":
+        made = finished(tmp_path, run_id)
+        publish(Publish(), made)
+        made.update({"status": "running"})
+    assert roll_back(str(tmp_path), None)["run_id"] == "a"
+
+
+@pytest.mark.parametrize("content", ['{"run_id": "b", "sta', "[]", "{}", ""])
+def test_a_broken_run_json_blocks_neither_new_runs_nor_going_back(tmp_path, content):
+    for run_id in "abc":
+        publish(Publish(), finished(tmp_path / "out", run_id))
+    (tmp_path / "out" / "runs" / "b" / "run.json").write_text(content)
+    done = invoke("rollback", "--output", "out", home=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "a is published again, instead of c\n")
+    assert "run b is passed over: " in done.stderr and "runs/b/run.json is damaged" in done.stderr
+    said = []
+    assert runs.open_or_create(Config(output=str(tmp_path / "out")), None, said.append).run_id not in "abc"
+    assert len(said) == 1 and said[0].startswith("run b is passed over")
+    assert "run b is passed over" in invoke("publish", "--output", "out", home=tmp_path).stderr

@@ -13,11 +13,11 @@ from recsys.progress import Progress
 from recsys.run import runs
 from recsys.run.ending import Stop
 from recsys.run.job import Job, execute
-from recsys.run.publish import publish, roll_back
+from recsys.run.publish import roll_back
 from recsys.run.retention import delete_old_runs
 from recsys.settings import load
 from recsys.storage import object_lock
-from tests.run.test_publish import finished, latest
+from tests.run.test_publish import finished, latest, publish
 
 
 def made(output, day, status="published"):
@@ -159,6 +159,16 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
         made(tmp_path, day)
     delete(tmp_path, 1)
     assert left(tmp_path) == ["notes", "r02", "r03"]
+
+
+def test_a_run_whose_run_json_is_broken_stays_and_is_named(tmp_path):
+    for day in range(1, 5):
+        made(tmp_path, day)
+    (tmp_path / "runs" / "r01" / "run.json").write_text("{")
+    deleted, lines = delete(tmp_path, 1)
+    assert deleted == ["r02"]
+    assert "run r01 is passed over" in lines[0]
+    assert left(tmp_path) == ["r01", "r03", "r04"]
 
 
 def test_while_another_process_publishes_nothing_is_deleted(tmp_path):

@@ -1,0 +1,80 @@
+"""latest.json: which run is published, and which were before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from recsys import storage
+from recsys.contract import schema
+from recsys.run.gate import GATE_METRIC, Measured
+from recsys.run.runs import PUBLISHED, RUNS_DIR, Run, now
+
+_KNOWN: Final = 100
+"""So many earlier runs latest.json names; older ones can still be returned to by name."""
+
+
+def path(output: str) -> str:
+    """Where an output's latest.json is."""
+    return storage.join(output, schema.LATEST_FILE)
+
+
+def read(output: str) -> dict[str, Any]:
+    """latest.json; empty before the first run is published."""
+    return storage.read_snapshot(path(output)).value
+
+
+def published_run(output: str) -> str | None:
+    """Id of the run that latest.json names; None before the first run is published."""
+    return read(output).get("run_id")
+
+
+def published_before(latest: Mapping[str, Any]) -> list[str]:
+    """Ids of the runs that were published before the current one, the newest first; some may have been deleted since."""
+    found = latest.get("published_before", [latest.get("replaced")])
+    return [run_id for run_id in found if run_id is not None]
+
+
+def was_published(run: Run, latest: Mapping[str, Any]) -> bool:
+    """Whether the run is published, or has been: by its status or, if a process died before it set that, by latest.json."""
+    named = (latest.get("run_id"), *published_before(latest))
+    return run.run_id in named or run.manifest()["status"] == PUBLISHED
+
+
+def move(run: Run, before: storage.Snapshot, found: Measured, back: bool = False) -> dict[str, Any]:
+    """Replaces latest.json, unless another process has done so since it was read; then sets the run's status.
+
+    Args:
+        run: the run that readers shall follow.
+        before: latest.json as it was read.
+        found: what was measured of the run.
+        back: whether this undoes what was published after the run.
+
+    Returns:
+        The new content of latest.json.
+
+    Raises:
+        RetryError: another process was faster, or the storage fails.
+    """
+    old = before.value
+    present, known = old.get("run_id"), published_before(old)
+    if present == run.run_id:
+        replaced, earlier = old.get("replaced"), known
+    elif back and run.run_id in known:
+        replaced, earlier = present, known[known.index(run.run_id) + 1 :]
+    else:
+        replaced, earlier = present, [name for name in (present, *known) if name not in (None, run.run_id)]
+    latest = {
+        "run_id": run.run_id,
+        "recommendations": "/".join([RUNS_DIR, run.run_id, schema.RECOMMENDATIONS_DIR]),
+        "run": "/".join([RUNS_DIR, run.run_id, schema.RUN_FILE]),
+        "published_at": now(),
+        "measured": found.usable,
+        "split": found.split,
+        GATE_METRIC: found.score if found.usable else None,
+        "replaced": replaced,
+        "published_before": earlier[:_KNOWN],
+    }
+    storage.replace_json(before, latest)
+    run.update({"status": PUBLISHED})
+    return latest
