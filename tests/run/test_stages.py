@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from recsys import storage
 from recsys.config import Config, Evaluation, Model, Publish, Recommend, Training
 from recsys.errors import ConfigError
 from recsys.methods import blending, ease, transitions
@@ -124,13 +125,35 @@ def test_what_was_begun_with_other_settings_is_not_continued(job: Job, tmp_path:
     assert first.run.config() == config
 
 
-def test_stages_at_work_at_once_change_their_own_settings_alone(job: Job, tmp_path: Path) -> None:
+def test_stages_at_work_at_once_change_their_own_settings_alone(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both commands have read run.json before the other wrote its settings there."""
     first = begun(job, tmp_path)
+    storage.mark_success(first.run.path("model"))
+    first.run.record_stage("train", {})
+    for stage in ("evaluate", "recommend"):
+        monkeypatch.setitem(stages.RUNNERS, stage, lambda job: {})  # type: ignore[misc]
     one = dataclasses.replace(first.config, evaluation=dataclasses.replace(first.config.evaluation, bootstrap=30))
     other = dataclasses.replace(first.config, recommend=dataclasses.replace(first.config.recommend, k=7))
-    first.run.change_config(first.config, one)
-    first.run.change_config(first.config, other)
+    jobs.execute(dataclasses.replace(first, config=one), ("evaluate",))
+    jobs.execute(dataclasses.replace(first, config=other), ("recommend",))
     assert (first.run.config().evaluation.bootstrap, first.run.config().recommend.k) == (30, 7)
+
+
+def test_what_was_made_of_another_training_does_not_outlive_it(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is gone, and is trained anew: neither its lists nor its evaluation are those of the new one."""
+    first = begun(job, tmp_path)
+    for stage, folder in (("train", "model"), ("evaluate", "evaluation"), ("recommend", "recommendations")):
+        storage.mark_success(first.run.path(folder))
+        first.run.record_stage(stage, {})
+    storage.delete_folder(first.run.path("model"))
+    monkeypatch.setitem(stages.RUNNERS, "train", lambda job: {})  # type: ignore[misc]
+    jobs.execute(first, ("train",))
+    assert set(first.run.manifest()["stages"]) == {"features", "train"}
+    assert not storage.exists(first.run.path("recommendations")) and not storage.exists(first.run.path("evaluation"))
 
 
 def test_showing_a_run_that_has_nothing_yet_says_what_to_do(job: Job, tmp_path: Path) -> None:
