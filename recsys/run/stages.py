@@ -13,6 +13,7 @@ from recsys import settings, storage
 from recsys.config import Config
 from recsys.contract import model_files, schema
 from recsys.contract.features_info import read_info
+from recsys.errors import RecsysError, TerminatedError
 from recsys.progress import Progress
 from recsys.run.ending import Stop
 from recsys.run.runs import Run
@@ -54,8 +55,12 @@ def probe_gpu(job: Job) -> None:
 
 
 def features(job: Job) -> dict[str, Any]:
-    """Source tables → features/, with Spark in a child process."""
-    from recsys.sources import open_source
+    """Source tables → features/, with Spark in a child process.
+
+    Raises:
+        DataError: the tables cannot be used, or a file was changed while it was read.
+    """
+    from recsys.sources import check_unchanged, open_source
     from recsys.spark import child
 
     with _scratch(job.run.path("source")) as scratch:
@@ -66,9 +71,17 @@ def features(job: Job) -> dict[str, Any]:
             "tables": dataclasses.asdict(source),
             "features": job.run.path(schema.FEATURES_DIR),
         }
-        outcome = child.call("recsys.features.pipeline:run", arguments, job.progress)
+        try:
+            outcome = child.call("recsys.features.pipeline:run", arguments, job.progress)
+        except RecsysError as error:
+            if not isinstance(error, TerminatedError):
+                check_unchanged(source)  # a better reason than what Spark says of half a file
+            raise
+        added = check_unchanged(source)
+    for warning in added:
+        job.progress(f"  {warning}")
     info = read_info(job.run.path(schema.FEATURES_DIR))
-    job.run.update({"rejected": info.rejected, "warnings": list(info.warnings)})
+    job.run.update({"rejected": info.rejected, "warnings": [*info.warnings, *added]})
     job.progress(
         f"  {info.events:,} events of {info.users:,} users with {info.items:,} items; "
         f"training {info.train_events:,}, validation {info.valid_events:,}, test {info.test_events:,}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from recsys.config import Config, Table
 from recsys.progress import Log
@@ -14,6 +14,7 @@ from recsys.sources.files import input_files, table_format
 __all__ = [
     "SourceTables",
     "check_columns",
+    "check_unchanged",
     "column_names",
     "first_rows",
     "input_files",
@@ -21,6 +22,8 @@ __all__ = [
     "open_source",
     "table_format",
 ]
+
+_ROLES: Final[tuple[columns.Role, ...]] = ("interactions", "users", "items")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +37,7 @@ class SourceTables:
         id_type: type of the ids in CSV files, see `Source.id_type`.
         timestamp_unit: s, ms, us, ns or iso8601.
         name: name of the data set.
-        inputs: `table`, `path`, `bytes` and `sha256` (`modified` for large or remote files) of each file.
+        inputs: `table`, `path`, `bytes`, `modified` and, unless they are large or remote, `sha256` of each file.
     """
 
     interactions: Table
@@ -67,9 +70,8 @@ def open_source(config: Config, work_dir: str, log: Log) -> SourceTables:
         tables = tabular.open_tabular(config)
     else:
         tables = movielens.open_data_set(config, log)
-    roles: tuple[columns.Role, ...] = ("interactions", "users", "items")
     inputs: list[dict[str, Any]] = []
-    for role, table in zip(roles, tables, strict=True):
+    for role, table in zip(_ROLES, tables, strict=True):
         if table is not None:
             check_columns(table, role)
             inputs += [{"table": role, **entry} for entry in files.fingerprints(table)]
@@ -81,3 +83,27 @@ def open_source(config: Config, work_dir: str, log: Log) -> SourceTables:
         name=source.dataset,
         inputs=tuple(inputs),
     )
+
+
+def check_unchanged(source: SourceTables) -> list[str]:
+    """Checks, after the tables were read, that every file is still as `open_source` found it.
+
+    Returns:
+        Warnings, one for each table to which files were added: whether those were read is not known.
+
+    Raises:
+        DataError: a file was changed or deleted.
+        RetryError: the storage fails.
+    """
+    for entry in source.inputs:
+        files.check_unchanged(entry)
+    warnings = []
+    known = {entry["path"] for entry in source.inputs}
+    for role in _ROLES:
+        table: Table | None = getattr(source, role)
+        if table is not None and (new := [path for path in input_files(table) if path not in known]):
+            warnings.append(
+                f"{len(new)} files were added to {table.path} while it was being read, such as {new[0]}; "
+                "this run may contain them or not, the next one will"
+            )
+    return warnings

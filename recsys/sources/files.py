@@ -10,7 +10,7 @@ import io
 import posixpath
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -114,7 +114,7 @@ def undecodable(table: Table, path: str, error: UnicodeError) -> DataError:
 
 
 def fingerprints(table: Table) -> list[dict[str, Any]]:
-    """What identifies each file of a table: `path`, `bytes`, and `sha256` (`modified` for large or remote files).
+    """What identifies each file of a table: `path`, `bytes`, `modified` and, unless they are large or remote, `sha256`.
 
     A CSV file that is hashed is also decompressed and decoded as a whole, so that errors surface before Spark starts.
 
@@ -123,19 +123,31 @@ def fingerprints(table: Table) -> list[dict[str, Any]]:
     """
     files = input_files(table)
     text = table_format(table, files) == "csv"
-    infos = [_info(path) for path in files]
-    small = sum(info.size for info in infos) <= HASHED_BYTES
-    result: list[dict[str, Any]] = []
-    for path, info in zip(files, infos, strict=True):
-        entry: dict[str, Any] = {"path": path, "bytes": info.size}
-        if small and storage.is_local(path):
-            entry["sha256"] = sha256(path)
-            if text:
-                _decode_all(table, path)
-        else:
-            entry["modified"] = info.mtime.isoformat() if info.mtime is not None else None
-        result.append(entry)
+    result: list[dict[str, Any]] = [{"path": path, **_state(path)} for path in files]
+    for entry in result:
+        if entry["bytes"] is None:
+            raise DataError(f"{entry['path']} has disappeared; run this again when nothing changes {table.path} any more")
+    if sum(entry["bytes"] for entry in result) > HASHED_BYTES or not storage.is_local(table.path):
+        return result
+    for entry in result:
+        entry["sha256"] = sha256(entry["path"])
+        if text:
+            _decode_all(table, entry["path"])
     return result
+
+
+def check_unchanged(entry: Mapping[str, Any]) -> None:
+    """Checks that a file still has the size and the time of its last change that `fingerprints` found.
+
+    Raises:
+        DataError: it was changed or deleted since.
+    """
+    before = {name: entry[name] for name in ("bytes", "modified")}
+    if (now := _state(entry["path"])) != before:
+        raise DataError(
+            f"{entry['path']} was changed while it was being read: {_words(before)} before, {_words(now)} now; run this "
+            "again when nothing writes to it any more, or on a copy"
+        )
 
 
 def sha256(path: str) -> str:
@@ -173,6 +185,16 @@ def _decode_all(table: Table, path: str) -> None:
         decode.decode(b"", final=True)
     except UnicodeError as error:
         raise undecodable(table, path, error) from None
+
+
+def _state(path: str) -> dict[str, Any]:
+    """`bytes` and `modified` of a file; both None if there is no such file."""
+    info = _info(path)
+    return {"bytes": info.size, "modified": info.mtime.isoformat() if info.mtime is not None else None}
+
+
+def _words(state: Mapping[str, Any]) -> str:
+    return "no file" if state["bytes"] is None else f"{state['bytes']} bytes of {state['modified']}"
 
 
 def _info(path: str) -> Any:
