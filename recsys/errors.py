@@ -59,7 +59,7 @@ class RetryError(RecsysError):
 
 
 class RefusedError(RecsysError):
-    """The quality gate refused to publish; the last published run stays in place."""
+    """A run is not good enough to be published, not measured or damaged; the last published run stays in place."""
 
     exit_code = EXIT_REFUSED
 

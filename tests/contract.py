@@ -8,6 +8,7 @@ As a command, for an operator:
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import re
 import sys
@@ -65,6 +66,7 @@ def check_output(
     check_leftovers((output / latest["run"]).parent)
     types = (user_type or _type_of(users), item_type or _type_of(items))
     check_recommendations(folder, latest["run_id"], as_sets(had), users, items, k, types)
+    check_checksums(folder, manifest)
     return latest
 
 
@@ -78,6 +80,7 @@ def check_latest(output: Path) -> dict[str, Any]:
     for key in ("recommendations", "run"):
         assert not Path(latest[key]).is_absolute(), f"{path}: '{key}' is absolute, so the output cannot be moved: {latest[key]}"
         assert (output / latest[key]).exists(), f"{path}: '{key}' points at {latest[key]}, which is not there"
+    assert isinstance(latest.get("measured"), bool), f"{path} does not say whether the run was measured"
     _check_time(latest["published_at"], f"{path}: published_at")
     return latest
 
@@ -133,6 +136,15 @@ def check_recommendations(
     assert names, f"{folder} holds no Parquet file"
     frames = [check_file(folder / name, run_id, types) for name in names]
     check_rows(pd.concat(frames, ignore_index=True), had, users, items, k, types)
+
+
+def check_checksums(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Every file is the one that was written, to the byte."""
+    written = {entry["file"]: entry for entry in manifest["stages"]["recommend"].get("written", [])}
+    for path in sorted(folder.glob("*.parquet")):
+        assert path.name in written, f"run.json: stage 'recommend' has no checksum of {path.name}"
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert digest == written[path.name]["sha256"], f"{path} is not what was written: its SHA-256 is {digest}"
 
 
 def check_file(path: Path, run_id: str, types: tuple[pa.DataType, pa.DataType]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -54,6 +55,7 @@ def output(tmp_path: Path) -> Path:
         "recommendations": str(RECOMMENDATIONS),
         "run": str(RUN / "run.json"),
         "published_at": "2026-01-02T03:04:05+00:00",
+        "measured": True,
     }
     manifest = {
         "run_id": "r1",
@@ -71,7 +73,15 @@ def output(tmp_path: Path) -> Path:
     manifest["stages"]["train"]["hardware"] = {"device": "cpu"}
     (tmp_path / "latest.json").write_text(json.dumps(latest))
     (tmp_path / RUN / "run.json").write_text(json.dumps(manifest))
+    record(tmp_path)
     return tmp_path
+
+
+def record(output: Path) -> None:
+    """Writes the checksums of the files as they are into run.json."""
+    files = sorted((output / RECOMMENDATIONS).glob("*.parquet"))
+    written = [{"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in files]
+    edit(RUN / "run.json", "stages", "recommend", "written", value=written)(output)
 
 
 def check(output: Path) -> dict[str, Any]:
@@ -129,6 +139,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "latest.json points nowhere": (edit("latest.json", "recommendations", value="runs/r0/recommendations"), "not there"),
     "latest.json names no run": (edit("latest.json", "run_id"), "lacks 'run_id'"),
     "latest.json with an absolute path": (edit("latest.json", "run", value="/runs/r1/run.json"), "is absolute"),
+    "latest.json does not say whether it was measured": (edit("latest.json", "measured"), "whether the run was measured"),
+    "a file without a checksum": (edit(MANIFEST, "stages", "recommend", "written"), "no checksum of part-00000.parquet"),
+    "a file that was not written so": (changed("score", 0, 0.95), "is not what was written"),
     "no _SUCCESS": (remove(RECOMMENDATIONS / "_SUCCESS"), "no _SUCCESS"),
     "no run.json": (remove(MANIFEST), "not there"),
     "run.json of another run": (edit(MANIFEST, "run_id", value="r2"), "is of run r2"),
@@ -193,6 +206,7 @@ def test_an_output_that_keeps_the_contract_passes(output: Path) -> None:
 def test_users_may_be_spread_over_several_files(output: Path) -> None:
     rows(0, 1)(output)
     rows(2, 3, 4, name="part-00001.parquet")(output)
+    record(output)
     check(output)
 
 
@@ -214,6 +228,7 @@ def test_command_line(output: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "run r1 keeps the contract: 3 users, 4 items" in done.stdout
     rows(0, 1, 3, 4)(output)
+    record(output)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "the contract is broken: user 2 has 0 rows, expected 1 (K is 2)\n"

@@ -26,7 +26,7 @@ Exit codes:
   69  a component is missing (Java, TensorFlow, a required GPU)
   70  a bug in recsys
   75  try again (storage, a lock, preemption with a checkpoint saved)
-  78  the quality gate refused to publish
+  78  not published: refused by the quality gate, not measured, or damaged
  130  interrupted from the keyboard
  143  ended by SIGTERM
 """

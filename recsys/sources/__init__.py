@@ -103,7 +103,7 @@ def check_unchanged(source: SourceTables) -> list[str]:
         table: Table | None = getattr(source, role)
         if table is not None and (new := [path for path in input_files(table) if path not in known]):
             warnings.append(
-                f"{len(new)} files were added to {table.path} while it was being read, such as {new[0]}; "
-                "this run may contain them or not, the next one will"
+                f"{table.path} got {len(new)} more file(s) while it was being read, such as {new[0]}; this run may contain "
+                "them or not, the next one will"
             )
     return warnings
