@@ -170,7 +170,7 @@ def unpublish(output: Path) -> None:
     (output / "latest.json").unlink()
     facts = manifest(output)
     del facts["stages"]["publish"]
-    (run_folder(output) / "run.json").write_text(json.dumps({**facts, "status": "running"}), encoding="utf-8")
+    (run_folder(output) / "run.json").write_text(json.dumps({**facts, "status": "running"}, indent=2), encoding="utf-8")
 
 
 def write_toml(folder: Path, path: str, source: str = "", table: str = "") -> Path:

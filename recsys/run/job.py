@@ -179,7 +179,7 @@ def _check_ready(run: Run, stage: str) -> None:
 
 def _check_changeable(run: Run, stage: str) -> None:
     """Refuses to change a run that readers follow, or that `rollback` may return to."""
-    if latest.was_published(run, latest.read(run.output)):
+    if latest.was_published(run.manifest(), latest.read(run.output)):
         raise ConfigError(
             f"run {run.run_id} is published or has been, and must not change: '{stage}' would write it anew; "
             f"start a new run instead: recsys run --output {run.output}, without --run-id or with another one"

@@ -35,10 +35,10 @@ def published_before(latest: Mapping[str, Any]) -> list[str]:
     return [run_id for run_id in found if run_id is not None]
 
 
-def was_published(run: Run, latest: Mapping[str, Any]) -> bool:
-    """Whether the run is published, or has been: by its status or, if a process died before it set that, by latest.json."""
+def was_published(manifest: Mapping[str, Any], latest: Mapping[str, Any]) -> bool:
+    """Whether a run is or was published: by its status or, if a process died before it set that, by latest.json."""
     named = (latest.get("run_id"), *published_before(latest))
-    return run.run_id in named or run.manifest()["status"] == PUBLISHED
+    return manifest["run_id"] in named or manifest["status"] == PUBLISHED
 
 
 def move(run: Run, before: storage.Snapshot, found: Measured, back: bool = False) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def publish(config: Config, run: Run) -> dict[str, Any]:
     faults, found = _faults(run), measured(run)
     with storage.lock(run.output, advice=ADVICE):
         before = storage.read_snapshot(latest_json.path(run.output))
-        lasting = latest_json.was_published(run, before.value)
+        lasting = latest_json.was_published(run.manifest(), before.value)
         if faults:
             redo = f"recsys recommend --redo --output {run.output} --run-id {run.run_id}"
             faults.append("start a new run" if lasting else f"to write them again: {redo}")
@@ -72,9 +72,10 @@ def roll_back(output: str, run_id: str | None, warn: Log = silent) -> dict[str, 
     run = find(output, run_id, warn) if run_id is not None else _published_before(output, warn)
     with storage.lock(run.folder), storage.lock(output, advice=ADVICE):
         before = storage.read_snapshot(latest_json.path(output))
-        if run.manifest()["status"] == DELETED:
+        manifest = run.manifest()
+        if manifest["status"] == DELETED:
             raise ConfigError(f"run {run.run_id} is being deleted (publish.keep_runs); name another one with --run-id")
-        if not latest_json.was_published(run, before.value):
+        if not latest_json.was_published(manifest, before.value):
             raise ConfigError(
                 f"run {run.run_id} was never published; to publish it: recsys publish --output {output} --run-id {run.run_id}"
             )

@@ -52,7 +52,7 @@ def _old(output: str, keep: int, log: Log) -> list[Run]:
     stay = {False: keep, True: keep - 1}  # the published run is the first of its kind
     old = []
     for run, manifest in runs[place + 1 :]:
-        published = latest_json.was_published(run, latest)
+        published = latest_json.was_published(manifest, latest)
         if manifest["status"] != DELETED and stay[published] > 0:
             stay[published] -= 1
         elif run.run_id != latest.get("replaced"):

@@ -26,7 +26,7 @@ PUBLISHED = "published"
 """Status of a run that latest.json names or has named."""
 DELETED = "deleted"
 """Status of a run that is being deleted, or whose deletion was interrupted."""
-_ALWAYS = {"status", "created_at", "config", "stages"}
+_ALWAYS = {"run_id", "status", "created_at", "config", "stages"}
 
 
 @dataclasses.dataclass(frozen=True)
