@@ -70,20 +70,22 @@ def roll_back(output: str, run_id: str | None, warn: Log = silent) -> dict[str, 
         RetryError: a process is working on that run, or publishing to the output.
     """
     run = find(output, run_id, warn) if run_id is not None else _published_before(output, warn)
-    with storage.lock(run.folder), storage.lock(output, advice=ADVICE):
-        before = storage.read_snapshot(latest_json.path(output))
-        manifest = run.manifest()
+    with storage.lock(run.folder):
+        manifest, faults, found = run.manifest(), _faults(run), measured(run)
         if manifest["status"] == DELETED:
             raise ConfigError(f"run {run.run_id} is being deleted (publish.keep_runs); name another one with --run-id")
-        if not latest_json.was_published(manifest, before.value):
-            raise ConfigError(
-                f"run {run.run_id} was never published; to publish it: recsys publish --output {output} --run-id {run.run_id}"
-            )
-        if faults := _faults(run):
-            raise RefusedError(f"run {run.run_id} cannot be restored: {'; '.join(faults)}. Name another one with --run-id")
-        if before.value.get("run_id") == run.run_id:
-            return before.value
-        return latest_json.move(run, before, measured(run), back=True)
+        with storage.lock(output, advice=ADVICE):
+            before = storage.read_snapshot(latest_json.path(output))
+            if not latest_json.was_published(manifest, before.value):
+                raise ConfigError(
+                    f"run {run.run_id} was never published; to publish it: "
+                    f"recsys publish --output {output} --run-id {run.run_id}"
+                )
+            if faults:
+                raise RefusedError(f"run {run.run_id} cannot be restored: {'; '.join(faults)}. Name another one with --run-id")
+            if before.value.get("run_id") == run.run_id:
+                return before.value
+            return latest_json.move(run, before, found, back=True)
 
 
 def show_user(output: str, run_id: str | None, user: str, latest: int) -> str:
