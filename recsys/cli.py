@@ -12,6 +12,7 @@ import click
 from recsys import __version__, cli_options, settings, settings_text
 from recsys.errors import ConfigError
 from recsys.progress import Progress
+from recsys.redaction import Formatter, one_line, printable, without_controls
 from recsys.run import job
 from recsys.run.ending import EXIT_CODES, Group
 
@@ -31,7 +32,9 @@ def main() -> None:
     command line; the last one wins. recsys config shows them.
     """
     if os.environ.get("RECSYS_DEBUG"):
-        logging.basicConfig(level=logging.INFO)
+        handler = logging.StreamHandler()
+        handler.setFormatter(Formatter(logging.BASIC_FORMAT))
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 @main.command()
@@ -81,7 +84,7 @@ def recommend(redo: bool, shard: str | None, **given: Any) -> None:
         return
     from recsys.recommend import shards
 
-    if redo or work.config != work.run.config():
+    if redo or not settings.same(work.config, work.run.config()):
         raise ConfigError(
             "--shard takes the run as it is: drop --redo, --set and RECSYS__RECOMMEND__ variables that differ from the run"
         )
@@ -110,7 +113,7 @@ def rollback(output: str | None, run_id: str | None) -> None:
     from recsys.run.publish import roll_back
 
     latest = roll_back(settings.output(os.environ, output), run_id, cli_options.warn)
-    click.echo(f"{latest['run_id']} is published again, instead of {latest['replaced']}")
+    _print(f"{latest['run_id']} is published again, instead of {latest['replaced']}")
 
 
 @main.command()
@@ -122,7 +125,7 @@ def show(output: str | None, run_id: str | None, user: str, history: int) -> Non
     """Shows one user's latest events and recommendations, with titles."""
     from recsys.run.publish import show_user
 
-    click.echo(show_user(settings.output(os.environ, output), run_id, user, history))
+    _print(show_user(settings.output(os.environ, output), run_id, user, history))
 
 
 @main.command()
@@ -141,7 +144,7 @@ def config(form: str, schema: bool, **given: Any) -> None:
         click.echo(settings_text.schema())
         return
     found = cli_options.stored(given) if given["run_id"] is not None else cli_options.resolve(given)
-    click.echo(settings_text.toml(found.config) if form == "toml" else settings_text.table(found), nl=form != "toml")
+    _print(settings_text.toml(found.config) if form == "toml" else settings_text.table(found), nl=form != "toml")
 
 
 @main.command()
@@ -153,7 +156,7 @@ def doctor(as_json: bool, **given: Any) -> None:
 
     asked = cli_options.resolve(given).config
     report = checks.examine(asked.output, asked)
-    click.echo(json.dumps(report, indent=2) if as_json else checks.format_report(report))
+    click.echo(printable(json.dumps(report, indent=2) if as_json else checks.format_report(report)))
     checks.raise_if_unfit(report)
 
 
@@ -167,11 +170,11 @@ def list_datasets() -> None:
     """Lists the data sets that need no configuration file."""
     from recsys.sources import catalogue
 
-    click.echo(f"{'name':<16} {'users':>9} {'items':>8} {'events':>12} {'download':>9}  cached  licence")
+    _print(f"{'name':<16} {'users':>9} {'items':>8} {'events':>12} {'download':>9}  cached  licence")
     for row in catalogue.available(settings.load(None, os.environ, [])):
         size = f"{row.bytes / 1e6:,.0f} MB" if row.bytes else "-"
         cached = "yes" if row.cached else "no"
-        click.echo(f"{row.name:<16} {row.users:>9,} {row.items:>8,} {row.events:>12,} {size:>9}  {cached:<6}  {row.licence}")
+        _print(f"{row.name:<16} {row.users:>9,} {row.items:>8,} {row.events:>12,} {size:>9}  {cached:<6}  {row.licence}")
 
 
 @dataset.command()
@@ -181,7 +184,7 @@ def fetch(name: str, changes: tuple[str, ...]) -> None:
     """Downloads a MovieLens data set into the cache, verifies it and prints its path."""
     from recsys.sources import catalogue
 
-    click.echo(catalogue.fetch(name, settings.load(None, os.environ, cli_options.pairs(changes, "--set")), Progress()))
+    _print(catalogue.fetch(name, settings.load(None, os.environ, cli_options.pairs(changes, "--set")), Progress()))
 
 
 @dataset.command()
@@ -191,12 +194,17 @@ def describe(**given: Any) -> None:
     from recsys.sources import catalogue
 
     described = catalogue.describe(cli_options.resolve(given).config, Progress(quiet=given["quiet"]))
-    click.echo(f"{described.name}: ids {described.id_type}, timestamps in {described.timestamp_unit}")
+    _print(f"{described.name}: ids {described.id_type}, timestamps in {described.timestamp_unit}")
     for table in described.tables:
-        click.echo(f"\n{table.table}: {len(table.files)} file(s), {table.bytes:,} bytes, {table.format}")
-        click.echo("  mapped: " + ", ".join(f"{key} = {column}" for key, column in table.mapping))
+        _print(f"\n{table.table}: {len(table.files)} file(s), {table.bytes:,} bytes, {table.format}")
+        _print("  mapped: " + ", ".join(f"{key} = {column}" for key, column in table.mapping))
         for row in (table.columns, *table.first_rows):
-            click.echo("  " + " | ".join(row))
+            _print("  " + " | ".join(map(one_line, row)))
+
+
+def _print(text: str, nl: bool = True) -> None:
+    """Prints a result, which may hold text from the data."""
+    click.echo(without_controls(text), nl=nl)
 
 
 if __name__ == "__main__":

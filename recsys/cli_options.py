@@ -12,6 +12,7 @@ from recsys import settings
 from recsys.config import Config
 from recsys.errors import ConfigError
 from recsys.progress import Progress
+from recsys.redaction import printable
 from recsys.run import gate, job, runs
 from recsys.run.ending import Stop
 from recsys.run.stages import Job
@@ -161,7 +162,7 @@ def resume(stage: str, given: dict[str, Any]) -> Job:
 
 def warn(line: str) -> None:
     """A Log for what the user must see even with --quiet."""
-    click.echo(f"recsys: {line}", err=True)
+    click.echo(f"recsys: {printable(line)}", err=True)
 
 
 def pairs(given: tuple[str, ...], option: str) -> list[tuple[str, Any]]:

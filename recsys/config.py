@@ -125,7 +125,7 @@ class Source:
     cache_dir: FolderOrAuto = None
     """Download cache. Defaults to $XDG_CACHE_HOME/recsys or ~/.cache/recsys."""
     mirror: UrlOrAuto = None
-    """Base URL to download MovieLens from, instead of GroupLens."""
+    """Base URL to download MovieLens from, instead of GroupLens. A user and password in it are masked in run.json."""
     id_type: Literal["auto", "string", "integer"] = "auto"
     """Type of the ids in CSV files; `auto` keeps them as text, unchanged. Ids in Parquet files keep their own type."""
     timestamp_unit: Literal["s", "ms", "us", "ns", "iso8601"] = "s"

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from recsys.redaction import one_line, printable
+
 Log = Callable[[str], None]
 """Takes one line of text for the user, without its line end; `Progress` is one, `list.append` another."""
 
@@ -16,7 +18,7 @@ def silent(line: str) -> None:
 
 
 class Progress:
-    """Writes lines to a stream: `progress("text")` writes one line.
+    """Writes lines to a stream: `progress("text")` writes one line, without secrets and control characters.
 
     Args:
         stream: standard error by default, so that standard output stays free for results.
@@ -32,7 +34,7 @@ class Progress:
         """Writes one line."""
         if not self._quiet:
             self._clear()
-            self._stream.write(text + "\n")
+            self._stream.write(printable(text) + "\n")
             self._stream.flush()
 
     def update(self, text: str, done: float | None = None) -> None:
@@ -42,7 +44,7 @@ class Progress:
             return
         self._last = now
         bar = "" if done is None else "[" + ("#" * int(24 * done)).ljust(24, ".") + "] "
-        line = (bar + text)[:110]
+        line = (bar + one_line(printable(text)))[:110]
         self._stream.write("\r" + line.ljust(self._shown))
         self._stream.flush()
         self._shown = len(line)

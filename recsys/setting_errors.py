@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from recsys.errors import ConfigError
+from recsys.redaction import redacted
 
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 _MISSING = ("missing", "missing_argument")
@@ -38,7 +39,8 @@ def _line(problem: Any, schema: Mapping[str, Any], origins: Mapping[tuple[str, .
     place = tuple(map(str, problem["loc"]))
     names = [part for part in problem["loc"] if isinstance(part, str)]
     key, kind, value = ".".join(names), problem["type"], problem["input"]
-    given = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
+    given = repr(redacted(value, names[-1] if names else ""))
+    given = given if len(given) <= 80 else given[:77] + "..."
     words = str(problem.get("ctx", {}).get("error", "")) if kind == "value_error" else ""
     if kind in _UNKNOWN:
         told = f"unknown key '{key}'; {_suggestion(schema, place)}"

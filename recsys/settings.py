@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError, create_model
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource, InitSettingsSource, TomlConfigSettingsSource
 
-from recsys import setting_errors
+from recsys import redaction, setting_errors
 from recsys.config import Config
 from recsys.errors import ConfigError
 
@@ -115,7 +115,8 @@ def change(
         config: the configuration that the run was made with.
         options: pairs of a dotted field name and a value, from the command line.
         sections: the sections that may be changed.
-        environment: usually os.environ; variables of other sections are left alone, see `ignored`.
+        environment: usually os.environ; variables of other sections are left alone, see `ignored`, but for Spark properties
+            that are masked in run.json.
 
     Raises:
         ConfigError: a setting of another section, which an earlier stage has already used, or one that is wrong.
@@ -127,7 +128,12 @@ def change(
                 f"--set {name}: this stage only reads {' and '.join(f'[{section}]' for section in sections)}; "
                 "start a new run to change other settings"
             )
-    own = {name: value for name, value in variables(environment or {}).items() if location(name)[0] in sections}
+    masked = {("spark", "conf", name) for name, value in config.spark.conf.items() if redaction.MASK in value}
+    own = {
+        name: value
+        for name, value in variables(environment or {}).items()
+        if location(name)[0] in sections or location(name) in masked
+    }
     settings = _settings()
     stored = (InitSettingsSource(settings, to_dict(config)), "run.json")
     return _resolve(settings, [stored, (_Environment(settings, own), ""), _command_line(settings, given)], own).config
@@ -145,7 +151,7 @@ def ignored(config: Config, sections: tuple[str, ...], environment: Mapping[str,
             changed = _resolve(settings, [stored, (_Environment(settings, {name: value}), "")], {}).config
         except ConfigError:
             changed = None
-        if changed != config:
+        if changed is None or not same(changed, config):
             found.append(name)
     return found
 
@@ -161,8 +167,21 @@ def output(environment: Mapping[str, str], option: str | None) -> str:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The configuration as plain JSON types, for run.json; `from_dict(Config, …)` reads it back."""
+    """The configuration as plain JSON types, for another process; `from_dict(Config, …)` reads it back."""
     return dataclasses.asdict(config)
+
+
+def to_record(config: Config) -> dict[str, Any]:
+    """The configuration to be recorded or shown: `to_dict`, with secrets masked; `from_dict(Config, …)` reads it back."""
+    tree = to_dict(config)
+    tree["source"]["mirror"] = redaction.redacted(config.source.mirror)
+    tree["spark"] = redaction.redacted(tree["spark"])
+    return tree
+
+
+def same(one: Config, other: Config) -> bool:
+    """Whether two configurations are the same but for secrets: run.json does not have them, and they may be renewed."""
+    return to_record(one) == to_record(other)
 
 
 def from_dict(cls: type, tree: Mapping[str, Any], origin: str = "") -> Any:

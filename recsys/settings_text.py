@@ -16,17 +16,17 @@ from recsys.settings import Resolved
 
 
 def table(resolved: Resolved) -> str:
-    """One line per setting: name, value ('-' if left out), and where it came from."""
+    """One line per setting: name, value ('-' if left out; secrets are masked), and where it came from."""
     rows = [("setting", "value", "from")]
-    for place, value in settings.leaves(settings.to_dict(resolved.config)).items():
+    for place, value in settings.leaves(settings.to_record(resolved.config)).items():
         rows.append((".".join(place), _shown(value), resolved.origin(place)))
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return "\n".join(f"{name:<{widths[0]}}  {value:<{min(widths[1], 40)}}  {origin}" for name, value, origin in rows)
 
 
 def toml(config: Config) -> str:
-    """A file that gives the same configuration with --config; the tables' paths are absolute."""
-    tree = _without_none(settings.to_dict(config))
+    """A file that gives the same configuration with --config, but for secrets, which are masked; paths are absolute."""
+    tree = _without_none(settings.to_record(config))
     for name in ("interactions", "users", "items"):
         described = tree["source"].get(name)
         if described is not None and "://" not in described["path"]:

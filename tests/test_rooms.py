@@ -10,23 +10,24 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "recsys"
 BELOW = {
     "errors": set(),
-    "progress": set(),
+    "redaction": set(),
+    "progress": {"redaction"},
     "storage": {"errors"},
     "setting_types": {"errors", "storage"},
     "config": {"setting_types"},
-    "setting_errors": {"errors"},
-    "settings": {"config", "errors", "setting_errors", "storage"},
+    "setting_errors": {"errors", "redaction"},
+    "settings": {"config", "errors", "redaction", "setting_errors", "storage"},
     "settings_text": {"config", "settings"},
     "contract": {"errors", "storage"},
     "sources": {"config", "errors", "progress", "storage"},
-    "spark": {"config", "errors", "progress", "setting_types", "settings", "sources", "storage"},
+    "spark": {"config", "errors", "progress", "redaction", "setting_types", "settings", "sources", "storage"},
     "features": {"config", "contract", "errors", "progress", "settings", "setting_types", "sources", "spark", "storage"},
     "measure": {"contract", "errors"},
     "model": {"config", "contract"},
     "methods": {"config", "contract", "errors", "measure", "model", "progress", "settings", "spark", "storage"},
     "training": {"config", "contract", "errors", "measure", "methods", "model", "progress", "settings", "storage"},
     "evaluation": {"config", "contract", "errors", "measure", "methods", "progress", "storage"},
-    "recommend": {"config", "contract", "errors", "measure", "progress", "storage"},
+    "recommend": {"config", "contract", "errors", "measure", "progress", "redaction", "storage"},
 }
 """What each room may import besides itself; `run` and the command line may import everything."""
 

@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 from recsys import storage
 from recsys.contract import schema
 from recsys.errors import ConfigError
+from recsys.redaction import one_line
 
 _EXAMPLES = 3
 
@@ -72,7 +73,8 @@ def _find_user(users: ds.Dataset, user: str, run_id: str) -> tuple[int, pa.Scala
         found = _rows(users, pc.field(schema.USER_ID) == user_id, [schema.USER_INDEX]).column(schema.USER_INDEX)
         if len(found):
             return found[0].as_py(), user_id
-    examples = ", ".join(map(str, users.head(_EXAMPLES, columns=[schema.USER_ID]).column(schema.USER_ID).to_pylist()))
+    known = users.head(_EXAMPLES, columns=[schema.USER_ID]).column(schema.USER_ID).to_pylist()
+    examples = ", ".join(one_line(str(one)) for one in known)
     raise ConfigError(f"--user {user}: no such user in run {run_id}; ids look like: {examples}")
 
 
@@ -85,4 +87,4 @@ def _history(histories: ds.Dataset, user_index: int) -> list[tuple[int, float, i
 
 def _name(item: dict[str, Any]) -> str:
     title, item_id = item[schema.TITLE], item[schema.ITEM_ID]
-    return f"{item_id}" if title is None else f"{title} ({item_id})"
+    return one_line(f"{item_id}" if title is None else f"{title} ({item_id})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ import click
 
 from recsys import errors, storage
 from recsys.errors import RecsysError, RetryError, TerminatedError
+from recsys.redaction import printable
 
 TERMINATED = "ended by SIGTERM; finished work is kept, and the same command resumes from there"
 EXIT_CODES = """\b
@@ -47,34 +49,38 @@ class Group(click.Group):
         except click.exceptions.Exit as error:
             sys.exit(error.exit_code)
         except click.ClickException as error:
-            error.show()
+            words = io.StringIO()
+            error.show(words)
+            click.echo(printable(words.getvalue()), err=True, nl=False)
             sys.exit(errors.EXIT_USAGE)
         except (click.Abort, KeyboardInterrupt):
-            click.echo("recsys: interrupted; finished work is kept", err=True)
+            _say("interrupted; finished work is kept")
             sys.exit(errors.EXIT_INTERRUPTED)
         except BrokenPipeError:
             sys.exit(errors.EXIT_DONE)
         except RecsysError as error:
             leave_last_words(error)
-            click.echo(f"recsys: {error}", err=True)
+            _say(str(error))
             sys.exit(error.exit_code)
         except MemoryError as error:
             leave_last_words(error)
-            click.echo("recsys: out of memory; give the container more, or lower training.batch_tokens", err=True)
+            _say("out of memory; give the container more, or lower training.batch_tokens")
             sys.exit(errors.EXIT_RETRY)
         except Exception as error:
             if (known := _known(error)) is not None:
                 leave_last_words(known)
-                click.echo(f"recsys: {known}", err=True)
+                _say(str(known))
                 sys.exit(known.exit_code)
             leave_last_words(error)
             if os.environ.get("RECSYS_DEBUG"):
-                traceback.print_exc()
-            click.echo(
-                f"recsys: internal error: {type(error).__name__}: {error}; set RECSYS_DEBUG=1 for a traceback, and report it",
-                err=True,
-            )
+                click.echo(printable(traceback.format_exc()), err=True)
+            _say(f"internal error: {type(error).__name__}: {error}; set RECSYS_DEBUG=1 for a traceback, and report it")
             sys.exit(errors.EXIT_DEFECT)
+
+
+def _say(text: str) -> None:
+    """Prints the reason for the end; it may quote settings and data."""
+    click.echo(printable(f"recsys: {text}"), err=True)
 
 
 def _known(error: Exception) -> RecsysError | None:
@@ -124,4 +130,4 @@ def leave_last_words(error: BaseException, path: str = "/dev/termination-log") -
     if os.path.isfile(path) and os.access(path, os.W_OK):
         code = error.exit_code if isinstance(error, RecsysError) else errors.EXIT_DEFECT
         with open(path, "w", encoding="utf-8") as file:
-            file.write(f"exit {code}: {error}"[:4000])
+            file.write(printable(f"exit {code}: {error}")[:4000])

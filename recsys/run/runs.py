@@ -73,7 +73,7 @@ class Run:
 
     def change_config(self, config: Config, sections: Collection[str]) -> None:
         """Records these sections of a configuration; other stages may change theirs at the same time."""
-        changed = {section: value for section, value in settings.to_dict(config).items() if section in sections}
+        changed = {section: value for section, value in settings.to_record(config).items() if section in sections}
         storage.update_json(self.path(schema.RUN_FILE), lambda manifest: manifest["config"].update(changed))
 
     def forget_stages(self, stages: Collection[str]) -> None:
@@ -86,7 +86,7 @@ class Run:
         storage.update_json(self.path(schema.RUN_FILE), change)
 
     def config(self) -> Config:
-        """The configuration that the run was created with."""
+        """The configuration that the run was created with; secrets in it are masked."""
         restored: Config = settings.from_dict(Config, self.manifest()["config"], self.path(schema.RUN_FILE))
         return restored
 
@@ -110,7 +110,7 @@ def create(asked: Config, run_id: str | None = None) -> Run:
         "run_id": run_id,
         "status": "running",
         "created_at": now(),
-        "config": settings.to_dict(asked),
+        "config": settings.to_record(asked),
         "versions": versions(),
         "image": os.environ.get("RECSYS_IMAGE"),
         "revision": os.environ.get("RECSYS_REVISION") or _git_revision(),
@@ -210,9 +210,9 @@ def now() -> str:
 
 
 def _made_with(asked: Config, manifest: Mapping[str, Any]) -> bool:
-    """Whether the run was made with this configuration; what an older run lacks has its default."""
+    """Whether the run was made with this configuration but for secrets; what an older run lacks has its default."""
     try:
-        return bool(settings.from_dict(Config, manifest["config"]) == asked)
+        return settings.same(settings.from_dict(Config, manifest["config"]), asked)
     except ConfigError:
         return False
 

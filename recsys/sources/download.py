@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import logging
 import os
@@ -12,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import platformdirs
 
@@ -146,10 +147,7 @@ def _receive(url: str, part: str, log: Log, wait: float) -> None:
 
 
 def _attempt(url: str, part: str, start: int, log: Log) -> None:
-    headers = {"User-Agent": f"recsys/{recsys.__version__}", "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT) as response:
+    with urllib.request.urlopen(_request(url, start), timeout=_TIMEOUT) as response:
         start = start if response.status == 206 else 0  # a server without ranges sends the whole file again
         length = response.headers.get("Content-Length")
         total = start + int(length) if length is not None else None
@@ -164,6 +162,21 @@ def _attempt(url: str, part: str, start: int, log: Log) -> None:
     if total is not None and received < total:
         raise http.client.IncompleteRead(b"", total - received)
     log(_state(url, received, total))
+
+
+def _request(url: str, start: int) -> urllib.request.Request:
+    """A request for the content from `start` on. User and password of the URL, which urllib would take for the host's name,
+    go into a header that is not sent along when the server redirects."""
+    parts = urlsplit(url)
+    login, _, host = parts.netloc.rpartition("@")
+    headers = {"User-Agent": f"recsys/{recsys.__version__}", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    request = urllib.request.Request(parts._replace(netloc=host).geturl(), headers=headers)
+    if login:
+        code = base64.b64encode(unquote(login).encode()).decode("ascii")
+        request.add_unredirected_header("Authorization", f"Basic {code}")
+    return request
 
 
 def _size(path: str) -> int:

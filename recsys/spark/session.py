@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from recsys.config import Config
 from recsys.errors import MissingComponentError
+from recsys.redaction import MASK
 from recsys.spark import java, memory
 
 if TYPE_CHECKING:
@@ -163,7 +164,8 @@ def options(config: Config, scratch: str, input_bytes: int | None = None) -> dic
             "spark.kubernetes.driver.ownPersistentVolumeClaim": "false",
             "spark.kubernetes.driver.reusePersistentVolumeClaim": "false",
         }  # so that Spark needs rights to nothing but Pods
-    return {key: str(value) for key, value in settings.items()} | dict(config.spark.conf)
+    known = {key: value for key, value in config.spark.conf.items() if MASK not in value}  # run.json has the others masked
+    return {key: str(value) for key, value in settings.items()} | known
 
 
 def is_local(master: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ class Server:
         self.files: dict[str, bytes] = {"/data.zip": CONTENT}
         self.cut, self.cuts, self.ranges, self.status = 0, 0, True, 200
         self.requests: list[tuple[str, str | None]] = []
+        self.logins: list[str | None] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -42,6 +44,7 @@ class Server:
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         wanted = handler.headers.get("Range")
         self.requests.append((handler.path, wanted))
+        self.logins.append(handler.headers.get("Authorization"))
         if self.status != 200 or handler.path not in self.files:
             handler.send_error(self.status if self.status != 200 else 404)
             return
@@ -88,6 +91,15 @@ def test_a_broken_connection_is_continued_where_it_broke(server: Server, get: Ca
     server.cut, server.cuts = 300_000, 2
     assert get().read_bytes() == CONTENT
     assert [wanted for _, wanted in server.requests] == [None, "bytes=300000-", "bytes=600000-"]
+
+
+def test_user_and_password_of_a_mirror_go_to_it_and_nowhere_else(server: Server, tmp_path: Path) -> None:
+    url = server.url.replace("://", "://me:p%40ss@")
+    target = download.download(f"{url}/data.zip", str(tmp_path / "cache" / "data.zip"), MD5, lambda line: None)
+    assert Path(target).read_bytes() == CONTENT
+    assert server.logins == ["Basic " + base64.b64encode(b"me:p@ss").decode()]
+    request = download._request("http://me:pw@host:80/x", 0)
+    assert request.full_url == "http://host:80/x" and "Authorization" not in request.headers, "headers survive a redirect"
 
 
 def test_a_server_without_ranges_sends_it_all_again(server: Server, get: Callable[..., Path]) -> None:
