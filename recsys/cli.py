@@ -38,16 +38,19 @@ def main() -> None:
 
 
 @main.command()
+@cli_options.wait_for_lock
 @cli_options.config_options
 def run(**given: Any) -> None:
     """Runs everything: features, train, evaluate, recommend, publish.
 
     An unfinished run with the same settings is resumed: finished stages are skipped, training continues from its checkpoint.
+    If another process is working on it, --wait waits for that one and then does what is left.
     """
     job.execute(cli_options.begin(given, job.STAGES), job.STAGES)
 
 
 @main.command()
+@cli_options.wait_for_lock
 @cli_options.config_options
 def features(**given: Any) -> None:
     """Starts a run: cleans, indexes, splits and encodes the events with Spark."""
@@ -88,7 +91,7 @@ def recommend(redo: bool, shard: str | None, **given: Any) -> None:
         raise ConfigError(
             "--shard takes the run as it is: drop --redo, --set and RECSYS__RECOMMEND__ variables that differ from the run"
         )
-    job.execute_shard(work, shards.parse(shard, os.environ), given["wait"] or 0.0)
+    job.execute_shard(work, shards.parse(shard, os.environ))
 
 
 @main.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -51,12 +52,33 @@ set_option = click.option(
     metavar="SECTION.FIELD=VALUE",
     help="Any setting, such as training.epochs=5; repeatable. recsys config lists them all.",
 )
-wait_option = click.option(
-    "--wait",
-    type=click.FloatRange(0),
-    metavar="SECONDS",
-    help="Wait up to SECONDS for other processes to finish the stages before; then exit with 75. Needs --run-id.",
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds from 0; FloatRange lets nan pass."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number.
+
+        Raises:
+            click.BadParameter: it is none, or negative.
+        """
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value} is not a number of seconds; give one of at least 0.", param, ctx)
+        return number
+
+
+def _wait_option(text: str) -> Callable[[Command], Command]:
+    return click.option("--wait", type=Seconds(0), metavar="SECONDS", help=f"{text}; then exit with 75.")
+
+
+wait_for_stages = _wait_option(
+    "Wait up to SECONDS at a time for other processes to finish the stages before, or to release the run. Needs --run-id"
 )
+wait_for_lock = _wait_option("Wait up to SECONDS at a time for another process that is working on the same run, or publishing")
 redo_option = click.option(
     "--redo", is_flag=True, help="Run the stage again even if it is done, and discard what depends on it."
 )
@@ -88,7 +110,7 @@ def _run_options(command: Command, run_id: str) -> Command:
 
 def stage_options(command: Command) -> Command:
     """Options of the commands for one later stage."""
-    return _run_options(redo_option(wait_option(command)), "Name of the run. [default: the newest]")
+    return _run_options(redo_option(wait_for_stages(command)), "Name of the run. [default: the newest]")
 
 
 def resolve(given: dict[str, Any]) -> Resolved:
@@ -133,7 +155,7 @@ def begin(given: dict[str, Any], names: tuple[str, ...]) -> Job:
     found = runs.open_or_create(asked, given["run_id"], warn)
     progress = Progress(quiet=given["quiet"])
     progress(f"run {found.run_id} in {found.folder}")
-    return Job(asked, found, progress, _stop())
+    return Job(asked, found, progress, _stop(), given.get("wait") or 0.0)
 
 
 def resume(stage: str, given: dict[str, Any]) -> Job:
@@ -157,7 +179,7 @@ def resume(stage: str, given: dict[str, Any]) -> Job:
         warn(f"ignored, because run {found.run_id} was made with other values: {', '.join(passed_over)}")
     if stage == "evaluate":  # the only later stage that may start Spark
         memory.heap(asked.spark.memory, memory.limit())
-    return Job(asked, found, progress, _stop())
+    return Job(asked, found, progress, _stop(), given["wait"] or 0.0)
 
 
 def warn(line: str) -> None:

@@ -6,13 +6,13 @@ import os
 import resource
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from recsys import settings, storage
 from recsys.contract import schema
 from recsys.contract.features_info import read_info
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, RetryError
 from recsys.progress import Progress
 from recsys.run import latest, stages, waiting
 from recsys.run.runs import Run
@@ -69,11 +69,11 @@ def execute(job: Job, names: tuple[str, ...], redo: bool = False) -> None:
     worker = member(os.environ) if "train" in names else Member()
     if worker.count > 1 and (redo or names != ("train",)):
         raise ConfigError(f"{VARIABLE} names {worker.count} workers, which can only run `recsys train`, without --redo")
-    with storage.lock(job.run.folder, shared=len(names) == 1 and not redo):
+    with _locked(job, shared=len(names) == 1 and not redo):
         if job.config.training.device == "gpu" and {"features", "train"} <= set(names):
             stages.probe_gpu(job)
         for name in names:
-            with storage.lock(job.run.folder, name if worker.chief else f"{name}-{worker.index}"):
+            with _locked(job, name if worker.chief else f"{name}-{worker.index}"):
                 if not _prepare(job, name, redo, worker.chief):
                     continue
                 with _measured() as facts:
@@ -82,19 +82,19 @@ def execute(job: Job, names: tuple[str, ...], redo: bool = False) -> None:
                     job.run.record_stage(name, facts)
 
 
-def execute_shard(job: Job, shard: Shard, patience: float = 0.0) -> None:
+def execute_shard(job: Job, shard: Shard) -> None:
     """Scores one shard of the users; the process that finds all shards complete merges them and finishes `recommend`.
 
     Shards are scored in separate processes, concurrently or one after another, each only once.
 
     Args:
-        job: the run, with the configuration it was created with.
+        job: the run, with the configuration it was created with. For its `patience` shard 0 also waits for the others, so that
+            it ends when the stage ends; 0: it does not wait.
         shard: which one.
-        patience: seconds for which shard 0 waits for the others, so that it ends when the stage ends; 0: it does not wait.
 
     Raises:
         ConfigError: training has not finished.
-        RetryError: another process is scoring this shard, or all users; or other shards are incomplete after `patience`.
+        RetryError: another process is scoring this shard, or all users; or other shards are incomplete after `job.patience`.
     """
     from recsys.recommend import shards
 
@@ -104,9 +104,9 @@ def execute_shard(job: Job, shard: Shard, patience: float = 0.0) -> None:
         left = shards.missing(folder, shard.count)
         return "" if is_done(run, "recommend") else ", ".join(f"shard {index} of {shard.count}" for index in left)
 
-    with storage.lock(run.folder, shared=True):
+    with _locked(job, shared=True):
         _check_ready(run, "recommend")
-        with storage.lock(run.folder, "recommend", shared=True), storage.lock(run.folder, f"recommend-{shard}"):
+        with _locked(job, "recommend", shared=True), _locked(job, f"recommend-{shard}"):
             if is_done(run, "recommend") or shard.is_whole(folder):
                 job.progress(f"recommend, shard {shard}: already done")
             else:
@@ -115,8 +115,8 @@ def execute_shard(job: Job, shard: Shard, patience: float = 0.0) -> None:
                 with _measured() as facts:
                     facts.update(stages.recommend(job, shard))
                 storage.write_json(shard.facts_file(folder), facts)
-        if patience and shard.index == 0:
-            waiting.wait(missing, patience, job.progress)
+        if job.patience and shard.index == 0:
+            waiting.wait(missing, job.patience, job.progress)
         if left := missing():
             job.progress(f"  still missing: {left}; the last one to finish merges them all")
             return
@@ -142,6 +142,20 @@ def wait(run: Run, stage: str, patience: float, progress: Progress) -> None:
         return ", ".join(f"'{before}' of run {run.run_id}" for before in WAITED_FOR[stage] if not is_done(run, before))
 
     waiting.wait(missing, patience, progress)
+
+
+@contextmanager
+def _locked(job: Job, part: str = "", shared: bool = False) -> Iterator[None]:
+    """Holds the run, or a part of it; waits for another process as long as the job's patience lasts, and says so."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(storage.lock(job.run.folder, part, shared))
+        except RetryError as busy:
+            if not job.patience:
+                raise
+            job.progress(f"waiting up to {job.patience:g} seconds: {busy}")
+            held.enter_context(storage.lock(job.run.folder, part, shared, job.patience))
+        yield
 
 
 def is_done(run: Run, stage: str) -> bool:

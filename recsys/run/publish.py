@@ -17,7 +17,7 @@ from recsys.run.runs import DELETED, Run, exists, find
 ADVICE = "run the same command again"
 
 
-def publish(config: Config, run: Run) -> dict[str, Any]:
+def publish(config: Config, run: Run, patience: float = 0.0) -> dict[str, Any]:
     """Points latest.json to the run, if it passes the gate. The run that it is compared with is the one that it replaces.
 
     A run that is or was published, and is refused now, keeps its status and all of run.json.
@@ -25,6 +25,7 @@ def publish(config: Config, run: Run) -> dict[str, Any]:
     Args:
         config: the configuration of the run; `config.publish` is the gate.
         run: a run whose recommendations are finished.
+        patience: seconds to wait for another process that is publishing to the same output.
 
     Returns:
         The new content of latest.json.
@@ -34,7 +35,7 @@ def publish(config: Config, run: Run) -> dict[str, Any]:
         RetryError: another process is publishing to the same output.
     """
     faults, found = _faults(run), measured(run)
-    with storage.lock(run.output, advice=ADVICE):
+    with storage.lock(run.output, patience=patience, advice=ADVICE):
         before = storage.read_snapshot(latest_json.path(run.output))
         lasting = latest_json.was_published(run.manifest(), before.value)
         if faults:

@@ -35,12 +35,14 @@ class Job:
         run: its folder.
         progress: reports progress.
         stop: whether the process has been asked to stop.
+        patience: seconds to wait for another process that holds a lock.
     """
 
     config: Config
     run: Run
     progress: Progress
     stop: Stop
+    patience: float = 0.0
 
 
 def probe_gpu(job: Job) -> None:
@@ -151,7 +153,7 @@ def publish(job: Job) -> dict[str, Any]:
     from recsys.run.publish import publish
     from recsys.run.retention import delete_old_runs
 
-    latest = publish(job.config, job.run)
+    latest = publish(job.config, job.run, job.patience)
     job.progress(f"  published: {storage.join(job.run.output, schema.LATEST_FILE)} → {latest['recommendations']}")
     deleted = delete_old_runs(job.run.output, job.config.publish.keep_runs, job.progress)
     return {"published_at": latest["published_at"], "deleted_runs": deleted}

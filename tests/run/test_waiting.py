@@ -7,8 +7,10 @@ import pytest
 
 from recsys import storage
 from recsys.config import Config
-from recsys.errors import RetryError
+from recsys.errors import RefusedError, RetryError
 from recsys.run import job, runs, waiting
+from recsys.run.ending import Stop
+from recsys.run.stages import RUNNERS
 from tests.command import invoke
 
 
@@ -58,3 +60,54 @@ def test_what_does_not_come_ends_with_try_again(tmp_path):
 def test_waiting_needs_the_name_of_the_run(tmp_path):
     done = invoke("train", "--wait", 1, "--output", "out", home=tmp_path)
     assert done.returncode == 2 and "--wait needs --run-id" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "features", "train"])
+@pytest.mark.parametrize("seconds", ["nan", "-1", "soon"])
+def test_only_a_number_of_seconds_can_be_waited_for(tmp_path, command, seconds):
+    done = invoke(command, "--wait", seconds, "--run-id", "r", "--output", "out", home=tmp_path)
+    assert done.returncode == 2 and "--wait" in done.stderr
+
+
+def patient(made, said):
+    """A job that waits for a minute, with the features done."""
+    finish(made, "features")
+    return job.Job(made.config(), made, said.append, Stop(), 60.0)
+
+
+def test_a_job_waits_for_whoever_holds_its_run_and_says_so(tmp_path):
+    made, said = runs.create(Config(output=str(tmp_path)), "r"), []
+    waiter = threading.Thread(target=job.execute, args=(patient(made, said), ("features",)))
+    with storage.lock(made.folder):
+        waiter.start()
+        waiter.join(0.3)
+        assert waiter.is_alive()
+    waiter.join(60)
+    assert not waiter.is_alive()
+    first, last = said
+    assert first.startswith(f"waiting up to 60 seconds: another process is working on {made.folder}")
+    assert last == "features: already done"
+
+
+def test_publishing_waits_for_whoever_is_publishing(tmp_path):
+    made, said = runs.create(Config(output=str(tmp_path)), "r"), []
+
+    def publish():
+        with pytest.raises(RefusedError) as caught:
+            RUNNERS["publish"](patient(made, said))
+        said.append(str(caught.value))
+
+    waiter = threading.Thread(target=publish)
+    with storage.lock(str(tmp_path)):
+        waiter.start()
+        waiter.join(0.3)
+        assert waiter.is_alive()
+    waiter.join(60)
+    assert "its recommendations are incomplete" in said[0]
+
+
+def test_a_whole_run_waits_too_and_gives_up_with_try_again(tmp_path):
+    made = runs.create(Config(output=str(tmp_path / "out")), "r")
+    with storage.lock(made.folder):
+        done = invoke("run", "--wait", 0.2, "--run-id", "r", "--output", tmp_path / "out", home=tmp_path)
+    assert done.returncode == 75 and "waiting up to 0.2 seconds: another process is working on" in done.stderr
