@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SMALL_INPUT: Final = 64 << 20
 SHUFFLE_BYTES: Final = 32 << 20
-"""Input bytes per shuffle partition on a local master; adaptive execution merges small ones."""
+"""Input bytes per shuffle partition; adaptive execution merges small ones."""
 
 _LOG4J: Final = """\
 rootLogger.level = error
@@ -112,7 +112,7 @@ def options(config: Config, scratch: str, input_bytes: int | None = None) -> dic
     log4j = Path(scratch, "log4j2.properties")
     log4j.write_text(_LOG4J, encoding="utf-8")
     local = is_local(config.spark.master)
-    cores = local_cores(config.spark.master)
+    cores = local_cores(config.spark.master) if local else _executor_cores(config)
     heap = memory.heap(config.spark.memory, memory.limit()) >> 20
     small = input_bytes is not None and input_bytes < SMALL_INPUT
     settings: dict[str, Any] = {
@@ -147,12 +147,12 @@ def options(config: Config, scratch: str, input_bytes: int | None = None) -> dic
         "spark.sql.caseSensitive": "true",
         "spark.sql.legacy.javaCharsets": "true",  # windows-1252 and others that Spark 4 does not list
         "spark.sql.catalogImplementation": "in-memory",
+        "spark.sql.shuffle.partitions": max(cores, (input_bytes or 8 * SHUFFLE_BYTES) // SHUFFLE_BYTES),
     }
     if local:
         settings |= {
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
-            "spark.sql.shuffle.partitions": max(cores, (input_bytes or 8 * SHUFFLE_BYTES) // SHUFFLE_BYTES),
             "spark.default.parallelism": cores,
             "spark.sql.files.openCostInBytes": "1048576",
         }
@@ -179,6 +179,13 @@ def local_cores(master: str) -> int:
     if match:
         return int(match.group(1))
     return len(os.sched_getaffinity(0)) if master.startswith("local[") else 1
+
+
+def _executor_cores(config: Config) -> int:
+    """Cores of all executors together, as far as `spark.conf` says."""
+    given = (config.spark.conf.get(f"spark.executor.{name}", "") for name in ("instances", "cores"))
+    instances, cores = (int(number) if number.isdecimal() else 1 for number in given)
+    return instances * cores
 
 
 def _environment(config: Config, java_home: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import zoneinfo
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ HASHED = re.compile(r".+-[a-z0-9]{10}")
 TRY_AGAIN = {errors.EXIT_RETRY, errors.EXIT_TERMINATED}
 """Exit codes after which the same command may succeed or resume."""
 GIVE_UP = set(errors.BY_EXIT_CODE) - TRY_AGAIN
+RETRIES = 6
+"""Pods that may fail before the Job does: together with --wait enough for a lock whose holder is about to be lost."""
 CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
 
 
@@ -30,6 +33,7 @@ def check(resources: list[Resource]) -> list[str]:
             problems += check_pod(pod_spec(resource), resources)
             problems += _network(job_spec(resource)["template"].get("metadata", {}).get("labels", {}), resources)
             problems += check_indexed(resource, resources)
+            problems += _waiting(job_spec(resource))
         if resource["kind"] == "CronJob":
             problems += _timetable(resource["spec"])
         if resource["kind"] == "ConfigMap":
@@ -70,6 +74,10 @@ def _job(job: Resource) -> Iterator[str]:
     for name in ("backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"):
         if not isinstance(job.get(name), int):
             yield f"{name} must be set"
+    if job.get("backoffLimit", 0) < RETRIES * job.get("completions", 1):
+        yield f"backoffLimit must be at least {RETRIES * job.get('completions', 1)}: {RETRIES} for each Pod"
+    if "suspend" in job:
+        yield "suspend must not be set: applying the manifest again would resume what an operator has suspended"
     if job.get("podReplacementPolicy") != "Failed":
         yield "podReplacementPolicy must be Failed: never two Pods at once"
     rules = job.get("podFailurePolicy", {}).get("rules", [])
@@ -87,12 +95,24 @@ def _job(job: Resource) -> Iterator[str]:
             yield f"podFailurePolicy: {action} on {sorted(codes)}, by recsys/errors.py it is {sorted(wanted)}"
 
 
+def _waiting(job: Resource) -> Iterator[str]:
+    """Whoever is still at work on the run is waited for, and not for longer than the Job may take."""
+    arguments = job["template"]["spec"]["containers"][0].get("args", [])
+    seconds = dict(itertools.pairwise(arguments)).get("--wait", "")
+    if not seconds.isdigit():
+        yield "--wait must say for how many seconds it waits for another process"
+    elif int(seconds) >= job.get("activeDeadlineSeconds", 0):
+        yield f"--wait {seconds} is no less than activeDeadlineSeconds"
+
+
 def _timetable(spec: Resource) -> Iterator[str]:
     wrong = check_schedule(spec["schedule"])
     if wrong:
         yield wrong
     if spec.get("timeZone") not in zoneinfo.available_timezones():
         yield f"timeZone {spec.get('timeZone')!r} is not known"
+    if "suspend" in spec:
+        yield "suspend must not be set: applying the manifest again would un-pause what an operator has paused"
     if spec.get("concurrencyPolicy") != "Forbid":
         yield "concurrencyPolicy must be Forbid"
     if spec.get("startingDeadlineSeconds", 0) < 60:

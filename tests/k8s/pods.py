@@ -144,6 +144,17 @@ def _secrets(pod: Resource, _: list[Resource]) -> Iterator[str]:
                 yield f"{variable['name']} stands in the manifest: take it from a Secret, or use workload identity"
 
 
+def _written_out(pod: Resource, _: list[Resource]) -> Iterator[str]:
+    """What the API server would fill in: left out, client-side and server-side apply conflict over it."""
+    for container in _containers(pod):
+        for variable in container.get("env", []):
+            source = variable.get("valueFrom", {})
+            if "fieldRef" in source and source["fieldRef"].get("apiVersion") != "v1":
+                yield f"{variable['name']}: fieldRef needs apiVersion v1"
+            if "resourceFieldRef" in source and source["resourceFieldRef"].get("divisor") != "0":
+                yield f'{variable["name"]}: resourceFieldRef needs divisor "0"'
+
+
 def _image(pod: Resource, _: list[Resource]) -> Iterator[str]:
     for container in _containers(pod):
         image = container["image"].rsplit("/", 1)[-1]
@@ -195,8 +206,6 @@ def _later_stage(container: Resource, resources: list[Resource]) -> Iterator[str
     names = [dict(itertools.pairwise(one)).get("--run-id") for one in begun if one[:1] == ["features"]]
     if "--run-id" not in given or [given["--run-id"]] != names:
         yield f"--run-id {given.get('--run-id')} is not that of the one Job for the features: {names}"
-    if not given.get("--wait", "").isdigit():
-        yield "--wait must say for how many seconds it waits for the stage before"
 
 
 def _containers(pod: Resource) -> list[dict[str, Any]]:
@@ -212,5 +221,6 @@ _RULES: tuple[Callable[[Resource, list[Resource]], Iterator[str]], ...] = (
     _gpu,
     _secrets,
     _image,
+    _written_out,
     _settings,
 )

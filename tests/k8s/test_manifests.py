@@ -112,8 +112,14 @@ BROKEN = [
     broken("failedJobsHistoryLimit must be set", "spec.failedJobsHistoryLimit", DELETE, "refresh", "CronJob"),
     broken("podReplacementPolicy must be Failed", "spec.jobTemplate.spec.podReplacementPolicy", DELETE, "refresh", "CronJob"),
     broken(
-        "must have the name of its Job", "spec.jobTemplate.spec.template.spec.containers.0.args.4", "x", "refresh", "CronJob"
+        "must have the name of its Job", "spec.jobTemplate.spec.template.spec.containers.0.args.6", "x", "refresh", "CronJob"
     ),
+    broken("would un-pause", "spec.suspend", False, "refresh", "CronJob"),
+    broken("would resume", "spec.suspend", False),
+    broken("backoffLimit must be at least 6: 6 for each Pod", "spec.backoffLimit", 5),
+    broken("--wait must say", CONTAINER + "args.4", "nan"),
+    broken("--wait 7200 is no less than activeDeadlineSeconds", CONTAINER + "args.4", "7200"),
+    broken("resourceFieldRef needs divisor", CONTAINER + "env.1.valueFrom.resourceFieldRef.divisor"),
     broken("no NetworkPolicy keeps it apart", "spec.policyTypes", ["Ingress"], kind="NetworkPolicy"),
     broken("no NetworkPolicy keeps it apart", "spec.podSelector.matchLabels", {"app": "other"}, kind="NetworkPolicy"),
     broken("lets it call anybody", "spec.egress", [{}], kind="NetworkPolicy"),
@@ -140,7 +146,8 @@ BROKEN = [
             ("expected INDEX/COUNT", "Job/recommend", CONTAINER + "args.8", "$(JOB_COMPLETION_INDEX)/2"),
             ("TF_CONFIG is", "Job/train", CONTAINER + "env.1.value", "{}"),
             ("JOB_COMPLETION_INDEX must be set before", "Job/recommend", CONTAINER + "env.0.name", "OTHER"),
-            ("backoffLimit must be at least 6", "Job/train", "spec.backoffLimit", 3),
+            ("backoffLimit must be at least 12", "Job/train", "spec.backoffLimit", 6),
+            ("fieldRef needs apiVersion v1", "Job/features", CONTAINER + "env.0.valueFrom.fieldRef.apiVersion", DELETE),
             ("automountServiceAccountToken must be false", "Job/train", POD + "automountServiceAccountToken", True),
             ("--run-id x is not that of", "Job/publish", CONTAINER + "args.4", "x"),
             ("--output /data/other is not that", "Job/train", CONTAINER + "args.2", "/data/other"),

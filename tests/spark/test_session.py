@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from recsys.config import Config
+from recsys.config import Config, Spark
 from recsys.errors import MissingComponentError
 from recsys.run import doctor
 from recsys.spark import session
@@ -39,3 +39,21 @@ def test_a_user_without_a_name_is_told_before_spark_starts(monkeypatch: pytest.M
         pass
     spark = doctor._spark(Config())
     assert not spark["ok"] and str(NOBODY) in spark["problem"]
+
+
+@pytest.mark.parametrize(
+    ("master", "conf", "size", "partitions"),
+    [
+        ("local[2]", {}, 1 << 20, "2"),
+        ("local[2]", {}, 10 << 30, "320"),
+        ("k8s://https://host", {"spark.executor.instances": "3", "spark.executor.cores": "4"}, 1 << 20, "12"),
+        ("k8s://https://host", {"spark.executor.instances": "3"}, 10 << 30, "320"),
+        ("spark://host:7077", {}, 1 << 20, "1"),
+        ("k8s://https://host", {"spark.sql.shuffle.partitions": "7"}, 10 << 30, "7"),
+    ],
+)
+def test_there_are_as_many_shuffle_partitions_as_the_data_need_on_a_cluster_too(
+    tmp_path: Path, master: str, conf: dict[str, str], size: int, partitions: str
+) -> None:
+    config = Config(spark=Spark(master=master, conf=conf))
+    assert session.options(config, str(tmp_path), size)["spark.sql.shuffle.partitions"] == partitions
