@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import re
+import runpy
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
@@ -194,3 +195,25 @@ def test_both_locks_differ_in_tensorflow_and_cuda_alone() -> None:
     assert cpu["tensorflow-cpu"][0] == gpu["tensorflow"][0]
     more = set(gpu) - set(cpu) - {"tensorflow"}
     assert "nvidia-cudnn-cu12" in more and all(name.startswith("nvidia-") for name in more)
+
+
+def package(name: str, *vulnerabilities: str) -> dict[str, object]:
+    """An audited package as pip-audit prints it."""
+    return {"name": name, "version": "1", "vulns": [{"id": one, "fix_versions": ["2"]} for one in vulnerabilities]}
+
+
+SKIPPED = {"name": "other", "skip_reason": "Dependency not found on PyPI and could not be audited: other (1)"}
+REPORTS = [
+    ([package("a", "CVE-1"), SKIPPED], False, "a 1: CVE-1, fixed in 2"),
+    ([package("a"), package("b")], True, "no known vulnerability in 2 packages"),
+    ([package("a"), SKIPPED], True, "no known vulnerability in 1 of 2 packages; NOT AUDITED, for want of data: other"),
+    ([SKIPPED, SKIPPED], True, "NOT AUDITED: the package index has no vulnerability data on any of 2 packages"),
+]
+
+
+@pytest.mark.parametrize(("packages", "passed", "said"), REPORTS)
+def test_an_audit_fails_on_what_it_finds_and_says_what_it_could_not_look_at(
+    packages: list[dict[str, object]], passed: bool, said: str
+) -> None:
+    verdict = runpy.run_path(str(ROOT / ".ci" / "audit.py"))["verdict"]
+    assert verdict({"dependencies": packages}) == (passed, [said])
