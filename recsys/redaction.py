@@ -14,7 +14,7 @@ from typing import Any, Final
 MASK: Final = "***"
 """Stands for a secret."""
 _NAME: Final = (
-    r"secret|passw(?:or)?d|passphrase|token(?!s)|credential(?!s?\.provider)|signature|"
+    r"secret|passw(?:or)?d|passphrase|pwd\b|token(?!s)|credential(?!s?\.provider)|signature|"
     r"(?:access|account|api|private|encryption|auth)[._-]?key|\.sas\."
 )
 _SECRET_NAME: Final = re.compile(_NAME, re.IGNORECASE)

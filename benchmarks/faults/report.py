@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.faults.campaign import Finished, Killed
 from benchmarks.faults.plan import CHILD, GROUP, JVM, PROCESS, STAGES, START
+from benchmarks.faults.process import ROOT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +35,10 @@ class Result:
     @property
     def measured(self) -> str:
         """Hardware, date, revision."""
-        cores = self.manifest["host"]["cores"]
         hardware = self.manifest["stages"]["train"]["hardware"]["names"][0]
-        revision = (self.manifest["revision"] or "unknown")[:7]
-        return f"{hardware}, {cores} cores, {self.manifest['created_at'][:10]}, revision `{revision}`"
+        described = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+        revision = subprocess.run(described, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+        return f"{hardware}, {self.manifest['created_at'][:10]}, revision `{revision}`"
 
 
 def as_json(result: Result) -> dict[str, Any]:
