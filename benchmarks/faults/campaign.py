@@ -55,7 +55,7 @@ class Killed:
         after: seconds from the start of the command.
         code: exit code, as a shell has it.
         seconds: from the signal to the exit.
-        said: the last line printed.
+        said: its last message.
         resumed: the next start went on with the same run.
         equal: the job's recommendations are those of the undisturbed run.
     """
@@ -271,4 +271,5 @@ def _files(run: Path) -> frozenset[str]:
 
 
 def _last(process: Process) -> str:
-    return process.lines[-1][:300] if process.lines else ""
+    said = [line for line in process.lines if line.startswith("recsys: ")] or process.lines or [""]
+    return said[-1][:300]
