@@ -19,8 +19,6 @@ from recsys.errors import DataError
 from recsys.progress import Progress
 from recsys.redaction import MASK, printable, redacted
 from recsys.run import ending, runs
-from recsys.run.job import _prepare
-from recsys.run.stages import Job
 from recsys.spark import session
 from tests.run.test_show_user import make, write
 
@@ -111,10 +109,7 @@ def test_a_run_of_an_earlier_version_with_secrets_is_found_too(tmp_path: Path) -
 def test_changed_settings_are_recorded_without_secrets(tmp_path: Path) -> None:
     asked = secretive(output=str(tmp_path))
     made = runs.create(asked, "r")
-    for stage in ("features", "train"):
-        made.record_stage(stage, {})
-    changed = secretive(output=str(tmp_path), recommend=Recommend(k=5))
-    assert _prepare(Job(changed, made, Progress(quiet=True), ending.Stop()), "features", redo=True, chief=True)
+    made.change_config(secretive(output=str(tmp_path), recommend=Recommend(k=5)), ("source", "recommend", "spark"))
     recorded = Path(made.path("run.json")).read_text()
     assert json.loads(recorded)["config"]["recommend"]["k"] == 5 and SECRET not in recorded
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from recsys import settings, storage
+from recsys import storage
 from recsys.contract import schema
 from recsys.contract.features_info import read_info
 from recsys.errors import ConfigError, RetryError
