@@ -64,13 +64,16 @@ class RefusedError(RecsysError):
     exit_code = EXIT_REFUSED
 
 
-class TerminatedError(RecsysError):
-    """SIGTERM was received; finished work is kept, and the same command resumes from there."""
+class TerminatedError(BaseException):
+    """SIGTERM was received; finished work is kept, and the same command resumes from there.
+
+    Like KeyboardInterrupt it is no Exception: nobody may take it for a failure of what it interrupts. TensorFlow would put its
+    own words around it, and a release that ignores failures would swallow it.
+    """
 
     exit_code = EXIT_TERMINATED
 
 
 BY_EXIT_CODE: dict[int, type[RecsysError]] = {
-    error.exit_code: error
-    for error in (ConfigError, DataError, MissingComponentError, RecsysError, RetryError, RefusedError, TerminatedError)
+    error.exit_code: error for error in (ConfigError, DataError, MissingComponentError, RecsysError, RetryError, RefusedError)
 }

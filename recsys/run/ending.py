@@ -58,7 +58,7 @@ class Group(click.Group):
             sys.exit(errors.EXIT_INTERRUPTED)
         except BrokenPipeError:
             sys.exit(errors.EXIT_DONE)
-        except RecsysError as error:
+        except (RecsysError, TerminatedError) as error:
             leave_last_words(error)
             _say(str(error))
             sys.exit(error.exit_code)
@@ -128,6 +128,6 @@ class Stop:
 def leave_last_words(error: BaseException, path: str = "/dev/termination-log") -> None:
     """Writes the reason of a failure where Kubernetes shows it; elsewhere that file does not exist and nothing happens."""
     if os.path.isfile(path) and os.access(path, os.W_OK):
-        code = error.exit_code if isinstance(error, RecsysError) else errors.EXIT_DEFECT
+        code = error.exit_code if isinstance(error, (RecsysError, TerminatedError)) else errors.EXIT_DEFECT
         with open(path, "w", encoding="utf-8") as file:
             file.write(printable(f"exit {code}: {error}")[:4000])

@@ -1,0 +1,62 @@
+"""How a process ends at SIGTERM: in the words meant for that, wherever it arrives."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from recsys.errors import EXIT_TERMINATED, TerminatedError
+from recsys.run.ending import TERMINATED, Group, Stop
+
+
+@pytest.fixture
+def stop() -> Iterator[Stop]:
+    before = signal.getsignal(signal.SIGTERM)
+    found = Stop()
+    found.install()
+    yield found
+    signal.signal(signal.SIGTERM, before)
+
+
+def end() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def traced() -> Any:
+    """As when TensorFlow traces the network, in evaluate or in the export."""
+    import tensorflow as tf
+
+    def inner(x: Any) -> Any:
+        end()
+        return x
+
+    return tf.function(lambda x: inner(x) + 1)(tf.constant(1))
+
+
+def swallowing() -> None:
+    """As where a failure does not matter, such as in the release of a lock."""
+    with contextlib.suppress(Exception):
+        end()
+
+
+@pytest.mark.parametrize("work", [end, traced, swallowing])
+def test_sigterm_ends_the_process_in_its_own_words(stop: Stop, work: Any) -> None:
+    main = click.command()(work)
+    done = CliRunner().invoke(Group(commands={"work": main}), ["work"])
+    assert done.exit_code == EXIT_TERMINATED
+    assert done.stderr == f"recsys: {TERMINATED}\n"
+
+
+def test_where_work_polls_sigterm_waits_for_the_end_of_the_block(stop: Stop) -> None:
+    done = []
+    with pytest.raises(TerminatedError), stop.softly():
+        end()
+        done.append(stop())
+    assert done == [True]
