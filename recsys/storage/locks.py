@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
 from collections.abc import Iterator
+from typing import BinaryIO
 
-from recsys.errors import RetryError
+from recsys.errors import ConfigError, RecsysError, RetryError
 from recsys.storage import object_lock
 from recsys.storage.paths import is_local, join, resolve
 from recsys.storage.whole import create_folder
@@ -34,6 +36,7 @@ def lock(
 
     Raises:
         RetryError: another process holds it.
+        ConfigError: the volume has no locks, or this user may not write the lock's file.
     """
     busy = RetryError(f"another process is working on {folder}; wait for it or {advice}")
     if not is_local(folder):
@@ -41,15 +44,52 @@ def lock(
             yield
         return
     create_folder(folder)
-    name = f".lock-{part}" if part else _LOCK
+    path = os.path.join(resolve(folder)[1], f".lock-{part}" if part else _LOCK)
     kind, end = fcntl.LOCK_SH if shared else fcntl.LOCK_EX, time.monotonic() + patience
-    with open(os.path.join(resolve(folder)[1], name), "a+b") as file:  # NFS must read to share, and write to exclude
-        while True:
-            try:
-                fcntl.flock(file, kind | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if time.monotonic() > end:
-                    raise busy from None
+    with _open(path) as file:
+        while not _taken(file, kind, folder):
+            if time.monotonic() > end:
+                raise busy
             time.sleep(0.05)
         yield
+
+
+def _open(path: str) -> BinaryIO:
+    """Opens the lock's file; NFS must read to share, and write to exclude.
+
+    Raises:
+        ConfigError: this user may not.
+    """
+    try:
+        return open(path, "a+b")
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise ConfigError(
+            f"the lock {path} cannot be opened by user {os.geteuid()}: {error.strerror}; let that user read and write it and "
+            "its folder (chown), or run as the user who made them"
+        ) from None
+
+
+def _taken(file: BinaryIO, kind: int, folder: str) -> bool:
+    """Takes the lock unless another process holds it.
+
+    Raises:
+        ConfigError: there are no locks here; a retry would not change that.
+    """
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
+            return False
+        raise _no_locks(folder, error) from None
+    return True
+
+
+def _no_locks(folder: str, error: OSError) -> RecsysError:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return ConfigError(f"user {os.geteuid()} may not lock {folder}: {error.strerror}; give that user the rights to it")
+    return ConfigError(
+        f"the volume of {folder} has no locks (flock: {error.strerror}), without which two runs could overwrite each other; "
+        "mount it with locks (NFS: a running lock service, not nolock), or choose another --output: a disk or an object store"
+    )

@@ -1,8 +1,11 @@
 """Writes that appear whole or not at all, conditional writes, markers, locks, URIs."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import threading
 from unittest import mock
 
@@ -236,3 +239,30 @@ def test_deleting_a_file_deletes_what_killed_writes_of_it_have_left(tmp_path):
         (tmp_path / name).write_text("x")
     storage.delete_file(str(tmp_path / "a.npz"))
     assert sorted(path.name for path in tmp_path.iterdir()) == [".ab.npz.12.tmp", "b.npz"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
+def test_a_volume_without_locks_is_not_another_process(tmp_path, code):
+    """Refused by the kernel, as an NFS volume without a lock service does."""
+    words = (
+        "import sys; from tests.refused_calls import refuse_flock; from recsys import storage\n"
+        "refuse_flock(int(sys.argv[2]))\n"
+        "with storage.lock(sys.argv[1], patience=600): print('held')"
+    )
+    given = [sys.executable, "-c", words, str(tmp_path), str(code)]
+    done = subprocess.run(given, capture_output=True, text=True, timeout=60, check=False)
+    assert "ConfigError" in done.stderr and "held" not in done.stdout
+    assert f"the volume of {tmp_path}" in done.stderr and "no locks" in done.stderr and "--output" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_lock_of_another_user_is_told_with_its_file_and_this_user():
+    words = "import os, sys; from recsys import storage; os.seteuid(10001)\nwith storage.lock(sys.argv[1]): print('held')"
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to other users
+        os.chmod(folder, 0o755)
+        with storage.lock(folder):
+            pass
+        os.chmod(f"{folder}/.lock", 0o600)
+        done = subprocess.run([sys.executable, "-c", words, folder], capture_output=True, text=True, timeout=60, check=False)
+    assert "ConfigError" in done.stderr and "held" not in done.stdout
+    assert f"{folder}/.lock" in done.stderr and "user 10001" in done.stderr and "Permission denied" in done.stderr
