@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Final, Self
 
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recsys import settings
+from recsys import settings, storage
 from recsys.config import Config, Spark
 from recsys.contract.histories import Histories
 from recsys.methods import als_training, counting
@@ -100,7 +99,7 @@ def _train(sample: Histories, n_items: int, points: Sequence[Point], config: Con
     from recsys.spark import child, session
 
     spark = config.spark if session.is_local(config.spark.master) else Spark(memory=config.spark.memory)
-    with tempfile.TemporaryDirectory(prefix="recsys-als-") as folder:
+    with storage.scratch("als") as folder:
         users = np.repeat(np.arange(len(sample), dtype=np.int32), sample.lengths)
         ones = np.ones(len(users), np.float32)
         columns = {als_training.USER: users, als_training.ITEM: sample.items, als_training.RATING: ones}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
@@ -61,7 +60,7 @@ class Network:
 
     def save(self, uri: str) -> None:
         """Writes the network as one `.keras` file, atomically."""
-        with tempfile.TemporaryDirectory() as folder:
+        with storage.scratch("network") as folder:
             local = Path(folder) / "model.keras"
             self.model.save(local)
             with storage.atomic_output(uri) as stream:
@@ -84,7 +83,7 @@ def load_model(uri: str, precision: str) -> CausalCNN:
     import keras
 
     system, path = storage.resolve(uri)
-    with tempfile.TemporaryDirectory() as folder:
+    with storage.scratch("network") as folder:
         local = Path(folder) / "model.keras"
         with system.open_input_stream(path) as stream:
             local.write_bytes(stream.read())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +72,7 @@ def save_for_serving(model: CausalCNN, uri: str, encoder: Encoder) -> None:
         values, indices = tf.math.top_k(scores, best)
         return {"item_index": indices, "score": values}
 
-    with tempfile.TemporaryDirectory() as folder:
+    with storage.scratch("serving") as folder:
         tf.saved_model.save(serving, folder, signatures={"serving_default": serve})
         storage.delete_folder(uri)
         storage.create_folder(uri)

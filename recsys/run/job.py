@@ -69,6 +69,7 @@ def execute(job: Job, names: tuple[str, ...], redo: bool = False) -> None:
     worker = member(os.environ) if "train" in names else Member()
     if worker.count > 1 and (redo or names != ("train",)):
         raise ConfigError(f"{VARIABLE} names {worker.count} workers, which can only run `recsys train`, without --redo")
+    _clean(job.run)
     with _locked(job, shared=len(names) == 1 and not redo):
         if job.config.training.device == "gpu" and {"features", "train"} <= set(names):
             stages.probe_gpu(job)
@@ -104,6 +105,7 @@ def execute_shard(job: Job, shard: Shard) -> None:
         left = shards.missing(folder, shard.count)
         return "" if is_done(run, "recommend") else ", ".join(f"shard {index} of {shard.count}" for index in left)
 
+    _clean(run)
     with _locked(job, shared=True):
         _check_ready(run, "recommend")
         with _locked(job, "recommend", shared=True), _locked(job, f"recommend-{shard}"):
@@ -162,6 +164,13 @@ def is_done(run: Run, stage: str) -> bool:
     """Whether the manifest records the stage as finished and its folder is complete; publishing has no folder."""
     recorded = stage in run.manifest()["stages"]
     return recorded and (stage not in FOLDERS or storage.is_whole(run.path(FOLDERS[stage])))
+
+
+def _clean(run: Run) -> None:
+    """Removes what killed processes have left of this run and in TMPDIR; those still at work keep theirs."""
+    storage.sweep_temporary()
+    storage.sweep(run.folder)
+    storage.sweep(run.output, recursive=False)
 
 
 def _prepare(job: Job, stage: str, redo: bool, chief: bool) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -197,5 +196,5 @@ def _scratch(folder: str) -> Iterator[str]:
         yield folder
         storage.delete_folder(folder)
         return
-    with tempfile.TemporaryDirectory(prefix="recsys-source-") as temporary:
+    with storage.scratch("source") as temporary:
         yield temporary

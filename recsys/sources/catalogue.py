@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 from typing import Any
 
-from recsys import sources
+from recsys import sources, storage
 from recsys.config import Config, Table
 from recsys.progress import Log
 from recsys.sources import movielens
@@ -85,7 +84,7 @@ def describe(config: Config, log: Log, rows: int = 5) -> Description:
     Raises:
         ConfigError, DataError, RetryError: see recsys.sources.open_source.
     """
-    with tempfile.TemporaryDirectory(prefix="recsys-") as work_dir:
+    with storage.scratch("source") as work_dir:
         opened = sources.open_source(config, work_dir, log)
         tables = [("interactions", opened.interactions), ("users", opened.users), ("items", opened.items)]
         described = [_describe(name, table, opened, rows) for name, table in tables if table is not None]

@@ -108,7 +108,7 @@ def published_md5(url: str, wait: float = 1.0) -> str:
         RetryError, DataError, ConfigError: as download; also if that file contains no checksum.
     """
     _check_scheme(url)
-    with tempfile.TemporaryDirectory(prefix="recsys-") as folder:
+    with storage.scratch("checksum") as folder:
         part = os.path.join(folder, "md5")
         _receive(url + ".md5", part, lambda line: None, wait)
         text = Path(part).read_text("ascii", "replace")

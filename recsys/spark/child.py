@@ -67,14 +67,18 @@ def call(target: str, arguments: Mapping[str, Any], progress: Log) -> Outcome:
             (exit 70), and the end of the child's log goes to this module's logger at level INFO.
     """
     started = time.monotonic()
-    with tempfile.TemporaryFile() as log:
+    with storage.scratch("child") as temporary, tempfile.TemporaryFile() as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "recsys.spark.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+                "TMPDIR": temporary,  # of the child, Spark and its workers: killed, they leave nothing behind
+            },
         )
         meter = _Meter(child.pid)
         try:

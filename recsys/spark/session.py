@@ -10,11 +10,11 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from recsys import storage
 from recsys.config import Config
 from recsys.errors import MissingComponentError
 from recsys.redaction import MASK
@@ -54,7 +54,7 @@ def spark_session(config: Config, app: str, input_bytes: int | None = None) -> I
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
-    with tempfile.TemporaryDirectory(prefix="recsys-spark-", ignore_cleanup_errors=True) as scratch:
+    with storage.scratch("spark") as scratch:
         runtime = java.find()
         if found := obstacles(scratch):
             raise MissingComponentError("; ".join(found))

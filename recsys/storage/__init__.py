@@ -3,6 +3,7 @@
 from recsys.storage.arrays import open_arrays, write_arrays
 from recsys.storage.changes import Snapshot, read_snapshot, replace_json, update_json
 from recsys.storage.checksums import Checksum, Summed, checksum
+from recsys.storage.leftovers import scratch, sweep, sweep_temporary
 from recsys.storage.locks import lock
 from recsys.storage.paths import at, check, failure, is_local, join, resolve
 from recsys.storage.whole import (
@@ -49,6 +50,9 @@ __all__ = [
     "read_snapshot",
     "replace_json",
     "resolve",
+    "scratch",
+    "sweep",
+    "sweep_temporary",
     "update_json",
     "upload_folder",
     "write_arrays",

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from pyarrow import fs
 
 from recsys.errors import DamagedError, RetryError
+from recsys.storage.leftovers import create_temporary
 from recsys.storage.paths import failure, join, resolve
 
 SUCCESS_FILE: Final = "_SUCCESS"
@@ -73,12 +73,9 @@ def move_file(uri: str, target: str) -> None:
 
 
 def delete_file(uri: str) -> None:
-    """Deletes an existing file, and what writes of it that were killed have left beside it."""
+    """Deletes an existing file."""
     system, path = resolve(uri)
     system.delete_file(path)
-    if isinstance(system, fs.LocalFileSystem):
-        for left in Path(path).parent.glob(f".{glob.escape(os.path.basename(path))}.*.tmp"):
-            left.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -94,25 +91,32 @@ def atomic_output(uri: str) -> Iterator[Any]:
     """
     system, path = resolve(uri)
     if not isinstance(system, fs.LocalFileSystem):
-        with tempfile.NamedTemporaryFile(prefix="recsys-") as scratch:
-            yield scratch
-            scratch.flush()
-            fs.copy_files(scratch.name, path, fs.LocalFileSystem(), system)
+        with _temporary(tempfile.gettempdir(), "upload") as file:
+            yield file
+            file.flush()
+            fs.copy_files(file.name, path, fs.LocalFileSystem(), system)
         return
     create_folder(os.path.dirname(path))
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with _temporary(*os.path.split(path)) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            os.replace(file.name, path)
         _sync_folder(os.path.dirname(path))
     except OSError as error:
         raise RetryError(f"{uri} cannot be written: {error}; nothing was lost, run the same command again") from None
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+
+
+@contextlib.contextmanager
+def _temporary(folder: str, name: str) -> Iterator[BinaryIO]:
+    """A temporary file that is gone after the block, unless it was renamed."""
+    with create_temporary(folder, name) as file:
+        try:
+            yield file
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file.name)
 
 
 def encode_json(value: Mapping[str, Any]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -58,3 +59,9 @@ def call_linger(pids_file: str) -> None:
             file.write(line + "\n")
 
     child.call("tests.spark.targets:linger", {}, note)
+
+
+def scratch(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:
+    """Makes a folder in TMPDIR, as Spark does, tells its path and never returns."""
+    progress(tempfile.mkdtemp())
+    time.sleep(600)

@@ -234,13 +234,6 @@ def test_a_lock_is_waited_for_as_long_as_was_said(tmp_path):
     holder.wait()
 
 
-def test_deleting_a_file_deletes_what_killed_writes_of_it_have_left(tmp_path):
-    for name in ("a.npz", ".a.npz.12.tmp", ".ab.npz.12.tmp", "b.npz"):
-        (tmp_path / name).write_text("x")
-    storage.delete_file(str(tmp_path / "a.npz"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".ab.npz.12.tmp", "b.npz"]
-
-
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
 def test_a_volume_without_locks_is_not_another_process(tmp_path, code):
     """Refused by the kernel, as an NFS volume without a lock service does."""

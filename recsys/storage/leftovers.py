@@ -1,0 +1,111 @@
+"""Temporary files and folders that their process has locked, so that the next one can remove what a dead one has left.
+
+A process id would not tell: in containers they repeat. Where a volume has no locks, nothing is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from typing import BinaryIO, Final
+
+from recsys.storage.paths import is_local, resolve
+
+_FILE: Final = re.compile(r"\..+\.recsys-[0-9a-f]{16}\.tmp")
+_FOLDER: Final = "recsys-"
+_OWNER: Final = ".recsys-owner"
+"""In a scratch folder: the file that its process has locked. A folder without it is not ours."""
+
+
+def create_temporary(folder: str, name: str) -> BinaryIO:
+    """Creates a hidden temporary file beside the file that it is going to be; its `name` is its path."""
+    while True:
+        file = open(os.path.join(folder, f".{name}.recsys-{secrets.token_hex(8)}.tmp"), "xb")  # noqa: SIM115
+        if _own(file):
+            return file
+        file.close()
+
+
+@contextlib.contextmanager
+def scratch(purpose: str) -> Iterator[str]:
+    """A folder in TMPDIR that is gone after the block, or after the next start of recsys if this process is killed."""
+    while True:
+        folder = tempfile.mkdtemp(prefix=f"{_FOLDER}{purpose}-")
+        with open(os.path.join(folder, _OWNER), "xb") as owner:
+            if not _own(owner):
+                continue
+            try:
+                yield folder
+            finally:
+                _remove(folder)
+            return
+
+
+def sweep(uri: str, recursive: bool = True) -> None:
+    """Removes the temporary files that dead processes of this user have left in a folder on a disk."""
+    if not is_local(uri):
+        return  # an object store shows nothing of a write that was not finished
+    for parent, folders, names in os.walk(resolve(uri)[1]):
+        for path in (os.path.join(parent, name) for name in names if _FILE.fullmatch(name)):
+            with _abandoned(path) as ours:
+                if ours:
+                    os.unlink(path)
+        if not recursive:
+            folders.clear()
+
+
+def sweep_temporary() -> None:
+    """Removes the scratch folders and files that dead processes of this user have left in TMPDIR."""
+    root = tempfile.gettempdir()
+    sweep(root, recursive=False)
+    for folder in (entry.path for entry in os.scandir(root) if entry.name.startswith(_FOLDER)):
+        if os.path.islink(folder):
+            continue
+        with _abandoned(os.path.join(folder, _OWNER)) as ours:
+            if ours:
+                _remove(folder)
+
+
+def _own(file: BinaryIO) -> bool:
+    """Locks a new file; False if a sweep found it in between, before it was locked."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN)  # where there are no locks, there is no sweep
+    return os.path.exists(file.name)
+
+
+@contextlib.contextmanager
+def _abandoned(path: str) -> Iterator[bool]:
+    """Whether the file is of this user and its process is gone; during the block it is locked."""
+    with contextlib.ExitStack() as stack:
+        try:
+            file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            stack.callback(os.close, file)
+            found = os.fstat(file)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+
+
+def _remove(folder: str) -> None:
+    """Deletes a scratch folder, its owner's file last: what cannot be deleted now, the next sweep finds again."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            elif entry.name != _OWNER:
+                os.unlink(entry.path)
+        if os.listdir(folder) == [_OWNER]:
+            os.unlink(os.path.join(folder, _OWNER))
+            os.rmdir(folder)
