@@ -16,7 +16,7 @@ LOGITS_BYTES = 512 * 1024 * 1024
 Losses = Callable[[Any, Any, Any, Any], Any]
 
 
-def next_item_loss(model: CausalCNN, batch: Batch, label_smoothing: float = 0.0) -> Any:
+def next_item_loss(model: CausalCNN, batch: Batch, label_smoothing: float = 0.0, finer: int = 1) -> Any:
     """Mean cross-entropy of the next item at every position, float32 scalar.
 
     With `negative` in the batch the softmax is sampled, and only the vectors of the items in `rows` are computed.
@@ -28,6 +28,7 @@ def next_item_loss(model: CausalCNN, batch: Batch, label_smoothing: float = 0.0)
             what recsys.training.negatives adds: `rows` int32 [R], the items that the step needs, with `item` and `target` as
             places in it; `negative` int32 [S], places too; `log_expected` float32 [S], see `_sampled`.
         label_smoothing: share of each target that is spread evenly over the items with training events.
+        finer: the blocks of logits are this many times smaller than LOGITS_BYTES asks for.
     """
     rows = batch.get("rows")
     table = model.item_table(rows)
@@ -40,7 +41,7 @@ def next_item_loss(model: CausalCNN, batch: Batch, label_smoothing: float = 0.0)
         losses, columns = partial(_sampled, model, label_smoothing, batch), batch["negative"].shape[0]
     biases = model.item_biases(rows, known_only=True)
     total = batch["total"] if "total" in batch else ops.sum(weight)
-    return _summed(losses, state, table, biases, target, weight, columns) / ops.maximum(total, 1.0)
+    return _summed(losses, state, table, biases, target, weight, columns, finer) / ops.maximum(total, 1.0)
 
 
 def _full(model: CausalCNN, label_smoothing: float, state: Any, table: Any, biases: Any, target: Any) -> Any:
@@ -86,14 +87,14 @@ def _sampled(model: CausalCNN, label_smoothing: float, batch: Batch, state: Any,
     return total - wanted
 
 
-def _summed(losses: Losses, state: Any, table: Any, biases: Any, target: Any, weight: Any, columns: int) -> Any:
+def _summed(losses: Losses, state: Any, table: Any, biases: Any, target: Any, weight: Any, columns: int, finer: int) -> Any:
     """Σ weight · loss over the positions, in as many blocks as needed."""
 
     def summed(state: Any, table: Any, biases: Any, target: Any, weight: Any) -> Any:
         return ops.sum(losses(state, table, biases, target) * weight)
 
     positions = target.shape[0]
-    blocks = _blocks(positions, columns)
+    blocks = _blocks(positions, columns, finer)
     if blocks == 1:
         return summed(state, table, biases, target, weight)
     import tensorflow as tf
@@ -104,9 +105,10 @@ def _summed(losses: Losses, state: Any, table: Any, biases: Any, target: Any, we
     return sum(block(state[part], table, biases, target[part], weight[part]) for part in parts)
 
 
-def _blocks(positions: int, columns: int) -> int:
-    """Smallest number of equal blocks of positions whose logits over these columns stay below LOGITS_BYTES."""
-    wanted = max(1, -(-positions * columns * 4 // LOGITS_BYTES))
+def _blocks(positions: int, columns: int, finer: int) -> int:
+    """Smallest number of equal blocks of positions whose logits over these columns stay below LOGITS_BYTES, at least `finer`
+    times as many as needed."""
+    wanted = max(1, -(-positions * columns * 4 // LOGITS_BYTES)) * finer
     return (
         next(blocks for blocks in range(wanted, positions + 1) if positions % blocks == 0) if wanted < positions else positions
     )

@@ -16,7 +16,7 @@ from recsys.errors import RecsysError, TerminatedError
 from recsys.progress import Progress
 from recsys.run.ending import Stop
 from recsys.run.runs import Run
-from recsys.training.cluster import member
+from recsys.training.cluster import Member, member
 
 if TYPE_CHECKING:
     from recsys.methods.base import Method
@@ -99,16 +99,21 @@ def train(job: Job) -> dict[str, Any]:
     from recsys.contract import histories
     from recsys.methods import blending
     from recsys.training.hardware import choose
-    from recsys.training.train import Setting, train
+    from recsys.training.train import Setting, is_trained, train
     from recsys.training.workers import Workers, lost_workers
 
     place, folder = job.run.path(schema.FEATURES_DIR), job.run.path(schema.MODEL_DIR)
     hardware, taking_part = choose(job.config.training), member(os.environ)
+    info = read_info(place)
+    setting = Setting(job.config, place, info, hardware)
+    only_export = is_trained(setting, folder)
+    if only_export and not taking_part.chief:
+        job.progress("  already trained; the rest is up to the chief")
+        return {}
     with lost_workers(taking_part):
-        workers = Workers(taking_part)
-        info = read_info(place)
+        workers = Workers(Member() if only_export else taking_part)  # the others may have ended long ago
         with job.stop.softly():
-            facts = train(Setting(job.config, place, info, hardware, workers), folder, job.progress, job.stop)
+            facts = train(dataclasses.replace(setting, workers=workers), folder, job.progress, job.stop)
         if taking_part.chief:
             everything = histories.read_learnable(place, info.min_user_events)
             network = _network(place, folder, model_files.EVALUATED, hardware.precision) if info.split.holds_out else None

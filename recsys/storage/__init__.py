@@ -2,6 +2,7 @@
 
 from recsys.storage.arrays import open_arrays, write_arrays
 from recsys.storage.changes import Snapshot, read_snapshot, replace_json, update_json
+from recsys.storage.checked import ChecksumError, checked_output, open_checked
 from recsys.storage.checksums import Checksum, Summed, checksum
 from recsys.storage.leftovers import scratch, sweep, sweep_temporary
 from recsys.storage.locks import lock
@@ -13,6 +14,7 @@ from recsys.storage.whole import (
     delete_file,
     delete_folder,
     exists,
+    file_sizes,
     is_whole,
     list_files,
     list_folders,
@@ -26,17 +28,20 @@ from recsys.storage.whole import (
 __all__ = [
     "SUCCESS_FILE",
     "Checksum",
+    "ChecksumError",
     "Snapshot",
     "Summed",
     "at",
     "atomic_output",
     "check",
+    "checked_output",
     "checksum",
     "create_folder",
     "delete_file",
     "delete_folder",
     "exists",
     "failure",
+    "file_sizes",
     "is_local",
     "is_whole",
     "join",
@@ -46,6 +51,7 @@ __all__ = [
     "mark_success",
     "move_file",
     "open_arrays",
+    "open_checked",
     "read_json",
     "read_snapshot",
     "replace_json",

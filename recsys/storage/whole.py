@@ -34,6 +34,13 @@ def list_files(uri: str, suffix: str = "") -> list[str]:
     return [join(uri, name) for name in names if not name.startswith(("_", "."))]
 
 
+def file_sizes(uri: str) -> dict[str, int]:
+    """Sizes in bytes of all files below a folder by their paths in it, in order."""
+    system, path = resolve(uri)
+    infos = system.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=True))
+    return {i.path[len(path) + 1 :]: i.size for i in sorted(infos, key=lambda i: i.path) if i.type == fs.FileType.File}
+
+
 def list_folders(uri: str) -> list[str]:
     """Names of the folders directly in a folder, sorted."""
     system, path = resolve(uri)

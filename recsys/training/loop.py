@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from recsys.errors import ConfigError, RetryError
+from recsys.errors import RetryError
 from recsys.model.loss import next_item_loss
 from recsys.model.network import CausalCNN
 from recsys.progress import Progress
-from recsys.training import checkpoint
-from recsys.training.checkpoint import Standing
+from recsys.training.checkpoint import Checkpoints, Standing, State
 from recsys.training.plan import Plan
+from recsys.training.recovery import DivergedError, remedied, remedy
 from recsys.training.workers import ALONE, Workers, draw_apart
 
 CHECKPOINT_SECONDS: Final = 120.0
@@ -33,7 +33,7 @@ class Session:
     Attributes:
         epoch_data: the batches of an epoch, starting at a step, as a tf.data.Dataset.
         validate: current validation metrics of the network, by name; None without validation events.
-        checkpoints: folder of the checkpoint.
+        checkpoints: where the state is saved.
         stopped: whether the process has been asked to stop.
         progress: reports progress.
         workers: the processes that train together; only the chief writes checkpoints.
@@ -41,7 +41,7 @@ class Session:
 
     epoch_data: Callable[[int, int], Any]
     validate: Callable[[], dict[str, float]] | None
-    checkpoints: str
+    checkpoints: Checkpoints
     stopped: Callable[[], bool]
     progress: Progress
     workers: Workers = ALONE
@@ -62,18 +62,18 @@ def fit(model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, 
         The rows, with those of this phase appended.
 
     Raises:
-        ConfigError: training diverged.
+        RecsysError: training diverged, even with half the learning rate.
+        ConfigError: memory ran out, even with smaller blocks of logits.
         RetryError: the process was asked to stop; the checkpoint is saved.
     """
-    optimizer = make_optimizer(plan, model.dtype_policy.name)
-    optimizer.build(model.trainable_variables)
-    training = _Training(model, optimizer, plan, session, history)
-    step = make_step(model, optimizer, plan, session.workers)
-    while training.goes_on():
-        training.begin_epoch()
-        for batch in session.epoch_data(training.standing.epoch, training.standing.step):
-            training.take(float(step(batch)), batch["item"].shape)
-        training.end_epoch()
+    import tensorflow as tf
+
+    training = _Training(model, plan, session, history)
+    while not training.standing.done:
+        try:
+            training.run()
+        except (DivergedError, tf.errors.ResourceExhaustedError) as failure:
+            training.recover(failure)
     for variable, value in zip(model.trainable_variables, training.best, strict=True):
         variable.assign(value)
     return training.standing.rows
@@ -86,18 +86,24 @@ def make_optimizer(plan: Plan, precision: str) -> Any:
     """
     import keras
 
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if plan.warmup_steps else plan.learning_rate,
-        decay_steps=max(1, plan.steps * plan.epochs - plan.warmup_steps),
-        warmup_target=plan.learning_rate if plan.warmup_steps else None,
-        warmup_steps=plan.warmup_steps,
-    )
+    schedule = _schedule(plan)
     shared = {"beta_2": 0.98, "global_clipnorm": 1.0}
     if plan.weight_decay:
         optimizer = keras.optimizers.AdamW(schedule, weight_decay=plan.weight_decay, **shared)
     else:
         optimizer = keras.optimizers.Adam(schedule, **shared)
     return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
+
+
+def _schedule(plan: Plan) -> Any:
+    import keras
+
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if plan.warmup_steps else plan.learning_rate,
+        decay_steps=max(1, plan.steps * plan.epochs - plan.warmup_steps),
+        warmup_target=plan.learning_rate if plan.warmup_steps else None,
+        warmup_steps=plan.warmup_steps,
+    )
 
 
 def make_step(model: CausalCNN, optimizer: Any, plan: Plan, workers: Workers = ALONE) -> Step:
@@ -110,7 +116,7 @@ def make_step(model: CausalCNN, optimizer: Any, plan: Plan, workers: Workers = A
 
     def gradients(batch: Any) -> Any:
         with tf.GradientTape() as tape:
-            loss = next_item_loss(model, batch, plan.label_smoothing)
+            loss = next_item_loss(model, batch, plan.label_smoothing, plan.loss_blocks)
             scaled = optimizer.scale_loss(loss)
         found = tape.gradient(scaled, model.trainable_variables)
         pairs = zip(found, model.trainable_variables, strict=True)
@@ -135,20 +141,53 @@ def make_step(model: CausalCNN, optimizer: Any, plan: Plan, workers: Workers = A
 
 
 class _Training:
-    """The progress of a phase: its steps, its epochs, the best weights so far, and the checkpoint that holds all of it."""
+    """The progress of a phase: its steps, its epochs, the best weights so far, and the checkpoints that hold all of it."""
 
-    def __init__(self, model: CausalCNN, optimizer: Any, plan: Plan, session: Session, history: list[dict[str, Any]]) -> None:
-        self._model, self._plan, self._session = model, plan, session
-        self._variables = [*model.variables, *optimizer.variables]
-        self.standing, self.best = Standing(phase=plan.phase, rows=list(history)), list[np.ndarray]()
-        loaded = checkpoint.load(session.checkpoints, plan.phase, self._variables)
-        if loaded is not None:
-            self.standing, self.best = loaded
+    def __init__(self, model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, Any]]) -> None:
+        self._model, self._asked, self._session = model, plan, session
+        self._optimizer = make_optimizer(plan, model.dtype_policy.name)
+        self._optimizer.build(model.trainable_variables)
+        self._variables = [*model.variables, *self._optimizer.variables]
+        self.standing, self.best, self._plan = Standing(phase=plan.phase, rows=list(history)), list[np.ndarray](), plan
+        state = self._load()
+        if state is not None:
+            self._restore(state)
             at = self.standing
             session.progress(f"  resuming from the checkpoint: {plan.phase} epoch {at.epoch + 1}, step {at.step + 1}")
+        self._agree()
+        if state is None:
+            self._save()  # where a training that diverges early can return to
         draw_apart(model, session.workers.member)
 
-    def goes_on(self) -> bool:
+    def run(self) -> None:
+        """Trains to the end of the phase."""
+        step = make_step(self._model, self._optimizer, self._plan, self._session.workers)
+        while not self.standing.done:
+            self.begin_epoch()
+            for batch in self._session.epoch_data(self.standing.epoch, self.standing.step):
+                self.take(float(step(batch)), batch["item"].shape)
+            self.end_epoch()
+
+    def recover(self, failure: Exception) -> None:
+        """Returns to the last checkpoint, with what may help.
+
+        Raises:
+            RecsysError: that was tried before, or there is no checkpoint.
+        """
+        session = self._session
+        share, blocks, words = remedy(failure, self.standing, self._plan, session.workers.member.count)
+        state = self._load()
+        if state is None:
+            raise RetryError(f"{words}: impossible without a checkpoint; run the same command again") from None
+        state.standing.rate_share, state.standing.loss_blocks = share, blocks
+        self._restore(state)
+        at = self.standing
+        session.progress(f"  warning: {words}, from the checkpoint at epoch {at.epoch + 1}, step {at.step + 1}")
+        session.workers.barrier()  # all have read it
+        self._save()
+        draw_apart(self._model, session.workers.member)
+
+    def _goes_on(self) -> bool:
         """Whether to train another epoch: one is left, and patience has not run out."""
         at, plan = self.standing, self._plan
         exhausted = self._session.validate is not None and at.epoch - 1 - at.best_epoch >= plan.patience and at.epoch > 0
@@ -163,10 +202,7 @@ class _Training:
         """Records one step with its loss; saves a checkpoint if one is due, and stops if asked to."""
         at, plan, session = self.standing, self._plan, self._session
         if not math.isfinite(loss):
-            raise ConfigError(
-                f"training diverged: the loss is {loss} at epoch {at.epoch + 1}, step {at.step + 1}; lower "
-                "training.learning_rate, or set training.precision to float32, and add --redo"
-            )
+            raise DivergedError(f"the loss is {loss}")
         at.loss_sum += loss
         at.step += 1
         self._positions += int(np.prod(shape))
@@ -184,6 +220,8 @@ class _Training:
 
     def end_epoch(self) -> None:
         """Validates, keeps the weights if they are the best so far, and saves the checkpoint."""
+        if not self._finite():
+            raise DivergedError("weights are no numbers")
         at, plan, session = self.standing, self._plan, self._session
         seconds = time.monotonic() - self._started
         metrics = session.workers.from_chief(session.validate, VALIDATED) if session.validate is not None else {}
@@ -195,6 +233,8 @@ class _Training:
             "phase": plan.phase,
             "epoch": at.epoch + 1,
             "loss": round(at.loss_sum / max(1, at.step), 6),
+            "workers": session.workers.member.count,
+            "learning_rate": plan.learning_rate,
             "seconds": round(seconds, 2),
             "positions_per_second": round(self._positions / max(seconds, 1e-9)),
             **{name: round(value, 6) for name, value in metrics.items()},
@@ -206,8 +246,40 @@ class _Training:
         )
         at.rows.append(row)
         at.epoch, at.step, at.loss_sum = at.epoch + 1, 0, 0.0
+        at.done = not self._goes_on()
         self._save()
 
+    def _agree(self) -> None:
+        """Checks that all workers begin where the chief does.
+
+        Raises:
+            RetryError: this one has read another checkpoint.
+        """
+        at = self.standing
+        chief = self._session.workers.from_chief(lambda: {"epoch": at.epoch, "step": at.step}, ("epoch", "step"))
+        if chief != {"epoch": at.epoch, "step": at.step}:
+            raise RetryError(
+                f"this worker has read a checkpoint of epoch {at.epoch + 1}, step {at.step + 1}, and the chief another one; "
+                "check that both see the same files, and run the same command again"
+            )
+
+    def _load(self) -> State | None:
+        return self._session.checkpoints.load(self._asked.phase, [tuple(variable.shape) for variable in self._variables])
+
+    def _restore(self, state: State) -> None:
+        for variable, value in zip(self._variables, state.variables, strict=True):
+            variable.assign(value)
+        self.standing, self.best = state.standing, list(state.best)
+        self._plan = remedied(self._asked, self.standing)
+        if self._plan.learning_rate != self._asked.learning_rate:
+            self._optimizer.learning_rate = _schedule(self._plan)
+
+    def _finite(self) -> bool:
+        """Whether the weights are numbers; the loss tells only at the next step."""
+        return all(np.isfinite(variable.numpy()).all() for variable in self._model.trainable_variables)
+
     def _save(self) -> None:
-        if self._session.workers.member.chief:
-            checkpoint.save(self._session.checkpoints, self.standing, self._variables, self.best)
+        """Saves a checkpoint, but never one from which training could only fail."""
+        if self._session.workers.member.chief and self._finite():
+            values = [variable.numpy() for variable in self._variables]
+            self._session.checkpoints.save(State(self.standing, values, self.best))

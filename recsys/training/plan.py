@@ -26,6 +26,7 @@ class Plan:
         warmup_steps: steps in which the learning rate rises from zero to its peak.
         label_smoothing, weight_decay: see config.Training.
         negatives: items drawn for each step's sampled softmax; 0: full softmax.
+        loss_blocks: divides the blocks of logits further, see recsys.model.loss.
         patience: epochs without a better validation score before the phase stops early.
         xla: whether XLA compiles the step.
     """
@@ -40,6 +41,7 @@ class Plan:
     negatives: int
     patience: int
     xla: bool
+    loss_blocks: int = 1
 
 
 def batch_shape(training: Training, events: int) -> tuple[int, int]:

@@ -24,9 +24,11 @@ from recsys.methods.cnn import Network, load_model, read_encoder, read_item_bags
 from recsys.methods.serving import save_for_serving
 from recsys.model.encoding import Arrays, Encoder, code_origins
 from recsys.model.network import CausalCNN, resolve
-from recsys.progress import Progress
-from recsys.training import checkpoint, negatives, packing, records
+from recsys.progress import Log, Progress, silent
+from recsys.training import negatives, packing, records
+from recsys.training.checkpoint import Checkpoints
 from recsys.training.hardware import Hardware
+from recsys.training.identity import made_with
 from recsys.training.loop import VALIDATED, Session, fit
 from recsys.training.plan import Plan, batch_shape, cold_start_share, fit_plan, refit_plan, sample_size
 from recsys.training.workers import ALONE, Workers
@@ -56,6 +58,10 @@ class Setting:
     def cold_starts(self) -> float:
         """See plan.cold_start_share."""
         return cold_start_share(self.config.training, self.info.train_events, self.info.split.method)
+
+    def checkpoints(self, folder: str, log: Log) -> Checkpoints:
+        """The checkpoints in a model folder."""
+        return Checkpoints(folder, made_with(self.config, self.features), log)
 
     def part(self, length: Callable[[Histories], np.ndarray]) -> Part:
         """The first `length` events of each user who is learned from."""
@@ -96,6 +102,17 @@ def train(setting: Setting, folder: str, progress: Progress, stopped: Callable[[
     if refitted:
         rows = _refit(setting, model, encoder, folder, rows, progress, stopped)
     return _finish(setting, model, encoder, folder, rows)
+
+
+def is_trained(setting: Setting, folder: str) -> bool:
+    """Whether all epochs of all phases are done and saved, so that a single process can do what is left."""
+    if storage.exists(storage.join(folder, model_files.MODEL)):
+        return True
+    holds_out = setting.info.split.holds_out
+    if holds_out and setting.config.training.refit_epochs == 0:
+        return records.exist(folder)
+    at = setting.checkpoints(folder, silent).standing()
+    return at is not None and at.done and at.phase == ("refit" if holds_out else "fit")
 
 
 def build(setting: Setting, fitted: Encoding, encoder: Encoder) -> CausalCNN:
@@ -167,7 +184,7 @@ def _fit(setting: Setting, folder: str, progress: Progress, stopped: Callable[[]
     session = Session(
         epoch_data=epoch_data(setting, encoder, shape, part, config.seed, plan, counts),
         validate=_validator(setting, network, progress),
-        checkpoints=folder,
+        checkpoints=setting.checkpoints(folder, progress),
         stopped=stopped,
         progress=progress,
         workers=setting.workers,
@@ -176,7 +193,7 @@ def _fit(setting: Setting, folder: str, progress: Progress, stopped: Callable[[]
     if setting.workers.member.chief:
         network.save(storage.join(folder, model_files.EVALUATED))
         records.write(folder, rows)
-        checkpoint.remove(folder)
+        session.checkpoints.remove()
     setting.workers.barrier()
     return rows
 
@@ -204,7 +221,7 @@ def _refit(
     session = Session(
         epoch_data=epoch_data(setting, encoder, shape, part, config.seed + 1, plan, counts),
         validate=None,
-        checkpoints=folder,
+        checkpoints=setting.checkpoints(folder, progress),
         stopped=stopped,
         progress=progress,
         workers=setting.workers,
@@ -273,7 +290,8 @@ def _finish(setting: Setting, model: CausalCNN, encoder: Encoder, folder: str, r
     """Writes the published network, and model.json last."""
     summary = {
         "hardware": dataclasses.asdict(setting.hardware),
-        "workers": setting.workers.member.count,
+        "workers": rows[-1]["workers"],  # this process may be alone with the export
+        "learning_rate": {row["phase"]: row["learning_rate"] for row in rows},  # as it ended: divergence halves it
         "network": dataclasses.asdict(model.spec),
         "parameters": int(model.count_params()),
         "negatives": sample_size(setting.config.training, setting.info.items),
@@ -285,6 +303,6 @@ def _finish(setting: Setting, model: CausalCNN, encoder: Encoder, folder: str, r
         save_for_serving(model, storage.join(folder, model_files.SAVED_MODEL), encoder)
         records.write(folder, rows)
         storage.write_json(storage.join(folder, model_files.MODEL), summary)
-        checkpoint.remove(folder)
+        setting.checkpoints(folder, silent).remove()
     setting.workers.barrier()
     return summary

@@ -10,7 +10,7 @@ from recsys import storage
 from recsys.config import Config, Evaluation, Model, Training
 from recsys.contract import histories, model_files
 from recsys.contract.features_info import read_info
-from recsys.errors import ConfigError, MissingComponentError, RetryError
+from recsys.errors import MissingComponentError, RetryError
 from recsys.measure.protocol import evaluate
 from recsys.measure.targets import find_targets
 from recsys.methods import blending
@@ -18,7 +18,7 @@ from recsys.methods.blend import Blend
 from recsys.methods.cnn import Network, load_model, read_encoder
 from recsys.model import encoding
 from recsys.progress import Progress, silent
-from recsys.training import checkpoint, hardware, loop
+from recsys.training import hardware, loop
 from recsys.training.plan import batch_shape, fit_plan, refit_plan, sample_size
 from recsys.training.train import Setting, train
 from tests.support import chains, write_features
@@ -96,7 +96,7 @@ def test_a_blend_that_is_there_is_not_fitted_again(features, trained, monkeypatc
 
 
 def test_the_folder_tells_what_happened(trained):
-    assert not storage.exists(storage.join(trained, model_files.CHECKPOINT))
+    assert not storage.exists(storage.join(trained, model_files.CHECKPOINTS))
     assert [(row["phase"], row["epoch"]) for row in rows(trained)] == [("fit", "1"), ("fit", "2"), ("fit", "3"), ("refit", "1")]
     assert float(rows(trained)[2]["loss"]) < float(rows(trained)[0]["loss"])
     assert storage.read_json(storage.join(trained, model_files.MODEL))["hardware"]["device"] == "cpu"
@@ -114,7 +114,7 @@ def test_asked_to_end_in_either_phase_it_saves_a_checkpoint_and_goes_on_to_the_s
     asked = iter(range(10_000))
     with pytest.raises(RetryError, match="checkpoint saved"):
         learn(config(), features, str(tmp_path), lambda: next(asked) >= after)
-    assert storage.exists(storage.join(str(tmp_path), model_files.CHECKPOINT))
+    assert storage.exists(storage.join(str(tmp_path), model_files.CHECKPOINTS))
     assert not storage.is_whole(str(tmp_path))
     learn(config(), features, str(tmp_path))
     for one, other in zip(weights(trained), weights(tmp_path), strict=True):
@@ -139,13 +139,6 @@ def test_with_drawn_negatives_it_goes_on_to_the_same_weights(features, tmp_path)
     learn(settings, features, str(tmp_path / "broken"))
     for one, other in zip(weights(tmp_path / "whole"), weights(tmp_path / "broken"), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def test_a_checkpoint_of_another_network_is_refused(tmp_path):
-    standing = checkpoint.Standing()
-    checkpoint.save(str(tmp_path), standing, [tf.Variable([1.0, 2.0])], [])
-    with pytest.raises(ConfigError, match="another network"):
-        checkpoint.load(str(tmp_path), "fit", [tf.Variable([1.0, 2.0, 3.0])])
 
 
 def test_training_stops_when_validation_gets_no_better(features, tmp_path):
