@@ -188,6 +188,8 @@ def _prepare(job: Job, stage: str, redo: bool, chief: bool) -> bool:
         _check_changeable(run, stage)
         if chief:
             # What an interrupted attempt has left is continued, unless it was made with other settings.
+            if not same and storage.exists(run.path(FOLDERS[stage])):
+                job.progress(f"{stage}: begins anew, what an interrupted attempt left was made with other settings")
             _forget(run, ([] if same and not redo else [stage]) + _dependents(stage))
             run.change_config(job.config, SECTIONS.get(stage, ()))
     job.progress(f"{stage}:")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
+import os
+import signal
 from pathlib import Path
+from typing import Literal
 
 import pyarrow.parquet as pq
 import pytest
 
 from recsys import storage
 from recsys.config import Config, Evaluation, Model, Publish, Recommend, Training
-from recsys.errors import ConfigError
+from recsys.contract.features_info import SplitInfo, read_info, write_info
+from recsys.errors import ConfigError, RetryError, TerminatedError
 from recsys.methods import blending, ease, transitions
 from recsys.progress import Progress
 from recsys.recommend.shards import Shard
@@ -20,6 +26,8 @@ from recsys.run import runs, stages
 from recsys.run.ending import Stop
 from recsys.run.publish import show_user
 from recsys.run.stages import Job
+from recsys.training import hardware
+from recsys.training.train import Setting, train
 from tests.support import chains, write_features
 
 ITEMS = 40
@@ -120,9 +128,64 @@ def test_what_was_begun_with_other_settings_is_not_continued(job: Job, tmp_path:
     stages.train(first)
     Path(first.run.path("model", "_SUCCESS")).unlink()
     config = dataclasses.replace(first.config, model=Model(width=8, dilations=(1, 2)))
-    jobs.execute(dataclasses.replace(first, config=config), ("train",))
+    said = io.StringIO()
+    jobs.execute(dataclasses.replace(first, config=config, progress=Progress(said)), ("train",))
+    assert "train: begins anew" in said.getvalue() and "other settings" in said.getvalue()
     assert first.run.manifest()["stages"]["train"]["network"]["width"] == 8
     assert first.run.config() == config
+
+
+def test_killed_in_training_and_started_with_another_rate_it_takes_that_rate_from_the_first_epoch_on(
+    job: Job, tmp_path: Path
+) -> None:
+    """Also where the folder was not cleared, as when the settings were changed by other means than this command."""
+    first = begun(job, tmp_path)
+    polled = iter(range(1000))
+    with pytest.raises(RetryError, match="checkpoint saved at epoch 2"):
+        train(setting(first), first.run.path("model"), Progress(quiet=True), lambda: next(polled) > 2)
+    said = io.StringIO()
+    other = dataclasses.replace(first.config, training=dataclasses.replace(first.config.training, learning_rate=1e-5))
+    second = dataclasses.replace(first, config=other, progress=Progress(said))
+    train(setting(second), first.run.path("model"), second.progress, lambda: False)
+    assert "training.learning_rate 0.002, now 1e-05" in said.getvalue() and "begins anew" in said.getvalue()
+    with open(first.run.path("model", "history.csv"), encoding="utf-8") as file:
+        assert {row["learning_rate"] for row in csv.DictReader(file) if row["phase"] == "fit"} == {"1e-05"}
+
+
+@pytest.mark.parametrize("method", ["leave-one-out", "none"])
+def test_ended_in_the_export_it_only_exports(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Literal["leave-one-out", "none"]
+) -> None:
+    """Also without the workers that it has trained with: they have ended, and no Job starts them again."""
+    first = begun(job, tmp_path)
+    features = first.run.path("features")
+    write_info(features, dataclasses.replace(read_info(features), split=SplitInfo(method)))
+    with monkeypatch.context() as patch:
+        patch.setattr("recsys.training.train.save_for_serving", lambda *given: os.kill(os.getpid(), signal.SIGTERM))
+        before = signal.getsignal(signal.SIGTERM)
+        Stop().install()
+        with pytest.raises(TerminatedError):
+            train(setting(first), first.run.path("model"), Progress(quiet=True), lambda: False)
+        signal.signal(signal.SIGTERM, before)
+    assert not Path(first.run.path("model", "model.json")).exists()
+
+    def refuse(*given: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("recsys.training.loop.make_step", refuse)
+    cluster = {"worker": ["127.0.0.1:9", "127.0.0.1:10"]}
+    for index in (1, 0):
+        monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}))
+        said = io.StringIO()
+        jobs.execute(dataclasses.replace(first, progress=Progress(said)), ("train",))
+        assert ("up to the chief" in said.getvalue()) is (index == 1)
+    assert list(first.run.manifest()["stages"]) == ["features", "train"]
+    assert not Path(first.run.path("model", "checkpoints")).exists()
+
+
+def setting(job: Job) -> Setting:
+    features = job.run.path("features")
+    return Setting(job.config, features, read_info(features), hardware.choose(job.config.training))
 
 
 def test_stages_at_work_at_once_change_their_own_settings_alone(
