@@ -87,7 +87,12 @@ class Running:
 
     def __init__(self, home: Path) -> None:
         self.process = subprocess.Popen(
-            command(*RUN), env=environment(home), cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command(*RUN),
+            env=environment(home, TMPDIR=str(home / "tmp")),
+            cwd=home,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         self.said = ""
 
@@ -163,9 +168,11 @@ def undisturbed(built_in: Path) -> Path:
 def story(tmp_path_factory: pytest.TempPathFactory, undisturbed: Path) -> Story:
     home = tmp_path_factory.mktemp("story")
     shutil.copytree(undisturbed, home / "out")
+    (home / "tmp").mkdir()
     before, old = (home / "out" / "latest.json").read_bytes(), {path.name for path in (home / "out" / "runs").iterdir()}
     evidence = {name: interrupt(home, how, old) for name, how in STORY.items()}
-    return Story(home / "out", before, evidence, recsys(*RUN, home=home))
+    last = recsys(*RUN, home=home, changes={"TMPDIR": str(home / "tmp")})
+    return Story(home / "out", before, evidence, last)
 
 
 @pytest.mark.slow
@@ -220,6 +227,12 @@ def test_the_result_is_the_same_as_without_interruptions(story: Story, undisturb
     assert (story.output / "latest.json").read_bytes() != story.before
     contract.check_output(story.output, histories((story.output / latest["run"]).parent), USERS, ITEMS, 10)
     assert recommendations(story.output).equals(recommendations(undisturbed))
+
+
+@pytest.mark.slow
+def test_nothing_of_the_killed_processes_is_left(story: Story) -> None:
+    assert not list((story.output.parent / "tmp").glob("*recsys*"))
+    assert not list(story.output.rglob(".*.tmp"))
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from recsys import errors, storage
-from recsys.errors import RecsysError, RetryError, TerminatedError
+from recsys.errors import ConfigError, RecsysError, RetryError, TerminatedError
 from recsys.redaction import printable
 
 TERMINATED = "ended by SIGTERM; finished work is kept, and the same command resumes from there"
@@ -26,7 +26,7 @@ Exit codes:
    2  usage or configuration
   65  bad input data
   69  a component is missing (Java, TensorFlow, a required GPU)
-  70  a bug in recsys
+  70  a bug in recsys, or training that diverged twice
   75  try again (storage, a lock, preemption with a checkpoint saved)
   78  not published: refused by the quality gate, not measured, or damaged
  130  interrupted from the keyboard
@@ -84,12 +84,18 @@ def _say(text: str) -> None:
 
 
 def _known(error: Exception) -> RecsysError | None:
-    """The error for a full disk or a failing object store, wherever it occurred."""
+    """The error for a full disk, a failing object store or TensorFlow without memory, wherever it occurred."""
     codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if (isinstance(error, OSError) and error.errno in codes) or os.strerror(errno.ENOSPC) in str(error):
         return RetryError(
             f"a disk is full: {error}; free space in the output and in {tempfile.gettempdir()} (TMPDIR), "
             "then run the same command again"
+        )
+    if type(error).__name__ == "ResourceExhaustedError":  # of TensorFlow, which this file need not import
+        words = str(error).strip().splitlines()[0][:200]
+        return ConfigError(
+            f"TensorFlow ran out of memory: {words}; give the container or the GPU more, or train a smaller network (lower "
+            "model.width)"
         )
     return storage.failure(str(error))
 

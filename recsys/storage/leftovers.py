@@ -22,7 +22,9 @@ from recsys.storage.paths import is_local, resolve
 _FILE: Final = re.compile(r"\..+\.recsys-[0-9a-f]{16}\.tmp")
 _FOLDER: Final = "recsys-"
 _OWNER: Final = ".recsys-owner"
-"""In a scratch folder: the file that its process has locked. A folder without it is not ours."""
+"""The file that the process of a scratch folder has locked. A folder without it is not ours."""
+_WORK: Final = "work"
+"""The folder beside it that the process works in."""
 
 
 def create_temporary(folder: str, name: str) -> BinaryIO:
@@ -42,8 +44,10 @@ def scratch(purpose: str) -> Iterator[str]:
         with open(os.path.join(folder, _OWNER), "xb") as owner:
             if not _own(owner):
                 continue
+            work = os.path.join(folder, _WORK)
+            os.mkdir(work)
             try:
-                yield folder
+                yield work
             finally:
                 _remove(folder)
             return
@@ -100,12 +104,8 @@ def _abandoned(path: str) -> Iterator[bool]:
 
 def _remove(folder: str) -> None:
     """Deletes a scratch folder, its owner's file last: what cannot be deleted now, the next sweep finds again."""
+    shutil.rmtree(os.path.join(folder, _WORK), ignore_errors=True)
     with contextlib.suppress(OSError):
-        for entry in os.scandir(folder):
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
-            elif entry.name != _OWNER:
-                os.unlink(entry.path)
         if os.listdir(folder) == [_OWNER]:
             os.unlink(os.path.join(folder, _OWNER))
             os.rmdir(folder)

@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from recsys.errors import EXIT_TERMINATED, TerminatedError
+from recsys.errors import EXIT_TERMINATED, EXIT_USAGE, TerminatedError
 from recsys.run.ending import TERMINATED, Group, Stop
 
 
@@ -52,6 +52,19 @@ def test_sigterm_ends_the_process_in_its_own_words(stop: Stop, work: Any) -> Non
     done = CliRunner().invoke(Group(commands={"work": main}), ["work"])
     assert done.exit_code == EXIT_TERMINATED
     assert done.stderr == f"recsys: {TERMINATED}\n"
+
+
+def too_large() -> Any:
+    """More than any machine holds."""
+    import tensorflow as tf
+
+    return tf.zeros([1 << 46])
+
+
+def test_when_tensorflow_runs_out_of_memory_it_says_what_to_lower() -> None:
+    done = CliRunner().invoke(Group(commands={"work": click.command()(too_large)}), ["work"])
+    assert done.exit_code == EXIT_USAGE
+    assert "TensorFlow ran out of memory" in done.stderr and "lower model.width" in done.stderr
 
 
 def test_where_work_polls_sigterm_waits_for_the_end_of_the_block(stop: Stop) -> None:

@@ -42,7 +42,7 @@ def start(target: Path) -> tuple[subprocess.Popen[str], Path]:
     """A process that writes `target` and works in a scratch folder, until it is killed."""
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, target], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
-    return holder, Path(holder.stdout.readline().strip())
+    return holder, Path(holder.stdout.readline().strip())  # a folder in the one that TMPDIR shows
 
 
 def kill(holder: subprocess.Popen[str]) -> None:
@@ -66,13 +66,19 @@ def test_the_next_start_removes_what_the_dead_left_and_nothing_else(temporary: P
     assert (dead_scratch / "shuffle").exists() and len(names(output / "model")) == 2
     storage.sweep_temporary()
     storage.sweep(str(output))
-    assert names(temporary) == sorted(["recsys-of-a-user", "tmp1234", living_scratch.name])
+    assert names(temporary) == sorted(["recsys-of-a-user", "tmp1234", living_scratch.parent.name])
     assert (living_scratch / "shuffle").exists() and len(names(output / "model")) == 1
     assert all(path.read_text() == "mine" for path in theirs)
     kill(living)
     storage.sweep_temporary()
     storage.sweep(str(output))
     assert not living_scratch.exists() and not names(output / "model")
+
+
+def test_a_scratch_folder_holds_only_what_was_put_there(temporary: Path) -> None:
+    with storage.scratch("work") as folder:
+        assert not names(Path(folder)), "some are copied as a whole"
+    assert not names(temporary)
 
 
 def test_a_command_begins_with_that(temporary: Path, tmp_path: Path) -> None:
@@ -82,7 +88,7 @@ def test_a_command_begins_with_that(temporary: Path, tmp_path: Path) -> None:
     assert names(Path(run.path("model")))
     done = invoke("train", "--output", "out", home=tmp_path)
     assert done.returncode == 2 and "needs 'features' first" in done.stderr
-    assert not names(Path(run.path("model"))) and not scratch.exists()
+    assert not names(Path(run.path("model"))) and not scratch.parent.exists()
 
 
 def test_another_users_leftovers_stay(temporary: Path, tmp_path: Path) -> None:
@@ -91,7 +97,7 @@ def test_another_users_leftovers_stay(temporary: Path, tmp_path: Path) -> None:
     dead, scratch = start(tmp_path / "a.npz")
     kill(dead)
     (left,) = tmp_path.glob(".a.npz.*")
-    for path in (scratch, *scratch.iterdir(), left):
+    for path in (scratch.parent, *scratch.parent.iterdir(), left):
         os.chown(path, 10001, 10001)
     storage.sweep_temporary()
     storage.sweep(str(tmp_path))
@@ -102,10 +108,10 @@ def test_a_link_is_not_followed(temporary: Path, tmp_path: Path) -> None:
     dead, scratch = start(tmp_path / "a.npz")
     kill(dead)
     elsewhere = tmp_path / "elsewhere"
-    scratch.rename(elsewhere)
+    scratch.parent.rename(elsewhere)
     (temporary / "recsys-link").symlink_to(elsewhere)
     storage.sweep_temporary()
-    assert (elsewhere / "shuffle").exists() and names(temporary) == ["recsys-link"]
+    assert (elsewhere / "work" / "shuffle").exists() and names(temporary) == ["recsys-link"]
 
 
 def test_where_there_are_no_locks_writing_works_and_nothing_is_removed(temporary: Path, tmp_path: Path) -> None:
