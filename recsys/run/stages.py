@@ -12,7 +12,7 @@ from recsys import settings, storage
 from recsys.config import Config
 from recsys.contract import model_files, schema
 from recsys.contract.features_info import read_info
-from recsys.errors import RecsysError, TerminatedError
+from recsys.errors import RecsysError
 from recsys.progress import Progress
 from recsys.run.ending import Stop
 from recsys.run.runs import Run
@@ -74,9 +74,8 @@ def features(job: Job) -> dict[str, Any]:
         }
         try:
             outcome = child.call("recsys.features.pipeline:run", arguments, job.progress)
-        except RecsysError as error:
-            if not isinstance(error, TerminatedError):
-                check_unchanged(source)  # a better reason than what Spark says of half a file
+        except RecsysError:
+            check_unchanged(source)  # a better reason than what Spark says of half a file
             raise
         added = check_unchanged(source)
     for warning in added:
