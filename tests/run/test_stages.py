@@ -135,6 +135,7 @@ def test_what_was_begun_with_other_settings_is_not_continued(job: Job, tmp_path:
     assert first.run.config() == config
 
 
+@pytest.mark.slow
 def test_killed_in_training_and_started_with_another_rate_it_takes_that_rate_from_the_first_epoch_on(
     job: Job, tmp_path: Path
 ) -> None:
@@ -152,6 +153,7 @@ def test_killed_in_training_and_started_with_another_rate_it_takes_that_rate_fro
         assert {row["learning_rate"] for row in csv.DictReader(file) if row["phase"] == "fit"} == {"1e-05"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["leave-one-out", "none"])
 def test_ended_in_the_export_it_only_exports(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Literal["leave-one-out", "none"]

@@ -55,6 +55,7 @@ def a_bad_batch(monkeypatch):
     monkeypatch.setattr(training, "epoch_data", poisoned)
 
 
+@pytest.mark.slow
 def test_divergence_goes_back_to_the_last_checkpoint_with_half_the_rate(features, tmp_path, a_bad_batch):
     said = Said()
     learn(config(epochs=3), features, tmp_path, progress=said)
@@ -115,6 +116,7 @@ def too_large(monkeypatch):
     return limit
 
 
+@pytest.mark.slow
 def test_when_memory_runs_out_the_logits_are_computed_in_smaller_blocks(features, tmp_path, too_large):
     said = Said()
     learn(config(epochs=1, refit_epochs=0), features, tmp_path / "enough")
@@ -126,6 +128,7 @@ def test_when_memory_runs_out_the_logits_are_computed_in_smaller_blocks(features
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_if_that_does_not_help_it_says_which_setting_to_lower(features, tmp_path, too_large):
     too_large(1000)
     with pytest.raises(ConfigError, match=r"ran out of memory at fit epoch 1, step 1: .*OOM.* lower training\.batch_tokens"):
