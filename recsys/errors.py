@@ -38,7 +38,7 @@ class DamagedError(DataError):
     """A file that recsys has written is missing, cut off or no longer what was written.
 
     Attributes:
-        uri: of the file.
+        uri: of the file; the command line adds how to make it again (recsys.run.remedies).
     """
 
     def __init__(self, message: str, uri: str = "") -> None:
@@ -77,3 +77,9 @@ class TerminatedError(BaseException):
 BY_EXIT_CODE: dict[int, type[RecsysError]] = {
     error.exit_code: error for error in (ConfigError, DataError, MissingComponentError, RecsysError, RetryError, RefusedError)
 }
+
+
+def shortened(words: str, most: int = 600) -> str:
+    """Words in one line; of a long one the middle is left out, since the cause tends to stand at the end."""
+    words = " ".join(words.split())
+    return words if len(words) <= most else f"{words[: most // 3]} … {words[len(words) - 2 * most // 3 :]}"

@@ -139,6 +139,19 @@ def succeed(*words: object, home: Path, run: Command = recsys) -> subprocess.Com
     return done
 
 
+def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: str, output: Path | None = None) -> None:
+    """Checks exit code and message, and that there is no Python or Java traceback and nothing published."""
+    said = done.stderr + done.stdout
+    assert done.returncode == code, said
+    for word in words:
+        assert word in said, f"{word!r} is not in: {said}"
+    for noise in ("Traceback", "\tat ", "py4j", "java.lang", "internal error"):
+        assert noise not in said, said
+    if output is not None:
+        assert not (output / "latest.json").exists()
+        assert not list(output.glob("runs/*/features/_SUCCESS"))
+
+
 def recommendations(output: Path) -> pa.Table:
     """The published recommendations, without the files' metadata."""
     latest = json.loads((output / "latest.json").read_text(encoding="utf-8"))

@@ -128,16 +128,23 @@ class FeaturesInfo:
 
 
 def read_info(features: str) -> FeaturesInfo:
-    """Reads features.json of the features folder."""
-    found = storage.read_json(storage.join(features, schema.FEATURES_FILE))
-    encodings = {name: _encoding(found[name]) for name in ("evaluated", "published")}
-    warnings = tuple(found.get("warnings", ()))
-    return FeaturesInfo(**{**found, **encodings, "split": SplitInfo(**found["split"]), "warnings": warnings})
+    """Reads features.json of the features folder.
+
+    Raises:
+        DamagedError: the file is missing, or not what was written.
+    """
+    return storage.read_record(storage.join(features, schema.FEATURES_FILE), _info)
 
 
 def write_info(features: str, info: FeaturesInfo) -> None:
     """Writes features.json into the features folder."""
     storage.write_json(storage.join(features, schema.FEATURES_FILE), dataclasses.asdict(info))
+
+
+def _info(found: dict[str, Any]) -> FeaturesInfo:
+    encodings = {name: _encoding(found[name]) for name in ("evaluated", "published")}
+    warnings = tuple(found.get("warnings", ()))
+    return FeaturesInfo(**{**found, **encodings, "split": SplitInfo(**found["split"]), "warnings": warnings})
 
 
 def _encoding(found: dict[str, Any]) -> Encoding:

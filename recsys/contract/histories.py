@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recsys import storage
 from recsys.contract import schema
@@ -94,7 +93,7 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 def files(features: str) -> list[str]:
     """The files of histories/, ordered by user_index, each with about a million events."""
-    return storage.list_files(storage.join(features, schema.HISTORIES_DIR), ".parquet")
+    return storage.parquet_files(storage.join(features, schema.HISTORIES_DIR))
 
 
 def read(features: str) -> Histories:
@@ -125,24 +124,21 @@ def concatenate(parts: list[Histories]) -> Histories:
 def read_table(features: str, folder: str, columns: list[str] | None = None) -> pa.Table:
     """A folder of features/, such as users/ or items/, as one Arrow table ordered by index."""
     parts = []
-    for path in storage.list_files(storage.join(features, folder), ".parquet"):
-        system, inner = storage.resolve(path)
-        with system.open_input_file(inner) as file:
-            parts.append(pq.read_table(file, columns=columns))
+    for path in storage.parquet_files(storage.join(features, folder)):
+        with storage.open_parquet(path) as file:
+            parts.append(file.read(columns=columns))
     return pa.concat_tables(parts)
 
 
 def read_schema(features: str, folder: str) -> pa.Schema:
     """Arrow schema of a folder of features/, such as users/ or items/."""
-    system, path = storage.resolve(storage.list_files(storage.join(features, folder), ".parquet")[0])
-    with system.open_input_file(path) as file:
-        return pq.read_schema(file)
+    with storage.open_parquet(storage.parquet_files(storage.join(features, folder))[0]) as file:
+        return file.schema_arrow
 
 
 def _blocks(path: str, batch_users: int) -> Iterator[Histories]:
-    system, inner = storage.resolve(path)
-    with system.open_input_file(inner) as file:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=batch_users, columns=schema.HISTORIES.names):
+    with storage.open_parquet(path) as file:
+        for batch in file.iter_batches(batch_size=batch_users, columns=schema.HISTORIES.names):
             if batch.num_rows:
                 yield _from_arrow(batch)
 

@@ -47,7 +47,7 @@ def write(frame: DataFrame, folder: str, transform: Transform) -> dict[str, int]
 def write_table(table: pa.Table, path: str) -> None:
     """Writes one file, which appears when it is complete."""
     with storage.atomic_output(path) as stream:
-        pq.write_table(table, stream)
+        pq.write_table(table, stream, write_page_checksum=True)
 
 
 def files_for(values: int) -> int:
@@ -71,7 +71,7 @@ def _write_part(batches: Iterator[pa.RecordBatch], folder: str, transform: Trans
     first = transform(first)
     with (
         storage.atomic_output(storage.join(folder, part_file(partition_number()))) as stream,
-        pq.ParquetWriter(stream, first.schema) as writer,
+        pq.ParquetWriter(stream, first.schema, write_page_checksum=True) as writer,
     ):
         _write_batch(writer, first, longest)
         for batch in batches:

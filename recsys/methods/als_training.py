@@ -27,12 +27,13 @@ def train(arguments: Mapping[str, Any], log: Log) -> list[str]:
     """
     from pyspark.ml.recommendation import ALS
 
+    from recsys.spark.failures import translated
     from recsys.spark.session import local_cores, spark_session
 
     config = Config(seed=arguments["seed"], spark=settings.from_dict(Spark, arguments["spark"]))
     blocks = local_cores(config.spark.master)
     folders = []
-    with spark_session(config, "recsys als") as spark:
+    with spark_session(config, "recsys als") as spark, translated("als"):
         events = spark.read.parquet(f"{arguments['folder']}/{EVENTS_FILE}").coalesce(blocks).cache()
         for number, (rank, regularisation, alpha) in enumerate(arguments["grid"]):
             method = ALS(

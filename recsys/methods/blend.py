@@ -107,7 +107,7 @@ class Blend:
             recent = {half_life: arrays[f"recent_{half_life:g}"] for half_life in HALF_LIVES}
         transitions = Transitions.load(storage.join(uri, TRANSITIONS_FILE))
         counts = Counts(transitions, Ease.load(storage.join(uri, TASTE_FILE)), share, recent)
-        return cls(network, counts, Weights(**storage.read_json(storage.join(uri, WEIGHTS_FILE))))
+        return cls(network, counts, read_weights(uri))
 
 
 def save(uri: str, counts: Counts, weights: Weights) -> None:
@@ -117,6 +117,22 @@ def save(uri: str, counts: Counts, weights: Weights) -> None:
     recent: list[tuple[str, Any]] = [(f"recent_{half_life:g}", share) for half_life, share in counts.recent.items()]
     storage.write_arrays(storage.join(uri, SHARES_FILE), [("share", counts.share), *recent])
     storage.write_json(storage.join(uri, WEIGHTS_FILE), dataclasses.asdict(weights))
+
+
+def read_weights(uri: str) -> Weights:
+    """The weights of a saved blend.
+
+    Raises:
+        DamagedError: the file is missing, or not what was written.
+    """
+    return storage.read_record(storage.join(uri, WEIGHTS_FILE), _weights)
+
+
+def _weights(found: Mapping[str, Any]) -> Weights:
+    weights = Weights(**{name: float(value) for name, value in found.items()})
+    if not {weights.half_life, weights.cold_half_life} <= set(HALF_LIVES):
+        raise ValueError(f"half-lives must be among {HALF_LIVES}")
+    return weights
 
 
 def count(events: Histories, n_items: int, seed: int) -> Counts:

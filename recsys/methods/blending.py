@@ -18,7 +18,7 @@ from recsys.measure import metrics
 from recsys.measure.protocol import Scorer
 from recsys.measure.ranking import block_rows, top_k
 from recsys.measure.targets import Targets, contexts, decisive_from, find_targets
-from recsys.methods.blend import HALF_LIVES, WEIGHTS_FILE, Counts, Parts, Weights, combine, count, parts, save
+from recsys.methods.blend import HALF_LIVES, WEIGHTS_FILE, Counts, Parts, Weights, combine, count, parts, read_weights, save
 from recsys.progress import Log
 
 TUNING_USERS: Final = 2048
@@ -52,7 +52,7 @@ def fit(network: Scorer | None, histories: Histories, info: FeaturesInfo, model:
     """
     published = storage.join(model, model_files.PUBLISHED_BLEND)
     if storage.exists(storage.join(published, WEIGHTS_FILE)):  # written last
-        return Weights(**storage.read_json(storage.join(published, WEIGHTS_FILE)))
+        return read_weights(published)
     weights = Weights()
     if network is not None:
         counts = count(histories.head(histories.train_length), info.items, seed)

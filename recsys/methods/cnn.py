@@ -79,11 +79,15 @@ class Network:
 
 
 def load_model(uri: str, precision: str) -> CausalCNN:
-    """The network of a `.keras` file, with the given dtype policy; its weights are always float32."""
+    """The network of a `.keras` file, with the given dtype policy; its weights are always float32.
+
+    Raises:
+        DamagedError: the file is missing, or not what was written.
+    """
     import keras
 
     system, path = storage.resolve(uri)
-    with storage.scratch("network") as folder:
+    with storage.scratch("network") as folder, storage.undamaged(uri):
         local = Path(folder) / "model.keras"
         with system.open_input_stream(path) as stream:
             local.write_bytes(stream.read())

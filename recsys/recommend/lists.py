@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recsys import storage
 from recsys.config import Recommend
 from recsys.contract import histories, schema
 from recsys.contract.features_info import read_info
 from recsys.contract.histories import Histories, ranges
-from recsys.errors import RecsysError
+from recsys.errors import DamagedError
 from recsys.measure.protocol import Scorer
 from recsys.measure.ranking import block_rows, top_k
 from recsys.progress import Progress
@@ -70,7 +69,8 @@ def recommend(
             without_events += int((block.lengths == 0).sum())
             progress.update(f"recommended for {done:,} of {info.users:,} users", done / max(1, info.users))
     if done != info.users and shard == EVERYBODY:
-        raise RecsysError(f"scored {done} users, but features.json counts {info.users}")
+        users = storage.join(features, schema.USERS_DIR)
+        raise DamagedError(f"{users} has {done} users, but features.json counts {info.users}: a file is missing", users)
     storage.mark_success(folder)
     files = len(writer.written)
     progress(f"  {writer.rows:,} rows for {done:,} users ({without_events:,} without events) in {files} files")
@@ -93,11 +93,10 @@ def aligned(features: str, block_users: int) -> Iterator[tuple[pa.Array, Histori
 
 
 def _user_batches(features: str, block_users: int) -> Iterator[pa.RecordBatch]:
-    for path in storage.list_files(storage.join(features, schema.USERS_DIR), ".parquet"):
-        system, inner = storage.resolve(path)
-        with system.open_input_file(inner) as file:
+    for path in storage.parquet_files(storage.join(features, schema.USERS_DIR)):
+        with storage.open_parquet(path) as file:
             columns = [schema.USER_INDEX, schema.USER_ID]
-            yield from (b for b in pq.ParquetFile(file).iter_batches(batch_size=block_users, columns=columns) if b.num_rows)
+            yield from (b for b in file.iter_batches(batch_size=block_users, columns=columns) if b.num_rows)
 
 
 def _spread(parts: list[Histories], index: np.ndarray) -> Histories:

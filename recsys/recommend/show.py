@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,14 +32,14 @@ def describe_user(features: str, recommendations: str, run_id: str, user: str, l
     Raises:
         ConfigError: there is no such user.
     """
-    user_index, user_id = _find_user(_dataset(storage.join(features, schema.USERS_DIR)), user, run_id)
-    past = _history(_dataset(storage.join(features, schema.HISTORIES_DIR)), user_index)
-    recommended = _rows(_dataset(recommendations), pc.field(schema.USER_ID) == user_id)
+    user_index, user_id = _find_user(storage.join(features, schema.USERS_DIR), user, run_id)
+    past = _history(storage.join(features, schema.HISTORIES_DIR), user_index)
+    recommended = _rows(recommendations, pc.field(schema.USER_ID) == user_id)
     recommended = recommended.sort_by(schema.RANK)
     shown = past[-latest:] if latest > 0 else []
-    items = _dataset(storage.join(features, schema.ITEMS_DIR))
     wanted = pc.field(schema.ITEM_INDEX).isin(pa.array([item for _, _, item in shown], pa.int32()))
     wanted |= pc.field(schema.ITEM_ID).isin(recommended.column(schema.ITEM_ID).combine_chunks())
+    items = storage.join(features, schema.ITEMS_DIR)
     found = _rows(items, wanted, [schema.ITEM_INDEX, schema.ITEM_ID, schema.TITLE]).to_pylist()
     by_index = {item[schema.ITEM_INDEX]: _name(item) for item in found}
     by_id = {item[schema.ITEM_ID]: _name(item) for item in found}
@@ -51,37 +53,43 @@ def describe_user(features: str, recommendations: str, run_id: str, user: str, l
     return "\n".join(lines)
 
 
-def _dataset(folder: str) -> ds.Dataset:
+@contextlib.contextmanager
+def _dataset(folder: str) -> Iterator[ds.Dataset]:
     system, _ = storage.resolve(folder)
-    paths = [storage.resolve(path)[1] for path in storage.list_files(folder, ".parquet")]
-    return ds.dataset(paths, format="parquet", filesystem=system)
+    paths = [storage.resolve(path)[1] for path in storage.parquet_files(folder)]
+    checked = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True))
+    with storage.undamaged(folder):
+        yield ds.dataset(paths, format=checked, filesystem=system)
 
 
-def _rows(table: ds.Dataset, condition: pc.Expression, columns: list[str] | None = None) -> pa.Table:
-    return table.to_table(columns=columns, filter=condition)
+def _rows(folder: str, condition: pc.Expression, columns: list[str] | None = None) -> pa.Table:
+    with _dataset(folder) as table:
+        return table.to_table(columns=columns, filter=condition)
 
 
-def _find_user(users: ds.Dataset, user: str, run_id: str) -> tuple[int, pa.Scalar]:
+def _find_user(folder: str, user: str, run_id: str) -> tuple[int, pa.Scalar]:
     """Index of a user, and the id in the type that the source has."""
-    kind = users.schema.field(schema.USER_ID).type
+    with _dataset(folder) as users:
+        kind = users.schema.field(schema.USER_ID).type
     try:
         user_id = pa.scalar(user).cast(kind)
         same = user_id.cast(pa.string()).as_py() == user  # 042 is not the id 42
     except pa.ArrowInvalid:
         same = False
     if same:
-        found = _rows(users, pc.field(schema.USER_ID) == user_id, [schema.USER_INDEX]).column(schema.USER_INDEX)
+        found = _rows(folder, pc.field(schema.USER_ID) == user_id, [schema.USER_INDEX]).column(schema.USER_INDEX)
         if len(found):
             return found[0].as_py(), user_id
-    known = users.head(_EXAMPLES, columns=[schema.USER_ID]).column(schema.USER_ID).to_pylist()
+    with _dataset(folder) as users:
+        known = users.head(_EXAMPLES, columns=[schema.USER_ID]).column(schema.USER_ID).to_pylist()
     examples = ", ".join(one_line(str(one)) for one in known)
     raise ConfigError(f"--user {user}: no such user in run {run_id}; ids look like: {examples}")
 
 
-def _history(histories: ds.Dataset, user_index: int) -> list[tuple[int, float, int]]:
+def _history(folder: str, user_index: int) -> list[tuple[int, float, int]]:
     """Timestamp in seconds, rating and item index of each of the user's events, in time order."""
     names = [schema.TIMESTAMPS, schema.RATINGS, schema.ITEMS]
-    rows = _rows(histories, pc.field(schema.USER_INDEX) == user_index, names).to_pylist()
+    rows = _rows(folder, pc.field(schema.USER_INDEX) == user_index, names).to_pylist()
     return [event for row in rows for event in zip(*(row[name] for name in names), strict=True)]
 
 

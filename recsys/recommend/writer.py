@@ -92,6 +92,5 @@ class Writer:
 def read(folder: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Reads recommendations back in order, in bounded memory."""
     for path in storage.list_files(folder, ".parquet"):
-        system, inner = storage.resolve(path)
-        with system.open_input_file(inner) as file:
-            yield from pq.ParquetFile(file).iter_batches(columns=columns)
+        with storage.open_parquet(path) as file:
+            yield from file.iter_batches(columns=columns)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from recsys import errors, storage
-from recsys.errors import ConfigError, RecsysError, RetryError, TerminatedError
+from recsys.errors import ConfigError, DamagedError, RecsysError, TerminatedError
 from recsys.redaction import printable
+from recsys.run.remedies import remedy
 
 TERMINATED = "ended by SIGTERM; finished work is kept, and the same command resumes from there"
 EXIT_CODES = """\b
@@ -59,18 +58,14 @@ class Group(click.Group):
         except BrokenPipeError:
             sys.exit(errors.EXIT_DONE)
         except (RecsysError, TerminatedError) as error:
-            leave_last_words(error)
-            _say(str(error))
-            sys.exit(error.exit_code)
+            _end(error)
         except MemoryError as error:
             leave_last_words(error)
             _say("out of memory; give the container more, or lower training.batch_tokens")
             sys.exit(errors.EXIT_RETRY)
         except Exception as error:
             if (known := _known(error)) is not None:
-                leave_last_words(known)
-                _say(str(known))
-                sys.exit(known.exit_code)
+                _end(known)
             leave_last_words(error)
             if os.environ.get("RECSYS_DEBUG"):
                 click.echo(printable(traceback.format_exc()), err=True)
@@ -84,20 +79,25 @@ def _say(text: str) -> None:
 
 
 def _known(error: Exception) -> RecsysError | None:
-    """The error for a full disk, a failing object store or TensorFlow without memory, wherever it occurred."""
-    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    if (isinstance(error, OSError) and error.errno in codes) or os.strerror(errno.ENOSPC) in str(error):
-        return RetryError(
-            f"a disk is full: {error}; free space in the output and in {tempfile.gettempdir()} (TMPDIR), "
-            "then run the same command again"
-        )
+    """The error for a disk, an object store or TensorFlow that fails, wherever that occurred; None for anything else."""
     if type(error).__name__ == "ResourceExhaustedError":  # of TensorFlow, which this file need not import
         words = str(error).strip().splitlines()[0][:200]
         return ConfigError(
             f"TensorFlow ran out of memory: {words}; give the container or the GPU more, or train a smaller network (lower "
             "model.width)"
         )
-    return storage.failure(str(error))
+    return storage.known(error)
+
+
+def _end(error: RecsysError | TerminatedError) -> NoReturn:
+    """Ends the process with a message and the error's exit code."""
+    if isinstance(error, DamagedError):
+        error = DamagedError(f"{error}; {remedy(error.uri)}", error.uri)
+    leave_last_words(error)
+    if os.environ.get("RECSYS_DEBUG"):
+        click.echo(printable(traceback.format_exc()), err=True)
+    _say(str(error))
+    sys.exit(error.exit_code)
 
 
 class Stop:

@@ -11,14 +11,14 @@ import zlib
 from collections.abc import Sequence
 
 from recsys import storage
-from recsys.errors import DataError, RetryError
+from recsys.errors import DataError
 from recsys.progress import Log
 from recsys.sources import files
 
 _BLOCK = 1 << 20
 
 
-def unpack(path: str, needed: Sequence[str], folder: str, name: str, log: Log) -> str:
+def unpack(path: str, needed: Sequence[str], folder: str, name: str, most_bytes: int, log: Log) -> str:
     """Unpacks the needed files of a zip into `<folder>/<name>-<hash of the zip>` and returns that folder.
 
     The files may be in any one folder inside the zip. A zip that was unpacked before is not unpacked again.
@@ -26,10 +26,14 @@ def unpack(path: str, needed: Sequence[str], folder: str, name: str, log: Log) -
     Args:
         needed: file names, such as `ratings.csv`.
         folder: cache folder.
+        name: of the data set.
+        most_bytes: that the needed files may have together, unpacked.
+        log: receives progress.
 
     Raises:
-        DataError: not a zip, damaged or encrypted, lacks a file, or has members outside its folder.
-        RetryError: the folder is not writable.
+        DataError: not a zip, damaged or encrypted, lacks a file, is too large inside, or has members outside its folder.
+        ConfigError: this user may not write into the folder.
+        RetryError: the disk is full or fails.
     """
     target = os.path.join(folder, f"{name}-{files.sha256(path)[:16]}")
     if storage.is_whole(target):
@@ -39,9 +43,9 @@ def unpack(path: str, needed: Sequence[str], folder: str, name: str, log: Log) -
         os.makedirs(folder, exist_ok=True)
         temporary = tempfile.mkdtemp(prefix=f".{name}-", dir=folder)
     except OSError as error:
-        raise RetryError(f"{folder} is not writable: {error}; choose another source.cache_dir") from None
+        raise storage.of_disk(error, f"source.cache_dir {folder} cannot be written", folder) from None
     try:
-        _extract(path, needed, temporary)
+        _extract(path, needed, temporary, most_bytes)
         storage.mark_success(temporary)
         os.chmod(temporary, 0o755)
         _move(temporary, target)
@@ -67,13 +71,19 @@ def find(names: Sequence[str], needed: Sequence[str], where: str) -> str:
     return best
 
 
-def _extract(path: str, needed: Sequence[str], folder: str) -> None:
+def _extract(path: str, needed: Sequence[str], folder: str, most_bytes: int) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 _check_member(path, member)
             prefix = find([m.filename for m in archive.infolist() if not m.is_dir()], needed, path)
-            for name in needed:
+            total = sum(archive.getinfo(prefix + name).file_size for name in needed)
+            if total > most_bytes:
+                raise DataError(
+                    f"{path} is refused: unpacked, {', '.join(needed)} would have {total:,} bytes, expected at most "
+                    f"{most_bytes:,}; download it from a trusted source"
+                )
+            for name in needed:  # zipfile reads no more than the size that the archive declares
                 with archive.open(prefix + name) as source, open(os.path.join(folder, name), "wb") as file:
                     shutil.copyfileobj(source, file, _BLOCK)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
@@ -81,7 +91,7 @@ def _extract(path: str, needed: Sequence[str], folder: str) -> None:
     except RuntimeError as error:  # raised by zipfile for an encrypted member
         raise DataError(f"{path} cannot be unpacked: {error}") from None
     except OSError as error:
-        raise RetryError(f"{path} cannot be unpacked into {folder}: {error}; free space or choose another cache") from None
+        raise storage.of_disk(error, f"{path} cannot be unpacked into source.cache_dir {folder}", folder) from None
 
 
 def _check_member(path: str, member: zipfile.ZipInfo) -> None:

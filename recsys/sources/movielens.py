@@ -61,6 +61,10 @@ GENRES_100K: Final = (
     *("Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
 )
 
+BYTES_PER_EVENT: Final = 64
+"""More than twice what the files of any data set take for each event, unpacked."""
+LEAST_LIMIT: Final = 64 << 20
+
 _REGION = Feature(kind="categorical", column="zip", pattern=r"^(\d)")
 _GENRES = Feature(kind="multi", column="genres", separator="|")
 
@@ -135,7 +139,8 @@ def _locate(data_set: DataSet, config: Config, log: Log) -> str:
         else:
             return os.path.join(path, archive.find(names, needed, f"folder {path}")).rstrip("/")
     folder = os.path.join(download.cache_folder(config), "unpacked")
-    return archive.unpack(path, needed, folder, data_set.name, log)
+    most_bytes = max(LEAST_LIMIT, BYTES_PER_EVENT * data_set.events)
+    return archive.unpack(path, needed, folder, data_set.name, most_bytes, log)
 
 
 def _names(folder: str) -> list[str]:

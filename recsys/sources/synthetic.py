@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys import storage
 from recsys.config import Config, Feature, Synthetic, Table
-from recsys.errors import ConfigError, RetryError
+from recsys.errors import ConfigError
 from recsys.progress import Log
 from recsys.sources import titles
 from recsys.sources.world import (
@@ -43,8 +44,8 @@ def open_synthetic(config: Config, work_dir: str, log: Log) -> tuple[Table, Tabl
     int64, gender, age int32, occupation, zip), items (item_id int64, title, genres separated by `|`).
 
     Raises:
-        ConfigError: more events per user than half the items.
-        RetryError: the folder cannot be written.
+        ConfigError: more events per user than half the items, or this user may not write into the folder.
+        RetryError: the disk is full or fails.
     """
     size = config.source.synthetic
     if size.mean_events > max(size.items // 2, 1):
@@ -61,7 +62,7 @@ def open_synthetic(config: Config, work_dir: str, log: Log) -> tuple[Table, Tabl
             with open(os.path.join(folder, "_parameters.json"), "w", encoding="ascii") as file:
                 json.dump(wanted, file)
         except OSError as error:
-            raise RetryError(f"{folder} cannot be written: {error}; free space and run the same command again") from None
+            raise storage.of_disk(error, f"{folder} cannot be written", folder) from None
     users = {name: Feature(kind="categorical") for name in ("gender", "age", "occupation")}
     users["region"] = Feature(kind="categorical", column="zip", pattern=r"^(\d)")
     items = {

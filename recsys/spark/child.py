@@ -27,8 +27,9 @@ from typing import IO, Any, Final
 import psutil
 
 from recsys import storage
-from recsys.errors import BY_EXIT_CODE, EXIT_DEFECT, RecsysError
+from recsys.errors import BY_EXIT_CODE, EXIT_DEFECT, RecsysError, shortened
 from recsys.progress import Log
+from recsys.spark.ends import ended
 
 SAMPLE_SECONDS: Final = 0.2
 GRACE_SECONDS: Final = 10.0
@@ -63,6 +64,7 @@ def call(target: str, arguments: Mapping[str, Any], progress: Log) -> Outcome:
         progress: called in this process with each line of progress.
 
     Raises:
+        RetryError: the process was killed, most likely out of memory.
         RecsysError: the error that the function raised, with its class and message; for any other failure a plain RecsysError
             (exit 70), and the end of the child's log goes to this module's logger at level INFO.
     """
@@ -130,12 +132,7 @@ def _raise_failure(target: str, answer: Mapping[str, Any] | None, returncode: in
         logger.info("%s failed:\n%s\n%s", target, error["traceback"], tail)
         raise RecsysError(f"{target} failed, a defect in recsys: {error['message']}")
     logger.info("%s ended with status %s; the end of its log:\n%s", target, returncode, tail)
-    if returncode == -signal.SIGKILL:
-        raise RecsysError(
-            f"the process of {target} was killed, most likely out of memory; raise the container's memory limit, "
-            "or lower spark.memory"
-        )
-    raise RecsysError(f"the process of {target} ended with status {returncode} without an answer: {tail[-300:]}")
+    raise ended(f"the process of {target}", returncode, shortened(tail, 300))
 
 
 class _Meter:
@@ -196,11 +193,11 @@ def main() -> None:
         result = getattr(importlib.import_module(module), name)(request["arguments"], lambda line: send({"progress": line}))
         send({"result": result})
     except Exception as error:
-        known = error if isinstance(error, RecsysError) else storage.failure(str(error))
+        known = error if isinstance(error, RecsysError) else storage.known(error)
         if known is not None:
             send({"error": {"defect": False, "code": known.exit_code, "message": str(known)}})
             return
-        words = f"{type(error).__name__}: {error}".strip().splitlines()[0][:300]
+        words = shortened(f"{type(error).__name__}: {error}")
         tail = traceback.format_exc()[-LOG_TAIL:]
         send({"error": {"defect": True, "code": EXIT_DEFECT, "message": words, "traceback": tail}})
 

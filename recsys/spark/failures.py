@@ -3,37 +3,66 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import unquote
 
 from recsys import errors, storage
-from recsys.errors import DataError, RecsysError, RetryError
+from recsys.errors import ConfigError, DataError, MissingComponentError, RecsysError, RetryError, shortened
+from recsys.spark.ends import ended
 
 _FILE: Final = re.compile(r"(?:[a-z0-9]+:/[^\s'\"]+|/[^\s'\"]+)\.(?:\w+)")
-_DAMAGED: Final = (
-    "Unexpected end of input stream",
-    "not a gzip file",
-    "EOFException",
-    "ZipException",
-    "incorrect header check",
-    "invalid block type",
-    "invalid distance",
-    "incorrect data check",
-    "is not a Parquet file",
-    "not a Parquet file",
-    "could not read page",
-    "Could not read",
-    "can not read class",
-    "CANNOT_READ_FILE_FOOTER",
-    "Malformed",
-    "FAILED_READ_FILE",
-    "snappy",
-)
 _RAISED: Final = re.compile(r"^recsys\.errors\.(\w+): (.*)$", re.MULTILINE)
 """An error of recsys in the traceback of a worker."""
-_MISSING: Final = ("FileNotFoundException", "PATH_NOT_FOUND", "FILE_NOT_EXIST", "does not exist")
+_FULL: Final = re.compile("No space left on device|Disk quota exceeded|Failed to create a temp directory")
+_KNOWN: Final = (
+    (
+        "(Permission denied|AccessDeniedException|Read-only file system)",
+        ConfigError,
+        "{cause}; {permit}",
+    ),
+    (
+        r'Cannot run program "([^"]+)"[^\n]*No such file or directory',
+        MissingComponentError,
+        "Spark needs the program {found}, which is not on PATH; install it",
+    ),
+    (
+        "(OutOfMemoryError)",
+        ConfigError,
+        "Spark's heap is too small; raise the container's memory limit or set spark.memory, such as 4g",
+    ),
+    (
+        "(FileNotFoundException|PATH_NOT_FOUND|FILE_NOT_EXIST|does not exist)",
+        DataError,
+        "{file} has disappeared while the job was running",
+    ),
+    (
+        "(PARQUET_COLUMN_DATA_TYPE_MISMATCH|SchemaColumnConvertNotSupported)",
+        DataError,
+        "a column of {file} has another type than in the other files of the table",
+    ),
+    (
+        "(Unexpected end of input stream|not a gzip file|EOFException|ZipException|incorrect header check|invalid block type|"
+        "invalid distance|incorrect data check|not a Parquet file|could not read page|Could not read|can not read class|"
+        "CANNOT_READ_FILE_FOOTER|Malformed|FAILED_READ_FILE|snappy)",
+        DataError,
+        "{file} cannot be read to the end: it was cut off or is damaged; copy it again",
+    ),
+)
+"""What Spark says, the error that it is, and what the user is told. The first that matches counts."""
+_CALL: Final = re.compile(r"^An error occurred while calling \S+\n: ")
+_FRAMES: Final = re.compile(r"\n\s+at .*|\n\s+\.\.\. \d+ more|\nDriver stacktrace:", re.DOTALL)
+_NOT_MADE: Final = re.compile(r"Mkdirs failed to create (?:file:)?(/\S+)")
+_PASSING: Final = re.compile(
+    r"Connection (refused|reset)|ConnectException|UnknownHostException|NoRouteToHostException|Timeout|timed out|"
+    r"masters are unresponsive|code=(408|429|5\d\d)"
+)
+"""What a cluster that cannot be reached, or is busy, is recognised by; `code` is the answer of a Kubernetes API server."""
+JVM_SECONDS: Final = 5.0
+"""Longer than the system takes to end a killed JVM after its connections."""
 
 
 @contextlib.contextmanager
@@ -45,37 +74,81 @@ def translated(doing: str) -> Iterator[None]:
 
     Raises:
         DataError: an input file is damaged, truncated or gone.
-        RetryError: a disk is full or a store does not answer.
-        RecsysError: the heap is too small.
+        ConfigError: the heap is too small, or this user may not write.
+        MissingComponentError: Spark needs a program that is not on PATH.
+        RetryError: a disk is full, a store does not answer, or the JVM was killed.
     """
     try:
         yield
     except Exception as error:
         if type(error).__module__.split(".")[0] not in ("pyspark", "py4j") and not isinstance(error, ConnectionError):
             raise
+        if (status := _status_of_jvm(error)) is not None:
+            raise ended("Spark's JVM", status, doing) from None
         text = str(error)  # must happen before the JVM ends, which holds the text
-        raise _of_worker(text) or explain(text, doing) or RuntimeError(f"{doing}: {type(error).__name__}: {text}") from None
+        known = _of_worker(text) or explain(text, doing)
+        raise known or RuntimeError(f"{doing}: Spark failed: {cause(text)}") from None
+
+
+def cause(text: str) -> str:
+    """The words of the exception that started it all, the last `Caused by` of a Java stack trace, in one line."""
+    return shortened(_FRAMES.sub("", _CALL.sub("", text).rpartition("\nCaused by: ")[2]))
 
 
 def explain(text: str, doing: str) -> RecsysError | None:
     """The error for a message of Spark; None if it is not a known one."""
+    if _FULL.search(text):
+        return storage.full(doing)
+    if made := _NOT_MADE.search(text):
+        return _not_made(made[1], doing)
     match = _FILE.search(text)
     file = re.sub(r"^file:/+", "/", unquote(match.group())) if match else "an input file"
-    if "No space left on device" in text:
-        return RetryError(
-            f"{doing}: no space left on the disk of TMPDIR or of the output; free some, or point TMPDIR to another disk"
-        )
-    if "OutOfMemoryError" in text:
-        return RecsysError(
-            f"{doing}: Spark's heap is too small; raise the container's memory limit or set spark.memory, such as 4g"
-        )
-    if any(words in text for words in _MISSING):
-        return DataError(f"{doing}: {file} has disappeared while the job was running")
-    if "PARQUET_COLUMN_DATA_TYPE_MISMATCH" in text or "SchemaColumnConvertNotSupported" in text:
-        return DataError(f"{doing}: a column of {file} has another type than in the other files of the table")
-    if any(words in text for words in _DAMAGED):
-        return DataError(f"{doing}: {file} cannot be read to the end: it was cut off or is damaged; copy it again")
+    for pattern, kind, words in _KNOWN:
+        if found := re.search(pattern, text):
+            told = words.format(file=file, found=found[1], cause=cause(text), permit=storage.permit())
+            return kind(f"{doing}: {told}")
     return None
+
+
+def not_started(text: str, master: str, local: bool) -> RecsysError:
+    """The error for a Spark that did not start.
+
+    Args:
+        text: Spark's message.
+        master: spark.master.
+        local: whether that is this machine.
+    """
+    if _FULL.search(text):
+        return storage.full("starting Spark")
+    told = f"Spark did not start on {master}: {cause(text)}"
+    if not local and _PASSING.search(text):
+        return RetryError(f"{told}; the cluster cannot be reached or is busy, run the same command again")
+    return MissingComponentError(f"{told}; `recsys doctor` shows what was found")
+
+
+def _status_of_jvm(error: Exception) -> int | None:
+    """The exit status of the JVM if it has ended; None if it has not, or never started."""
+    from py4j.protocol import Py4JError, Py4JJavaError
+    from pyspark import SparkContext
+
+    lost = isinstance(error, (ConnectionError, Py4JError)) and not isinstance(error, Py4JJavaError)
+    process = getattr(SparkContext._gateway, "proc", None)
+    if process is None or not lost:
+        return None
+    try:
+        status: int = process.wait(JVM_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+    return status
+
+
+def _not_made(path: str, doing: str) -> RecsysError:
+    """The error for a folder that Java could not create: Java does not say why, so it is tried again here."""
+    try:
+        storage.create_folder(os.path.dirname(path))
+    except RecsysError as error:
+        return type(error)(f"{doing}: {error}")
+    return storage.full(f"{doing}: folder {os.path.dirname(path)} could not be created before")
 
 
 def _of_worker(text: str) -> RecsysError | None:

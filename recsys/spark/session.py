@@ -18,7 +18,7 @@ from recsys import storage
 from recsys.config import Config
 from recsys.errors import MissingComponentError
 from recsys.redaction import MASK
-from recsys.spark import java, memory
+from recsys.spark import failures, java, memory
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -50,6 +50,7 @@ def spark_session(config: Config, app: str, input_bytes: int | None = None) -> I
     Raises:
         MissingComponentError: there is no Java, `obstacles` found something, or Spark does not start; the message then quotes
             Spark.
+        RetryError: the cluster cannot be reached.
     """
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
@@ -66,11 +67,11 @@ def spark_session(config: Config, app: str, input_bytes: int | None = None) -> I
         try:
             session = builder.getOrCreate()
         except (PySparkException, OSError, RuntimeError) as error:
-            raise MissingComponentError(_start_failure(config, error)) from None
+            raise failures.not_started(str(error), config.spark.master, is_local(config.spark.master)) from None
         except Exception as error:
             if type(error).__module__.split(".")[0] != "py4j":
                 raise
-            raise MissingComponentError(_start_failure(config, error)) from None
+            raise failures.not_started(str(error), config.spark.master, is_local(config.spark.master)) from None
         try:
             yield session
         finally:
@@ -84,8 +85,9 @@ def obstacles(scratch: str) -> list[str]:
         scratch: folder for shuffle files, caches and native libraries, or its parent.
     """
     found = []
-    if shutil.which("bash") is None:
-        found.append("Spark's launcher needs bash, which is not on PATH; install bash")
+    for program, user in (("bash", "Spark's launcher"), ("chmod", "Spark's file writer")):
+        if shutil.which(program) is None:
+            found.append(f"{user} needs {program}, which is not on PATH; install {program}")
     if os.statvfs(scratch).f_flag & os.ST_NOEXEC:
         found.append(
             f"{scratch} is mounted noexec, but Spark loads its native libraries from there; mount it with exec "
@@ -224,8 +226,3 @@ def _end(session: SparkSession) -> None:
         process.kill()
         process.wait()
     SparkContext._gateway = SparkContext._jvm = None
-
-
-def _start_failure(config: Config, error: Exception) -> str:
-    words = re.sub(r"\s+", " ", str(error)).strip()[:600]
-    return f"Spark did not start on {config.spark.master}: {words}; `recsys doctor` shows what was found"

@@ -4,8 +4,10 @@ from recsys.storage.arrays import open_arrays, write_arrays
 from recsys.storage.changes import Snapshot, read_snapshot, replace_json, update_json
 from recsys.storage.checked import ChecksumError, checked_output, open_checked
 from recsys.storage.checksums import Checksum, Summed, checksum
+from recsys.storage.faults import full, known, of_disk, permit, undamaged
 from recsys.storage.leftovers import scratch, sweep, sweep_temporary
 from recsys.storage.locks import lock
+from recsys.storage.parquet_files import open_parquet, parquet_files
 from recsys.storage.paths import at, check, failure, is_local, join, resolve
 from recsys.storage.whole import (
     SUCCESS_FILE,
@@ -21,6 +23,7 @@ from recsys.storage.whole import (
     mark_success,
     move_file,
     read_json,
+    read_record,
     upload_folder,
     write_json,
 )
@@ -42,23 +45,31 @@ __all__ = [
     "exists",
     "failure",
     "file_sizes",
+    "full",
     "is_local",
     "is_whole",
     "join",
+    "known",
     "list_files",
     "list_folders",
     "lock",
     "mark_success",
     "move_file",
+    "of_disk",
     "open_arrays",
     "open_checked",
+    "open_parquet",
+    "parquet_files",
+    "permit",
     "read_json",
+    "read_record",
     "read_snapshot",
     "replace_json",
     "resolve",
     "scratch",
     "sweep",
     "sweep_temporary",
+    "undamaged",
     "update_json",
     "upload_folder",
     "write_arrays",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from recsys.storage.faults import undamaged
 from recsys.storage.paths import resolve
 from recsys.storage.whole import atomic_output
 
@@ -23,7 +24,11 @@ def write_arrays(uri: str, arrays: Iterable[tuple[str, Any]]) -> None:
 
 @contextlib.contextmanager
 def open_arrays(uri: str) -> Iterator[Any]:
-    """The arrays of a file by name; each is read when it is asked for. `files` lists the names."""
+    """The arrays of a file by name; each is read when it is asked for. `files` lists the names.
+
+    Raises:
+        DamagedError: in the block, too: the file is missing, is not what was written, or lacks an array.
+    """
     system, path = resolve(uri)
-    with system.open_input_file(path) as file, np.load(file, allow_pickle=False) as arrays:
+    with undamaged(uri), system.open_input_file(path) as file, np.load(file, allow_pickle=False) as arrays:
         yield arrays

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import posixpath
 import random
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from recsys.errors import RetryError
+from recsys.errors import DamagedError, RetryError
 from recsys.storage import objects
+from recsys.storage.faults import undamaged
 from recsys.storage.locks import lock
 from recsys.storage.paths import is_local
-from recsys.storage.whole import encode_json, exists, read_json, write_json
+from recsys.storage.whole import decode_json, encode_json, exists, read_json, write_json
 
 PATIENCE_SECONDS: Final = 60.0
 """Longer than other processes take to change a file, one after the other."""
@@ -39,17 +39,16 @@ def read_snapshot(uri: str) -> Snapshot:
     """Reads a JSON object that may not exist yet, in order to replace it.
 
     Raises:
-        RetryError: the file is no JSON, or the storage fails.
+        DamagedError: the file is no JSON object.
+        RetryError: the storage fails.
     """
     if is_local(uri):
         return Snapshot(uri, read_json(uri) if exists(uri) else {}, None)
     found = objects.read(uri)
     if found is None:
         return Snapshot(uri, {}, None)
-    try:
-        return Snapshot(uri, json.loads(found[0]), found[1])
-    except ValueError as error:
-        raise RetryError(f"{uri} cannot be read: {error}") from None
+    with undamaged(uri):
+        return Snapshot(uri, decode_json(found[0]), found[1])
 
 
 def replace_json(before: Snapshot, value: Mapping[str, Any]) -> None:
@@ -76,7 +75,8 @@ def update_json(uri: str, change: Callable[[dict[str, Any]], None]) -> None:
         change: changes the value in place; in an object store it is called again if another process was faster.
 
     Raises:
-        RetryError: the file does not exist or is no JSON, the storage fails, or others have kept changing it for a minute.
+        DamagedError: the file does not exist or is no JSON object.
+        RetryError: the storage fails, or others have kept changing it for a minute.
     """
     if is_local(uri):
         folder, name = posixpath.split(uri)
@@ -89,7 +89,7 @@ def update_json(uri: str, change: Callable[[dict[str, Any]], None]) -> None:
     while True:
         before = read_snapshot(uri)
         if before.version is None:
-            raise RetryError(f"{uri} cannot be read: it does not exist")
+            raise DamagedError(f"{uri} is missing", uri)
         change(before.value)
         try:
             objects.write(uri, encode_json(before.value), before.version)

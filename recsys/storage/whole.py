@@ -6,16 +6,17 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeVar
 
 from pyarrow import fs
 
-from recsys.errors import DamagedError, RetryError
+from recsys.storage.faults import of_disk, undamaged
 from recsys.storage.leftovers import create_temporary
-from recsys.storage.paths import failure, join, resolve
+from recsys.storage.paths import join, resolve
 
+T = TypeVar("T")
 SUCCESS_FILE: Final = "_SUCCESS"
 """The marker of a finished folder, always the last file written into it."""
 
@@ -52,7 +53,8 @@ def create_folder(uri: str) -> None:
     """Creates a folder and its parents; an object store has no folders to create.
 
     Raises:
-        RetryError: the folder cannot be created.
+        ConfigError: the folder cannot be created: this user may not, or the path cannot be one.
+        RetryError: the disk is full or fails.
     """
     system, path = resolve(uri)
     if not isinstance(system, fs.LocalFileSystem):
@@ -60,7 +62,7 @@ def create_folder(uri: str) -> None:
     try:
         system.create_dir(path, recursive=True)
     except OSError as error:
-        raise RetryError(f"folder {uri} cannot be created: {error}; choose another --output or free space") from None
+        raise of_disk(error, f"folder {uri} cannot be created", path) from None
 
 
 def delete_folder(uri: str) -> None:
@@ -94,7 +96,8 @@ def atomic_output(uri: str) -> Iterator[Any]:
     partial object visible when it is closed after an error.)
 
     Raises:
-        RetryError: the file cannot be written.
+        ConfigError: this user may not write there.
+        RetryError: the disk is full or fails.
     """
     system, path = resolve(uri)
     if not isinstance(system, fs.LocalFileSystem):
@@ -112,7 +115,7 @@ def atomic_output(uri: str) -> Iterator[Any]:
             os.replace(file.name, path)
         _sync_folder(os.path.dirname(path))
     except OSError as error:
-        raise RetryError(f"{uri} cannot be written: {error}; nothing was lost, run the same command again") from None
+        raise of_disk(error, f"{uri} cannot be written", path) from None
 
 
 @contextlib.contextmanager
@@ -135,6 +138,18 @@ def encode_json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
+def decode_json(content: bytes) -> dict[str, Any]:
+    """The inverse of `encode_json`.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
+    value = json.loads(content)
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, found {type(value).__name__}")
+    return value
+
+
 def write_json(uri: str, value: Mapping[str, Any]) -> None:
     """Writes JSON in one step, see `encode_json`."""
     content = encode_json(value)
@@ -146,20 +161,24 @@ def read_json(uri: str) -> dict[str, Any]:
     """Reads a JSON object.
 
     Raises:
-        DamagedError: the file is no JSON object.
-        RetryError: it cannot be read.
+        DamagedError: the file does not exist, or is no JSON object.
+        ConfigError: this user may not read it.
+        RetryError: the storage fails.
     """
     system, path = resolve(uri)
-    try:
-        with system.open_input_stream(path) as stream:
-            value = json.loads(stream.read())
-    except OSError as error:
-        raise failure(str(error)) or RetryError(f"{uri} cannot be read: {error}") from None
-    except ValueError as error:
-        raise DamagedError(f"{uri} is damaged: {error}", uri) from None
-    if not isinstance(value, dict):
-        raise DamagedError(f"{uri} is damaged: expected a JSON object, found {type(value).__name__}", uri)
-    return value
+    with undamaged(uri), system.open_input_stream(path) as stream:
+        return decode_json(stream.read())
+
+
+def read_record(uri: str, build: Callable[[dict[str, Any]], T]) -> T:
+    """What `build` makes of a JSON object; if it lacks a key or a value is of another type, the file is damaged.
+
+    Raises:
+        DamagedError, ConfigError, RetryError: see read_json.
+    """
+    value = read_json(uri)
+    with undamaged(uri):
+        return build(value)
 
 
 def mark_success(folder: str) -> None:

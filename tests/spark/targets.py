@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,30 @@ def fail_defect(arguments: dict[str, Any], progress: Callable[[str], None]) -> N
 
 def die(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:
     os.kill(os.getpid(), arguments["signal"])
+
+
+def lose_jvm(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:
+    """Kills the JVM of a session, as the system does when memory runs out, and goes on using the session."""
+    from pyspark import SparkContext
+
+    from recsys.config import Config, Spark
+    from recsys.spark.failures import translated
+    from recsys.spark.session import spark_session
+
+    with spark_session(Config(spark=Spark(master="local[1]", memory="512m")), "tests", 0) as session, translated("features"):
+        session.range(3).count()
+        os.kill(SparkContext._gateway.proc.pid, signal.SIGKILL)
+        session.range(3).count()
+
+
+def start_on(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:
+    """Starts Spark on a cluster."""
+    from recsys.config import Config, Spark
+    from recsys.spark.session import spark_session
+
+    conf = {"spark.kubernetes.container.image": "recsys", "spark.kubernetes.namespace": "recsys"}
+    with spark_session(Config(spark=Spark(master=arguments["master"], memory="512m", conf=conf)), "tests", 0):
+        pass
 
 
 def linger(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:

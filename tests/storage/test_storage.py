@@ -14,7 +14,7 @@ from moto.s3.responses import S3Response
 from pyarrow import fs
 
 from recsys import storage
-from recsys.errors import ConfigError, RetryError
+from recsys.errors import ConfigError, DamagedError, RetryError
 from recsys.storage import objects
 from tests.store import SECRET
 
@@ -65,11 +65,12 @@ def test_a_uri_of_this_machine_is_the_same_place(tmp_path):
 def test_an_unknown_scheme_and_a_missing_or_broken_file_are_told(tmp_path):
     with pytest.raises(ConfigError, match="cannot be used"):
         storage.resolve("nowhere://x")
-    with pytest.raises(RetryError, match=r"x\.json cannot be read"):
+    with pytest.raises(DamagedError, match=r"x\.json is missing"):
         storage.read_json(str(tmp_path / "x.json"))
-    (tmp_path / "y.json").write_text("{")
-    with pytest.raises(RetryError, match=r"y\.json cannot be read"):
-        storage.read_json(str(tmp_path / "y.json"))
+    for content in ("", "{", "[1]", "\xff"):
+        (tmp_path / "y.json").write_text(content, encoding="latin-1")
+        with pytest.raises(DamagedError, match=r"y\.json is damaged"):
+            storage.read_json(str(tmp_path / "y.json"))
 
 
 def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
@@ -127,7 +128,7 @@ def test_what_changed_since_it_was_read_is_not_replaced_in_a_store(store):
     with pytest.raises(RetryError, match="another process has just written"):
         storage.replace_json(before, {"a": 4})
     assert storage.read_json(uri) == {"a": 3}
-    with pytest.raises(RetryError, match="does not exist"):
+    with pytest.raises(DamagedError, match="is missing"):
         storage.update_json(f"{store.bucket}/changed/run.json", lambda value: None)
 
 
