@@ -14,13 +14,14 @@ from pydantic.dataclasses import dataclass
 
 from recsys.setting_types import (
     LIST,
-    LIST_OR_AUTO,
+    MOST_POSITIONS,
     NUMBER,
     NUMBER_OR_AUTO,
     UNIQUE,
     Column,
     Count,
     Delimiter,
+    Dilations,
     Encoding,
     FolderOrAuto,
     Master,
@@ -33,6 +34,7 @@ from recsys.setting_types import (
     Share,
     Size,
     UrlOrAuto,
+    YesNoOrAuto,
 )
 
 Baseline = Literal["popularity", "recent-popularity", "item-knn", "ease", "als", "transitions"]
@@ -41,8 +43,6 @@ Kind = Literal["categorical", "multi", "numeric", "text"]
 """What a feature is."""
 Baselines = Annotated[tuple[Baseline, ...], UNIQUE, LIST]
 
-MOST_POSITIONS = 4096
-"""Greatest receptive field; each position takes memory for every user that is scored."""
 _CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
@@ -88,6 +88,9 @@ class Table:
     """CSV: text encoding, such as utf-8, latin-1 or cp1252."""
     quoting: bool = True
     """CSV: whether `"` quotes a value; inside it, `""` stands for `"` (RFC 4180)."""
+    multiline: YesNoOrAuto = None
+    """CSV: whether quoted values may contain line breaks; one core then reads each file. Defaults to yes for users and items;
+    left out, a quote in the events that stays open at the end of a line is an error."""
     user_id: Column = None
     """Column of the user's id."""
     item_id: Column = None
@@ -189,11 +192,7 @@ class Model:
     """Width of the embeddings and layers."""
     kernel_size: Annotated[int, Field(ge=1, le=64), NUMBER] = 3
     """Positions that each convolution sees."""
-    dilations: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=MOST_POSITIONS), NUMBER], ...] | None,
-        Field(min_length=1, max_length=64),
-        LIST_OR_AUTO,
-    ] = None
+    dilations: Dilations = None
     """One block per entry: the distance between the positions that its convolution sees."""
     feed_forward: Annotated[int, Field(ge=0, le=16), NUMBER] = 0
     """Hidden width of the feed-forward blocks as a multiple of `width`; 0 leaves them out."""

@@ -181,10 +181,15 @@ LIST: Final = BeforeValidator(_parts)
 LIST_OR_AUTO: Final = BeforeValidator(_parts_or_auto)
 UNIQUE: Final = AfterValidator(_unique)
 
+MOST_POSITIONS: Final = 4096
+"""Greatest receptive field; each position takes memory for every user that is scored."""
+_Dilation = Annotated[int, Field(ge=1, le=MOST_POSITIONS), NUMBER]
+Dilations = Annotated[tuple[_Dilation, ...] | None, Field(min_length=1, max_length=64), LIST_OR_AUTO]
 Name = Annotated[str, Field(min_length=1)]
 Path = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 FolderOrAuto = Annotated[Annotated[Path, AfterValidator(_local)] | None, BeforeValidator(_text_or_auto)]
 UrlOrAuto = Annotated[Annotated[str, AfterValidator(_url)] | None, BeforeValidator(_text_or_auto)]
+YesNoOrAuto = Annotated[bool | None, BeforeValidator(_text_or_auto)]
 Column = Annotated[str | None, BeforeValidator(_text_or_nothing)]
 Encoding = Annotated[str, AfterValidator(_encoding)]
 Delimiter = Annotated[str, Field(min_length=1, max_length=20), AfterValidator(_delimiter)]

@@ -31,6 +31,9 @@ TEXT: Final = "__text"
 
 DUPLICATE: Final = "duplicate"
 RARE_ITEM: Final = "rare_item"
+OPEN_QUOTE: Final = "open_quote"
+"""A malformed line with a quote that opens or closes in another line. Half a record may look like another user's event, and so
+may a line between its halves: only whoever wrote the file knows whether its values have line breaks (Table.multiline)."""
 HINTS: Final = {
     "timestamp_out_of_range": "times must be from 1970 to 2099, in the unit of [source] timestamp_unit: milliseconds need 'ms'",
     "bad_timestamp": "times must be numbers in the unit of [source] timestamp_unit, or dates with 'iso8601'",
@@ -79,6 +82,7 @@ class Layout:
         user_id, item_id, rating, timestamp: internal names; None where the table has none.
         user_type, item_type: Spark types of the ids.
         unit: of the timestamps, s, ms, us or ns.
+        open_quotes: whether OPEN_QUOTE is looked for.
     """
 
     columns: Mapping[str, str]
@@ -90,6 +94,7 @@ class Layout:
     user_type: str
     item_type: str
     unit: str
+    open_quotes: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +130,8 @@ def layout(rows: Rows, user_type: str, item_type: str, unit: str = "s") -> Layou
     delimiter = None if rows.typed else table.delimiter
     names = {name: source for source, name in rows.columns.items()}
     columns = {name: names.get(name, name) for name in rows.frame.columns if re.fullmatch(r"c\d+", name)}
-    return Layout(columns, delimiter, user, item, rating, timestamp, user_type, item_type, unit)
+    undeclared = not rows.typed and table.quoting and table.multiline is None
+    return Layout(columns, delimiter, user, item, rating, timestamp, user_type, item_type, unit, undeclared)
 
 
 def timed(rows: Rows, unit: str) -> tuple[Rows, str]:
@@ -147,7 +153,7 @@ def events(batch: pa.RecordBatch, layout: Layout) -> CleanEvents:
     """Parses a batch of interactions."""
     if layout.user_id is None or layout.item_id is None:
         raise ConfigError("[source.interactions] needs user_id and item_id, the names of the columns with the ids")
-    reasons = _Reasons(batch)
+    reasons = _Reasons(batch, layout.open_quotes)
     raw_user, raw_item = batch[layout.user_id], batch[layout.item_id]
     reasons.add("undecodable_text", values.undecodable(raw_user) | values.undecodable(raw_item))
     user = reasons.identifiers(USER_ID, raw_user, layout.user_type)
@@ -240,9 +246,11 @@ def _json(record: Mapping[str, object]) -> str:
 class _Reasons:
     """Why rows of a batch cannot be used; of several reasons the first that was added counts."""
 
-    def __init__(self, batch: pa.RecordBatch) -> None:
+    def __init__(self, batch: pa.RecordBatch, open_quotes: bool = False) -> None:
         self._names: list[str] = []
         self._found = np.zeros(len(batch), np.int8)  # 0: none
+        if open_quotes:
+            self.add(OPEN_QUOTE, values.odd_quotes(batch[CORRUPT]))
         self.add("malformed_row", ~values.is_null(batch[CORRUPT]))
 
     def add(self, reason: str, rows: np.ndarray) -> None:
@@ -283,17 +291,26 @@ def check_rejected(
         example: gives file and text of a row with that reason.
 
     Raises:
-        DataError: with the number of rows for each reason, an example, and a hint.
+        DataError: with the number of rows for each reason, an example, and a hint; or there are rows with an OPEN_QUOTE.
     """
+
+    def shown(reason: str) -> str:
+        found = example(reason)
+        return f"; for example in {found[0]}: {found[1][:200]!r} is a {reason}" if found else ""
+
+    if counts.get(OPEN_QUOTE):
+        raise DataError(
+            f"{path}: {counts[OPEN_QUOTE]} rows of {role} have a quoted value that does not end in its line"
+            f"{shown(OPEN_QUOTE)}. If values contain line breaks, set multiline = true in [source.{role}] (one core then "
+            "reads each file); if rows are damaged, multiline = false sets them aside; if quotes are part of values, quoting = false"
+        )
     bad = {reason: number for reason, number in counts.items() if reason not in (DUPLICATE, RARE_ITEM)}
     if sum(bad.values()) <= most * rows:
         return
     worst = max(bad, key=lambda reason: bad[reason])
-    found = example(worst)
-    shown = f"; for example in {found[0]}: {found[1][:200]!r} is a {worst}" if found else ""
     listed = ", ".join(f"{reason} {number}" for reason, number in sorted(bad.items(), key=lambda pair: -pair[1]))
     hint = HINTS.get(worst, "correct the column, or its name in the configuration")
     raise DataError(
         f"{path}: {sum(bad.values())} of {rows} rows of {role} cannot be used ({listed}), more than "
-        f"features.max_rejected = {most:g} allows{shown}. Hint: {hint}"
+        f"features.max_rejected = {most:g} allows{shown(worst)}. Hint: {hint}"
     )

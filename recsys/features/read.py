@@ -153,8 +153,9 @@ def _where() -> list[Column]:
 
 def _csv_options(table: Table, role: str) -> dict[str, str]:
     encoding = java_encoding(table.encoding)
-    # Line breaks inside quotes need a parser that reads the file as a whole: fine for users and items, too slow for events.
-    whole_file = encoding.startswith(_WIDE_ENCODINGS) or (table.quoting and role != "interactions")
+    # Line breaks inside quotes need a parser that reads the file as a whole: fine for users and items, slow for events.
+    records = role != "interactions" if table.multiline is None else table.multiline
+    whole_file = encoding.startswith(_WIDE_ENCODINGS) or (table.quoting and records)
     return {
         "sep": table.delimiter,
         "header": str(table.header).lower(),

@@ -51,6 +51,11 @@ def undecodable(column: pa.Array) -> np.ndarray:
     return _mask(pc.match_substring(column, "�").fill_null(False))
 
 
+def odd_quotes(column: pa.Array) -> np.ndarray:
+    """Whether a text has an odd number of double quotes."""
+    return _mask(pc.equal(pc.bit_wise_and(pc.count_substring(column, '"'), 1), 1).fill_null(False))
+
+
 def identifiers(column: pa.Array, kind: str) -> pa.Array:
     """Ids, null where they cannot be parsed.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from recsys.config import Config, Feature, Table
 from recsys.errors import ConfigError, DataError
@@ -211,7 +211,7 @@ def _without_header(
     names: tuple[str, ...],
     encoding: str = "utf-8",
     features: Mapping[str, Feature] | None = None,
-    **columns: str,
+    **columns: Any,
 ) -> Table:
     return Table(
         path=path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import math
 from collections.abc import Callable
@@ -65,6 +66,37 @@ def test_rejected_rows_of_users_and_items(build: Callable[..., Built], csv: Call
     assert titles == {"i1": 'a "b", c', "i2": "two\nlines", "i3": None, "i4": None}
     assert built.users.to_pylist()[0] == {"user_index": 1, "user_id": "u1", "age": 1}
     assert built.users["user_id"].to_pylist() == ["u1", "u2", "u3", "u4", "u9"]
+
+
+HALVES = """\
+"u
+8",i1,3,100
+u1,"i
+u9,i9,3,100
+x",3,100
+"""
+"""Two events with line breaks inside quotes; a line of the second looks like an event of its own."""
+
+
+def test_line_breaks_inside_quotes_are_read_if_that_is_declared(
+    build: Callable[..., Built], csv: Callable[..., config.Table]
+) -> None:
+    events = dataclasses.replace(csv(HEAD + GOOD + HALVES), multiline=True)
+    built = build(source(events), NONE)
+    assert built.info.events == 18 and built.reasons() == []
+    assert built.users["user_id"].to_pylist() == ["u\n8", "u1", "u2", "u3", "u4"]
+    assert "i\nu9,i9,3,100\nx" in built.history("u1")
+
+
+def test_open_quotes_are_an_error_until_it_is_declared_what_they_are(
+    build: Callable[..., Built], csv: Callable[..., config.Table]
+) -> None:
+    with pytest.raises(DataError, match=r"events\.csv: 3 rows .*multiline = true.*multiline = false.*quoting = false"):
+        build(source(csv(HEAD + GOOD + HALVES)), NONE)
+    torn = csv(HEAD + GOOD + 'u1,"i9,3,100\nu1,5" disk,3,100\n')
+    built = build(source(dataclasses.replace(torn, multiline=False)), NONE)
+    assert built.reasons() == [("interactions", "malformed_row", 'u1,"i9,3,100')]
+    assert '5" disk' in built.history("u1")
 
 
 def test_too_many_bad_rows_are_an_error_with_an_example(build: Callable[..., Built], csv: Callable[..., config.Table]) -> None:
