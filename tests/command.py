@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from click.testing import CliRunner
 
 from recsys.cli import main
+from recsys.errors import EXIT_DEFECT
 from recsys.spark.child import Outcome
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -74,8 +75,8 @@ def command(*words: object) -> list[str]:
 def recsys(
     *words: object, home: Path, changes: Mapping[str, str] | None = None, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a command in a child process; `home` is its working directory and home."""
-    return subprocess.run(
+    """Runs a command in a child process; `home` is its working directory and home. An exit with 70 fails."""
+    done = subprocess.run(
         command(*words),
         env=environment(home, **(changes or {})),
         cwd=home,
@@ -85,6 +86,13 @@ def recsys(
         check=False,
         **options,
     )
+    return without_defect(done)
+
+
+def without_defect(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """Checks that the command did not end as a bug in recsys: whatever is wrong, it says what that is."""
+    assert done.returncode != EXIT_DEFECT, f"{done.args} ended as a defect: {done.stderr}"
+    return done
 
 
 def invoke(
@@ -99,7 +107,7 @@ def invoke(
         words: the command's arguments.
         home: working directory and home.
         changes: environment variables to set.
-        session: Spark session to use. Without one, a command that starts Spark fails as a defect.
+        session: Spark session to use. Without one, a command that starts Spark fails.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.chdir(home))
@@ -107,7 +115,7 @@ def invoke(
         stack.callback(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
         stack.enter_context(children_here(session))
         done = CliRunner().invoke(main, [*map(str, words)], prog_name="recsys")
-    return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
+    return without_defect(subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr))
 
 
 @contextlib.contextmanager

@@ -129,7 +129,7 @@ def read_weights(uri: str) -> Weights:
 
 
 def _weights(found: Mapping[str, Any]) -> Weights:
-    weights = Weights(**{name: float(value) for name, value in found.items()})
+    weights = Weights(**{field.name: float(found[field.name]) for field in dataclasses.fields(Weights)})
     if not {weights.half_life, weights.cold_half_life} <= set(HALF_LIVES):
         raise ValueError(f"half-lives must be among {HALF_LIVES}")
     return weights

@@ -94,12 +94,16 @@ def show_user(output: str, run_id: str | None, user: str, latest: int) -> str:
 
     Raises:
         ConfigError: there is no such run or user, or nothing is published.
+        DamagedError: a file of the run is damaged, or latest.json names a run that is not there.
     """
     from recsys.recommend.show import describe_user
 
     named = run_id if run_id is not None else latest_json.published_run(output)
     if named is None:
         raise ConfigError(f"nothing is published in {output}; run `recsys run --output {output}`, or name a run with --run-id")
+    if run_id is None and not exists(Run(output, named)):
+        latest = latest_json.path(output)
+        raise DamagedError(f"{latest} names run {named}, which is not in {output}", latest)
     run = find(output, named)
     features, recommendations = run.path(schema.FEATURES_DIR), run.path(schema.RECOMMENDATIONS_DIR)
     for stage, folder in (("features", features), ("recommend", recommendations)):

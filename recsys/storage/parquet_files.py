@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from recsys.errors import DamagedError
 from recsys.storage.faults import undamaged
 from recsys.storage.paths import resolve
@@ -21,6 +19,8 @@ def open_parquet(uri: str) -> Iterator[Any]:
     Raises:
         DamagedError: in the block, too: the file is missing, is not what was written, or lacks a column.
     """
+    import pyarrow.parquet as pq
+
     system, path = resolve(uri)
     with undamaged(uri), system.open_input_file(path) as file:
         yield pq.ParquetFile(file, page_checksum_verification=True)
