@@ -302,7 +302,7 @@ def check_rejected(
         raise DataError(
             f"{path}: {counts[OPEN_QUOTE]} rows of {role} have a quoted value that does not end in its line"
             f"{shown(OPEN_QUOTE)}. If values contain line breaks, set multiline = true in [source.{role}] (one core then "
-            "reads each file); if rows are damaged, multiline = false sets them aside; if quotes belong to values, quoting = false"
+            "reads each file); if rows are damaged, multiline = false sets them aside; if quotes are values, quoting = false"
         )
     bad = {reason: number for reason, number in counts.items() if reason not in (DUPLICATE, RARE_ITEM)}
     if sum(bad.values()) <= most * rows:

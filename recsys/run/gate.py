@@ -60,7 +60,10 @@ def measured(run: Run) -> Measured:
         return Measured(missing=f"it was not evaluated; to do so: {again}")
     if not storage.is_whole(folder):
         return Measured(missing=f"its evaluation in {folder} is not complete any more; to repeat it: {again}")
-    metrics = storage.read_json(storage.join(folder, schema.METRICS_FILE))
+    return storage.read_record(storage.join(folder, schema.METRICS_FILE), _read)
+
+
+def _read(metrics: Mapping[str, Any]) -> Measured:
     split = metrics["protocol"]["split"]
     if "methods" not in metrics:
         return Measured(split, missing=f"{metrics['note']}; start a run with another split")

@@ -102,8 +102,8 @@ def show_user(output: str, run_id: str | None, user: str, latest: int) -> str:
     if named is None:
         raise ConfigError(f"nothing is published in {output}; run `recsys run --output {output}`, or name a run with --run-id")
     if run_id is None and not exists(Run(output, named)):
-        latest = latest_json.path(output)
-        raise DamagedError(f"{latest} names run {named}, which is not in {output}", latest)
+        place = latest_json.path(output)
+        raise DamagedError(f"{place} names run {named}, which is not in {output}", place)
     run = find(output, named)
     features, recommendations = run.path(schema.FEATURES_DIR), run.path(schema.RECOMMENDATIONS_DIR)
     for stage, folder in (("features", features), ("recommend", recommendations)):

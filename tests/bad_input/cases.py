@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import shutil
+import struct
 import tomllib
 import zipfile
 from pathlib import Path
@@ -110,8 +111,9 @@ def make_zip(how: dict[str, Any], folder: Path) -> Path:
     """Packs a small MovieLens data set, then damages the zip.
 
     Args:
-        how: `dataset`; `member`, a further member's name; `zeros`, a file's name and size instead of its content; `without`, a
-            file to leave out; `cut`, bytes cut off the end; `flip`, a range of bytes; `text` instead of everything.
+        how: `dataset`; `member`, a further member's name; `without`, a file to leave out; `zeros`, a file's name and the size
+            of its content; `declared`, the size that the zip states for it; `cut`, bytes cut off the end; `flip`, a range of
+            bytes; `text` instead of everything.
         folder: where.
     """
     inner, archive = WRITERS[how["dataset"]](folder), folder / f"{how['dataset']}.zip"
@@ -125,6 +127,8 @@ def make_zip(how: dict[str, Any], folder: Path) -> Path:
         with zipfile.ZipFile(archive, "a") as file:
             file.writestr(how["member"], "1::1::1::1\n")
     content = how["text"].encode() if "text" in how else archive.read_bytes()
+    if "declared" in how:
+        content = content.replace(struct.pack("<I", size), struct.pack("<I", how["declared"]))
     start, end = how.get("flip", (0, 0))
     content = content[:start] + bytes(255 - byte for byte in content[start:end]) + content[end:]
     archive.write_bytes(content[: len(content) - how.get("cut", 0)])
