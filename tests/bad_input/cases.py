@@ -28,7 +28,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.command import run_folder, write_toml
+from tests.command import run_folder, unpublish, write_toml
 from tests.sources import formats
 
 HERE = Path(__file__).resolve().parent
@@ -140,11 +140,13 @@ def damage_run(how: dict[str, Any], finished: Path, output: Path) -> str:
 
     Args:
         how: `file`, its path in the run or latest.json; `by`: cut (to half), empty, flip (30 bytes in the middle), remove, or
-            `text` instead; `published`: whether latest.json stays, since a published run is not changed.
+            `text` instead; `published`: whether it was, since such a run is not changed.
         finished: the output.
         output: where the copy goes.
     """
     shutil.copytree(finished, output)
+    if not how.get("published", how["file"] == "latest.json"):
+        unpublish(output)
     run = run_folder(output)
     path = (output if how["file"] == "latest.json" else run) / how["file"]
     content = path.read_bytes()
@@ -160,6 +162,4 @@ def damage_run(how: dict[str, Any], finished: Path, output: Path) -> str:
         path.unlink()
     else:
         path.write_bytes(damaged[how["by"]])
-    if not how.get("published", how["file"] == "latest.json"):
-        (output / "latest.json").unlink()
     return run.name
