@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -69,8 +70,7 @@ def execute(job: Job, names: tuple[str, ...], redo: bool = False) -> None:
     worker = member(os.environ) if "train" in names else Member()
     if worker.count > 1 and (redo or names != ("train",)):
         raise ConfigError(f"{VARIABLE} names {worker.count} workers, which can only run `recsys train`, without --redo")
-    _clean(job.run)
-    with _locked(job, shared=len(names) == 1 and not redo):
+    with _tidy(job.run), _locked(job, shared=len(names) == 1 and not redo):
         if job.config.training.device == "gpu" and {"features", "train"} <= set(names):
             stages.probe_gpu(job)
         for name in names:
@@ -105,8 +105,7 @@ def execute_shard(job: Job, shard: Shard) -> None:
         left = shards.missing(folder, shard.count)
         return "" if is_done(run, "recommend") else ", ".join(f"shard {index} of {shard.count}" for index in left)
 
-    _clean(run)
-    with _locked(job, shared=True):
+    with _tidy(run), _locked(job, shared=True):
         _check_ready(run, "recommend")
         with _locked(job, "recommend", shared=True), _locked(job, f"recommend-{shard}"):
             if is_done(run, "recommend") or shard.is_whole(folder):
@@ -166,11 +165,26 @@ def is_done(run: Run, stage: str) -> bool:
     return recorded and (stage not in FOLDERS or storage.is_whole(run.path(FOLDERS[stage])))
 
 
-def _clean(run: Run) -> None:
-    """Removes what killed processes have left of this run and in TMPDIR; those still at work keep theirs."""
+@contextmanager
+def _tidy(run: Run) -> Iterator[None]:
+    """Removes what killed processes have left of this run and in TMPDIR; those still at work keep theirs.
+
+    In the block all temporary files, those of libraries too, lie in one folder, which the next start finds if this process is
+    killed.
+    """
     storage.sweep_temporary()
     storage.sweep(run.folder)
     storage.sweep(run.output, recursive=False)
+    before = tempfile.tempdir, os.environ.get("TMPDIR")
+    with storage.scratch("run") as folder:
+        tempfile.tempdir = os.environ["TMPDIR"] = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir, variable = before
+            os.environ.pop("TMPDIR")
+            if variable is not None:
+                os.environ["TMPDIR"] = variable
 
 
 def _prepare(job: Job, stage: str, redo: bool, chief: bool) -> bool:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from recsys.errors import ConfigError, RecsysError, RetryError
 from recsys.storage import object_lock
+from recsys.storage.faults import of_disk
 from recsys.storage.paths import is_local, join, resolve
 from recsys.storage.whole import create_folder
 
@@ -58,17 +59,12 @@ def _open(path: str) -> BinaryIO:
     """Opens the lock's file; NFS must read to share, and write to exclude.
 
     Raises:
-        ConfigError: this user may not.
+        RecsysError: see faults.of_disk.
     """
     try:
         return open(path, "a+b")
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        raise ConfigError(
-            f"the lock {path} cannot be opened by user {os.geteuid()}: {error.strerror}; let that user read and write it and "
-            "its folder (chown), or run as the user who made them"
-        ) from None
+        raise of_disk(error, f"the lock {path} cannot be opened", path) from None
 
 
 def _taken(file: BinaryIO, kind: int, folder: str) -> bool:

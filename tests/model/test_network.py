@@ -94,7 +94,7 @@ def test_loss_in_blocks_is_the_same_loss_with_the_same_gradients(monkeypatch):
 
     whole, expected = gradients()
     monkeypatch.setattr(loss, "LOGITS_BYTES", 4 * (ITEMS + 1) * 5)
-    assert loss._blocks(24, ITEMS + 1) == 6
+    assert loss._blocks(24, ITEMS + 1, 1) == 6
     blocked, found = gradients()
     assert blocked == pytest.approx(whole, rel=1e-6)
     for one, other in zip(expected, found, strict=True):

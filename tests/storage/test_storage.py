@@ -259,4 +259,4 @@ def test_a_lock_of_another_user_is_told_with_its_file_and_this_user():
         os.chmod(f"{folder}/.lock", 0o600)
         done = subprocess.run([sys.executable, "-c", words, folder], capture_output=True, text=True, timeout=60, check=False)
     assert "ConfigError" in done.stderr and "held" not in done.stdout
-    assert f"{folder}/.lock" in done.stderr and "user 10001" in done.stderr and "Permission denied" in done.stderr
+    assert f"{folder}/.lock" in done.stderr and "runs as user 10001" in done.stderr and "Permission denied" in done.stderr
