@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv as library
+import dataclasses
 import io
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -21,9 +23,12 @@ few = settings(
     suppress_health_check=list(HealthCheck),
 )
 """Each example is a whole build, so each has many rows, and none is made smaller."""
+MAPPED = {"user_id": "user", "item_id": "item", "rating": "rating", "timestamp": "time"}
 KEEP_ALL = config.Config(features=config.Features(max_rejected=1.0), split=config.Split(method="none"))
 HEAD = "user,item,rating,time\n"
 GOOD = "".join(f"u{user},i{item},3,{100 + item}\n" for user in range(3) for item in range(3))
+NUMBERS = itertools.count()
+"""Each example has a file of its own: the shared session may still hold what it has read from the one before."""
 BLANK = "".join(map(chr, range(33)))
 """What the reader takes for white space around a line."""
 
@@ -55,10 +60,17 @@ def kept(built: Built) -> int:
 def test_rows_in_are_rows_kept_and_rows_set_aside(
     build: Callable[..., Built], csv: Callable[..., config.Table], content: bytes
 ) -> None:
-    table = csv(HEAD.encode() + GOOD.encode() + content, user_id="user", item_id="item", rating="rating", timestamp="time")
+    table = csv(
+        HEAD.encode() + GOOD.encode() + content,
+        f"{next(NUMBERS)}.csv",
+        user_id="user",
+        item_id="item",
+        rating="rating",
+        timestamp="time",
+    )
     text = (GOOD.encode() + content).decode("utf-8", "replace")
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    built = build(source(config.Table(**{**vars_of(table), "multiline": False})), KEEP_ALL)
+    built = build(source(dataclasses.replace(table, multiline=False)), KEEP_ALL)
     assert kept(built) == sum(bool(line.strip(BLANK)) for line in lines)
 
 
@@ -72,13 +84,8 @@ def test_values_come_back_as_they_were_written(
     writer = library.writer(stream, quoting=library.QUOTE_ALL, lineterminator=ending)
     writer.writerows([("user", "item", "rating", "time"), ("u1", "i1", 3, 1), ("u2", "i2", 3, 1)])
     writer.writerows([user, item, 3, 2] for user, item in pairs)
-    table = csv(stream.getvalue(), user_id="user", item_id="item", rating="rating", timestamp="time")
-    built = build(source(config.Table(**{**vars_of(table), "multiline": True})), KEEP_ALL)
+    table = csv(stream.getvalue(), f"{next(NUMBERS)}.csv", **MAPPED)
+    built = build(source(dataclasses.replace(table, multiline=True)), KEEP_ALL)
     assert kept(built) == len(pairs) + 2
     usable = {("u1", "i1"), ("u2", "i2")} | {(user, item) for user, item in pairs if user.strip(" ") and item.strip(" ")}
     assert {(user, item) for user in built.users["user_id"].to_pylist() for item in built.history(user)} == usable
-
-
-def vars_of(table: config.Table) -> dict[str, object]:
-    """The fields of a table."""
-    return {name: getattr(table, name) for name in ("path", "user_id", "item_id", "rating", "timestamp")}
