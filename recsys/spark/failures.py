@@ -20,6 +20,11 @@ _RAISED: Final = re.compile(r"^recsys\.errors\.(\w+): (.*)$", re.MULTILINE)
 _FULL: Final = re.compile("No space left on device|Disk quota exceeded|Failed to create a temp directory")
 _KNOWN: Final = (
     (
+        "(SparkContext was shut down|stopped SparkContext)",  # its JVM stops it on SIGTERM
+        RetryError,
+        "Spark's JVM was ended by a signal; run the same command again",
+    ),
+    (
         "(Permission denied|AccessDeniedException|Read-only file system)",
         ConfigError,
         "{cause}; {permit}",

@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from recsys.errors import DataError, RecsysError
@@ -56,6 +57,30 @@ def lose_jvm(arguments: dict[str, Any], progress: Callable[[str], None]) -> None
         session.range(3).count()
         os.kill(SparkContext._gateway.proc.pid, signal.SIGKILL)
         session.range(3).count()
+
+
+def end_jvm_at_work(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:
+    """Sends SIGTERM to the JVM of a session while it runs a job."""
+    from pyspark import SparkContext
+
+    from recsys.config import Config, Spark
+    from recsys.spark.failures import translated
+    from recsys.spark.session import spark_session
+
+    def wait(batches: Iterator[Any]) -> Iterator[Any]:
+        time.sleep(60)
+        yield from batches
+
+    with spark_session(Config(spark=Spark(master="local[1]", memory="512m")), "tests", 0) as session, translated("features"):
+        tracker = session.sparkContext.statusTracker()
+
+        def end() -> None:
+            while not tracker.getActiveJobsIds():
+                time.sleep(0.01)
+            os.kill(SparkContext._gateway.proc.pid, signal.SIGTERM)
+
+        threading.Thread(target=end).start()
+        session.range(3).mapInArrow(wait, "id long").collect()
 
 
 def start_on(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:

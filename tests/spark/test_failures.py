@@ -43,6 +43,12 @@ def test_a_killed_jvm_is_told_in_the_same_words_as_a_killed_child() -> None:
     assert "out of memory" in said[0] and "raise the memory limit" in said[0] and "lower spark.memory" in said[0]
 
 
+@pytest.mark.slow
+def test_a_jvm_that_is_ended_at_work_is_worth_a_retry() -> None:
+    with pytest.raises(RetryError, match=r"Spark's JVM was ended by a signal"):
+        child.call(HERE + "end_jvm_at_work", {}, print)
+
+
 def failing(spark: Any, folder: str) -> RecsysError | RuntimeError:
     with pytest.raises((RecsysError, RuntimeError)) as caught, failures.translated("features"):
         spark.range(3).write.parquet(folder)
