@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from recsys import config, settings
+from recsys import config, settings, storage
 from recsys.contract import histories, schema
 from recsys.contract.features_info import FeaturesInfo, read_info, write_info
 from recsys.features import pipeline
@@ -103,10 +104,17 @@ def with_spark(spark: Any) -> Command:
 
 @pytest.fixture(scope="session")
 def built_in(with_spark: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Home of a run on the built-in data with every baseline. Output: `out`; what it printed: `said`. Do not modify."""
-    home = tmp_path_factory.mktemp("built-in")
-    done = succeed("run", *BUILT_IN, "--output", home / "out", home=home, run=with_spark)
-    (home / "said").write_text(done.stderr + done.stdout, encoding="utf-8")
+    """Home of a run on the built-in data with every baseline. Output: `out`; what it printed: `said`. Do not modify.
+
+    The processes of one pytest share it; the first that needs it makes it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "built-in"
+    home.mkdir(exist_ok=True)
+    with storage.lock(str(home), patience=600):
+        if not (home / "said").exists():
+            done = succeed("run", *BUILT_IN, "--output", home / "out", home=home, run=with_spark)
+            (home / "said").write_text(done.stderr + done.stdout, encoding="utf-8")
     return home
 
 

@@ -320,4 +320,6 @@ def test_movielens_100k(tmp_path: Path, data_dir: Path, with_spark: Command) -> 
     users = [int(line.split("|")[0]) for line in people.read_text().splitlines()]
     items = [int(line.split("|")[0]) for line in movies.read_text(encoding="iso-8859-1").splitlines()]
     assert (len(users), len(items)) == (943, 1682)
+    facts = manifest(tmp_path / "out")["stages"]["features"]
+    assert (facts["events"], manifest(tmp_path / "out")["rejected"]) == (100_000, {})
     contract.check_output(tmp_path / "out", had, users, items, 10)

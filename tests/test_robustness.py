@@ -57,8 +57,7 @@ class Interruption:
 
 
 STORY = {
-    "SIGTERM in features": Interruption("features", "reading and cleaning", signal.SIGTERM, 143),
-    "kill in features": Interruption("features", "writing the histories", signal.SIGKILL, -9),
+    "kill in features": Interruption("features", "reading and cleaning", signal.SIGKILL, -9),
     "SIGTERM in train": Interruption("train", "parameters", signal.SIGTERM, 75),
     "kill in train": Interruption("train", "fit epoch 1/2", signal.SIGKILL, -9),
     "kill in evaluate": Interruption("evaluate", "evaluate:", signal.SIGKILL, -9),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import random
 import re
@@ -15,9 +14,8 @@ import pytest
 
 from recsys import config, storage
 from recsys.contract import histories, schema
-from recsys.contract.features_info import Encoding, read_info
-from recsys.spark import child
-from tests.building import Built, load, request, source
+from recsys.contract.features_info import Encoding
+from tests.building import Built, source
 from tests.features import oracle
 
 Feature = config.Feature
@@ -281,7 +279,7 @@ def test_schemas_of_the_files_and_sizes_of_the_vocabularies(
 def test_partitioning_changes_nothing(
     build: Callable[..., Built], csv: Callable[..., config.Table], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tiny blocks, more partitions, several ranges and files; then the same on one core in another process."""
+    """Tiny blocks, more partitions, several ranges and files."""
     data = make_data(7)
     whole = content(build(tables(csv, data)))
     monkeypatch.setattr("recsys.features.tables.ROWS_PER_PARTITION", 7)
@@ -294,15 +292,6 @@ def test_partitioning_changes_nothing(
     divided = content(build(tables(csv, data), conf=tiny))
     assert len(storage.list_files(str(tmp_path / "features2" / "histories"))) > 3
     assert divided == whole
-    options = config.Config(spark=config.Spark(master="local[1]", memory="700m"))
-    folder = str(tmp_path / "other")
-    said: list[str] = []
-    outcome = child.call("recsys.features.pipeline:run", request(options, tables(csv, data), folder), said.append)
-    assert content(load(folder, read_info(folder), said)) == whole
-    assert outcome.result == json.loads(json.dumps(dataclasses.asdict(read_info(folder))))
-    assert storage.is_whole(folder)
-    assert outcome.bytes_left == 0
-    assert said
 
 
 def test_several_files_are_read_in_order_of_name(
