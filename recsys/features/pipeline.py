@@ -99,8 +99,7 @@ def build_with(spark: SparkSession, config: Config, source: SourceTables, featur
     sizes = sequences.write(found, cut, users, items, features)
     rejected.write_rejected(found, [("users", users), ("items", items)], features)
     reasons = {"interactions": found.rejected, "users": users.rejected, "items": items.rejected}
-    for frame in (found.parts, users.frame, items.frame):
-        frame.unpersist()
+    spark.catalog.clearCache()
     warnings = _too_few(config.split, sizes, source.interactions.path) if cut.holds_out else ()
     for warning in warnings:
         log(f"warning: {warning}")

@@ -131,6 +131,13 @@ def not_started(text: str, master: str, local: bool) -> RecsysError:
     return MissingComponentError(f"{told}; `recsys doctor` shows what was found")
 
 
+def is_jvm_gone(error: Exception) -> bool:
+    """Whether Spark did not start because its JVM ended or does not answer."""
+    from py4j.protocol import Py4JNetworkError
+
+    return isinstance(error, (ConnectionError, Py4JNetworkError)) or "JAVA_GATEWAY_EXITED" in str(error)
+
+
 def _status_of_jvm(error: Exception) -> int | None:
     """The exit status of the JVM if it has ended; None if it has not, or never started."""
     from py4j.protocol import Py4JError, Py4JJavaError

@@ -52,7 +52,6 @@ def spark_session(config: Config, app: str, input_bytes: int | None = None) -> I
             Spark.
         RetryError: the cluster cannot be reached.
     """
-    from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
     with storage.scratch("spark") as scratch:
@@ -64,14 +63,7 @@ def spark_session(config: Config, app: str, input_bytes: int | None = None) -> I
         builder = SparkSession.builder.appName(app)
         for key, value in options(config, scratch, input_bytes).items():
             builder = builder.config(key, value)
-        try:
-            session = builder.getOrCreate()
-        except (PySparkException, OSError, RuntimeError) as error:
-            raise failures.not_started(str(error), config.spark.master, is_local(config.spark.master)) from None
-        except Exception as error:
-            if type(error).__module__.split(".")[0] != "py4j":
-                raise
-            raise failures.not_started(str(error), config.spark.master, is_local(config.spark.master)) from None
+        session = _start(builder, config.spark.master)
         try:
             yield session
         finally:
@@ -206,13 +198,29 @@ def _environment(config: Config, java_home: str) -> dict[str, str]:
     return found
 
 
-def _end(session: SparkSession) -> None:
+def _start(builder: Any, master: str, again: bool = True) -> SparkSession:
+    """Starts Spark; once more if its JVM is gone before it is up, since someone may have ended it."""
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        session: SparkSession = builder.getOrCreate()
+        return session
+    except (PySparkException, Py4JError, OSError, RuntimeError) as error:
+        if again and failures.is_jvm_gone(error):
+            _end(None)
+            return _start(builder, master, again=False)
+        raise failures.not_started(str(error), master, is_local(master)) from None
+
+
+def _end(session: SparkSession | None) -> None:
     """Stops Spark and its JVM, which would otherwise keep its heap until Python ends."""
     from pyspark import SparkContext
 
     gateway: Any = SparkContext._gateway
-    with contextlib.suppress(Exception):
-        session.stop()
+    if session is not None:
+        with contextlib.suppress(Exception):
+            session.stop()
     process = getattr(gateway, "proc", None)
     if process is None:
         return

@@ -83,6 +83,15 @@ def end_jvm_at_work(arguments: dict[str, Any], progress: Callable[[str], None]) 
         session.range(3).mapInArrow(wait, "id long").collect()
 
 
+def count(arguments: dict[str, Any], progress: Callable[[str], None]) -> int:
+    """Starts Spark and counts to three."""
+    from recsys.config import Config, Spark
+    from recsys.spark.session import spark_session
+
+    with spark_session(Config(spark=Spark(master="local[1]", memory="512m")), "tests", 0) as session:
+        return session.range(3).count()
+
+
 def start_on(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:
     """Starts Spark on a cluster."""
     from recsys.config import Config, Spark

@@ -12,7 +12,7 @@ import pytest
 from recsys.config import Config, Spark
 from recsys.errors import MissingComponentError
 from recsys.run import doctor
-from recsys.spark import session
+from recsys.spark import child, java, session
 
 NOBODY = 4_242_424
 
@@ -39,6 +39,21 @@ def test_a_user_without_a_name_is_told_before_spark_starts(monkeypatch: pytest.M
         pass
     spark = doctor._spark(Config())
     assert not spark["ok"] and str(NOBODY) in spark["problem"]
+
+
+@pytest.mark.slow
+def test_spark_starts_again_if_its_jvm_is_ended_before_it_is_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    home = java.home_for_spark(java.find(), str(tmp_path))
+    program, first = tmp_path / "jdk" / "bin" / "java", tmp_path / "started"
+    program.parent.mkdir(parents=True)
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *SparkSubmit*pyspark-shell*) [ -e {first} ] || {{ touch {first}; kill -TERM $$; }} ;; esac\n'
+        f'exec {home}/bin/java "$@"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(program.parent.parent))
+    child.call("tests.spark.targets:count", {}, print)
+    assert first.exists()
 
 
 @pytest.mark.parametrize(
