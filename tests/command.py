@@ -113,6 +113,7 @@ def invoke(
         stack.enter_context(contextlib.chdir(home))
         stack.enter_context(mock.patch.dict(os.environ, environment(home, **(changes or {})), clear=True))
         stack.callback(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        stack.callback(setattr, sys, "unraisablehook", sys.unraisablehook)
         stack.enter_context(children_here(session))
         done = CliRunner().invoke(main, [*map(str, words)], prog_name="recsys")
     return without_defect(subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr))

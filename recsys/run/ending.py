@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from recsys.redaction import printable
 from recsys.run.remedies import remedy
 
 TERMINATED = "ended by SIGTERM; finished work is kept, and the same command resumes from there"
+_AGAIN_SECONDS = 0.05
 EXIT_CODES = """\b
 Exit codes:
    0  done
@@ -44,6 +46,7 @@ class Group(click.Group):
         """Runs the command line and exits."""
         try:
             super().main(*args, **{**kwargs, "standalone_mode": False})
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the work is done, and so says the exit code
             sys.exit(errors.EXIT_DONE)
         except click.exceptions.Exit as error:
             sys.exit(error.exit_code)
@@ -113,6 +116,7 @@ class Stop:
     def install(self) -> None:
         """Becomes this process's handler for SIGTERM."""
         signal.signal(signal.SIGTERM, self._on_signal)
+        sys.unraisablehook = _on_unraisable
 
     @contextmanager
     def softly(self) -> Iterator[None]:
@@ -129,6 +133,16 @@ class Stop:
         self._asked = True
         if not self._soft:
             raise TerminatedError(TERMINATED)
+
+
+def _on_unraisable(ignored: Any) -> None:
+    """Sends SIGTERM again if Python has dropped its exception: it does so where none can be raised, as in `__del__`."""
+    if ignored.exc_type is not TerminatedError:
+        sys.__unraisablehook__(ignored)
+        return
+    again = threading.Timer(_AGAIN_SECONDS, os.kill, [os.getpid(), signal.SIGTERM])
+    again.daemon = True
+    again.start()
 
 
 def leave_last_words(error: BaseException, path: str = "/dev/termination-log") -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,11 +20,12 @@ from recsys.run.ending import TERMINATED, Group, Stop
 
 @pytest.fixture
 def stop() -> Iterator[Stop]:
-    before = signal.getsignal(signal.SIGTERM)
+    before, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
     found = Stop()
     found.install()
     yield found
     signal.signal(signal.SIGTERM, before)
+    sys.unraisablehook = hook
 
 
 def end() -> None:
@@ -46,7 +49,18 @@ def swallowing() -> None:
         end()
 
 
-@pytest.mark.parametrize("work", [end, traced, swallowing])
+def deleting() -> None:
+    """As where Python drops every exception."""
+
+    class Last:
+        def __del__(self) -> None:
+            end()
+
+    Last()
+    threading.Event().wait(60)
+
+
+@pytest.mark.parametrize("work", [end, traced, swallowing, deleting])
 def test_sigterm_ends_the_process_in_its_own_words(stop: Stop, work: Any) -> None:
     main = click.command()(work)
     done = CliRunner().invoke(Group(commands={"work": main}), ["work"])
