@@ -2,7 +2,7 @@
 
 from recsys.storage.arrays import open_arrays, write_arrays
 from recsys.storage.changes import Snapshot, read_snapshot, replace_json, update_json
-from recsys.storage.checked import ChecksumError, checked_output, open_checked
+from recsys.storage.checked import checked_output, open_checked
 from recsys.storage.checksums import Checksum, Summed, checksum
 from recsys.storage.faults import full, known, of_disk, permit, undamaged
 from recsys.storage.leftovers import scratch, sweep, sweep_temporary
@@ -31,7 +31,6 @@ from recsys.storage.whole import (
 __all__ = [
     "SUCCESS_FILE",
     "Checksum",
-    "ChecksumError",
     "Snapshot",
     "Summed",
     "at",

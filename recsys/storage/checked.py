@@ -7,16 +7,14 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any, Final
 
+from recsys.errors import DamagedError
 from recsys.storage.checksums import Summed
-from recsys.storage.paths import failure, resolve
+from recsys.storage.faults import undamaged
+from recsys.storage.paths import resolve
 from recsys.storage.whole import atomic_output
 
 _DIGEST: Final = hashlib.sha256().digest_size
 _BLOCK: Final = 8 << 20
-
-
-class ChecksumError(Exception):
-    """The file is not what was written; whoever catches this decides what it means."""
 
 
 @contextlib.contextmanager
@@ -33,25 +31,25 @@ def open_checked(uri: str) -> Iterator[Any]:
     """A stream of the content, followed by the checksum; opened only after all of it was found to be as written.
 
     Raises:
-        ChecksumError: it is not, or cannot be read.
-        RecsysError: the object store fails.
+        DamagedError: it is not; in the block, too.
+        ConfigError: this user may not read it.
+        RetryError: the storage fails.
     """
     system, path = resolve(uri)
-    try:
-        _verify(system, path)
+    with undamaged(uri):
+        _verify(uri, system, path)
         with system.open_input_stream(path, buffer_size=_BLOCK) as file:
             yield file
-    except OSError as error:
-        raise failure(str(error)) or ChecksumError(str(error)) from None
 
 
-def _verify(system: Any, path: str) -> None:
-    left, found = system.get_file_info(path).size - _DIGEST, hashlib.sha256()
+def _verify(uri: str, system: Any, path: str) -> None:
+    with system.open_input_file(path) as file:
+        left, found = file.size() - _DIGEST, hashlib.sha256()
     if left < 0:
-        raise ChecksumError(f"{left + _DIGEST} bytes")
+        raise DamagedError(f"{uri} is damaged: it has only {left + _DIGEST} bytes", uri)
     with system.open_input_stream(path, buffer_size=_BLOCK) as file:
         while left > 0 and (block := file.read(min(left, _BLOCK))):
             found.update(block)
             left -= len(block)
         if file.read(_DIGEST) != found.digest():
-            raise ChecksumError("its checksum does not match")
+            raise DamagedError(f"{uri} is damaged: its checksum does not match", uri)

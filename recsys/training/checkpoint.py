@@ -16,6 +16,7 @@ import numpy as np
 
 from recsys import storage
 from recsys.contract.model_files import CHECKPOINTS
+from recsys.errors import DamagedError
 from recsys.progress import Log
 
 KEPT: Final = 2
@@ -130,18 +131,23 @@ class Checkpoints:
         """The content of a file; None, said so, if it is damaged or was made with something else."""
         try:
             with storage.open_checked(uri) as file:
-                header = json.loads(_array(file).tobytes())
-                if changed := _differences(header["made_with"], self._made_with):
-                    self._log(f"  {uri} was made with other settings or features ({changed}); it is passed over")
-                    return None
-                standing = Standing(**header["standing"])
-                variables, best = ([_array(file) for _ in range(header[part])] for part in ("variables", "best"))
-                return State(standing, variables, best)
-        except storage.ChecksumError as error:
-            self._log(f"  warning: {uri} is damaged ({error}); it is passed over")
+                return self._state(uri, file)
+        except DamagedError as error:
+            self._log(f"  warning: {error}; it is passed over")
+            return None
+
+    def _state(self, uri: str, file: Any) -> State | None:
+        try:
+            header = json.loads(_array(file).tobytes())
+            if changed := _differences(header["made_with"], self._made_with):
+                self._log(f"  {uri} was made with other settings or features ({changed}); it is passed over")
+                return None
+            standing = Standing(**header["standing"])
+            variables, best = ([_array(file) for _ in range(header[part])] for part in ("variables", "best"))
+            return State(standing, variables, best)
         except (TypeError, KeyError):
             self._log(f"  warning: {uri} was written by another version of recsys; it is passed over")
-        return None
+            return None
 
     def _newest_first(self) -> list[str]:
         files = [uri for uri in storage.list_files(self._folder, _SUFFIX) if _stem(uri).isdecimal()]

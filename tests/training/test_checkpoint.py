@@ -1,5 +1,6 @@
 """Checkpoints: the last two are kept, a damaged one is passed over, and none is continued with other settings."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 from recsys import storage
 from recsys.config import Config, Model, Training
 from recsys.contract import model_files
+from recsys.errors import RetryError
 from recsys.progress import silent
+from recsys.storage import checked
 from recsys.training.checkpoint import Checkpoints, Standing, State
 from recsys.training.identity import fingerprint, made_with
 from tests.support import chains, write_features
@@ -105,6 +108,27 @@ def test_if_both_are_damaged_training_begins_anew(folder, said, damage):
     begun.save(state(1))
     assert load(folder, []).standing.epoch == 1
     assert len(files(folder)) == 1, "the damaged ones are gone"
+
+
+def test_a_storage_that_fails_for_now_is_no_damage(folder, said, monkeypatch):
+    """Otherwise training would begin anew, and the next checkpoint would replace the good ones."""
+
+    def fail(*given):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(checked, "_verify", fail)
+    with pytest.raises(RetryError, match="Input/output error"):
+        load(folder, said)
+    assert not said
+
+
+def test_a_checkpoint_of_another_version_is_passed_over(folder, said):
+    header = np.frombuffer(b'{"made_with": {"seed": 0, "training.learning_rate": 0.002}, "standing": {"stage": 1}}', np.uint8)
+    uri = str(files(folder)[1])
+    with storage.checked_output(uri) as file:
+        np.lib.format.write_array(file, header, allow_pickle=False)
+    assert load(folder, said).standing.epoch == 2
+    assert len(said) == 1 and uri in said[0] and "another version" in said[0]
 
 
 def test_other_settings_are_named_and_begin_anew(folder, said):
