@@ -61,7 +61,8 @@ def sweep(uri: str, recursive: bool = True) -> None:
         for path in (os.path.join(parent, name) for name in names if _FILE.fullmatch(name)):
             with _abandoned(path) as ours:
                 if ours:
-                    os.unlink(path)
+                    with contextlib.suppress(FileNotFoundError):  # another start was faster
+                        os.unlink(path)
         if not recursive:
             folders.clear()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from recsys import storage
 from recsys.config import Config
 from recsys.run import runs
 from recsys.spark import child
+from recsys.storage import leftovers
 from tests.command import environment, invoke
 
 HOLDER = """
@@ -73,6 +76,24 @@ def test_the_next_start_removes_what_the_dead_left_and_nothing_else(temporary: P
     storage.sweep_temporary()
     storage.sweep(str(output))
     assert not living_scratch.exists() and not names(output / "model")
+
+
+def test_of_two_starts_at_once_one_removes_it_and_the_other_goes_on(
+    temporary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, _ = start(tmp_path / "a.npz")
+    kill(dead)
+    abandoned = leftovers._abandoned
+
+    @contextlib.contextmanager
+    def overtaken(path: str) -> Iterator[bool]:
+        with abandoned(path) as ours:
+            Path(path).unlink()
+            yield ours
+
+    monkeypatch.setattr(leftovers, "_abandoned", overtaken)
+    storage.sweep(str(tmp_path), recursive=False)
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_a_scratch_folder_holds_only_what_was_put_there(temporary: Path) -> None:
