@@ -18,6 +18,7 @@ def faults(folder: str, written: Sequence[Mapping[str, Any]]) -> list[str]:
         written: `file`, `bytes` and `sha256` of each file, as recorded when it was written.
 
     Raises:
+        ConfigError: this user may not read a file.
         RetryError: a file cannot be read for now.
     """
     if not storage.is_whole(folder):
@@ -32,7 +33,7 @@ def faults(folder: str, written: Sequence[Mapping[str, Any]]) -> list[str]:
         try:
             stored = storage.checksum(there[name])
         except OSError as error:
-            raise storage.failure(str(error)) or RetryError(f"{there[name]} cannot be read: {error}") from None
+            raise storage.known(error) or RetryError(f"{there[name]} cannot be read: {error}") from None
         if (stored.bytes, stored.sha256) != (known[name]["bytes"], known[name]["sha256"]):
             found.append(
                 f"{there[name]} is damaged: it has {stored.bytes} bytes with SHA-256 {stored.sha256[:12]}…, "

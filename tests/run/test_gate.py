@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from recsys import storage
 from recsys.contract import schema
-from recsys.errors import RefusedError
+from recsys.errors import ConfigError, RecsysError, RefusedError, RetryError
 from recsys.run.publish import roll_back
 from recsys.run.runs import Run
 from tests.command import invoke
@@ -202,6 +204,20 @@ def test_damaged_recommendations_are_neither_published_nor_returned_to(tmp_path:
     assert done.returncode == 78
     assert words in done.stderr and "recsys recommend --redo --output out --run-id c" in done.stderr
     assert latest(tmp_path / "out")["run_id"] == "b"
+
+
+@pytest.mark.parametrize(("code", "kind"), [(errno.EACCES, ConfigError), (errno.ESTALE, RetryError)])
+def test_recommendations_that_cannot_be_read_are_retried_only_if_that_may_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[RecsysError]
+) -> None:
+    run = finished(tmp_path / "out", "a")
+
+    def fail(uri: str) -> None:
+        raise OSError(code, os.strerror(code), uri)
+
+    monkeypatch.setattr(storage, "checksum", fail)
+    with pytest.raises(kind, match=rf"part-00000\.parquet cannot be read or written: {os.strerror(code)}"):
+        publish(run.config().publish, run)
 
 
 def test_damaged_recommendations_in_a_store_are_refused(store: Store) -> None:
