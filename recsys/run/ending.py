@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from recsys import errors, storage
-from recsys.errors import ConfigError, DamagedError, RecsysError, TerminatedError
+from recsys.errors import ConfigError, DamagedError, RecsysError, RetryError, TerminatedError
 from recsys.redaction import printable
 from recsys.run.remedies import remedy
 
@@ -62,10 +62,8 @@ class Group(click.Group):
             sys.exit(errors.EXIT_DONE)
         except (RecsysError, TerminatedError) as error:
             _end(error)
-        except MemoryError as error:
-            leave_last_words(error)
-            _say("out of memory; give the container more, or lower training.batch_tokens")
-            sys.exit(errors.EXIT_RETRY)
+        except MemoryError:
+            _end(RetryError("out of memory; give the container more, or lower training.batch_tokens"))
         except Exception as error:
             if (known := _known(error)) is not None:
                 _end(known)

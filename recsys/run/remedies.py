@@ -22,6 +22,9 @@ def remedy(uri: str) -> str:
     Args:
         uri: of a file or folder in an output.
     """
+    if uri.endswith(f"/{schema.LATEST_FILE}"):
+        output = uri.rpartition("/")[0]
+        return f"delete it, and publish a run again: recsys rollback --output {output} --run-id RUN"
     output, _, rest = uri.rpartition(f"/{RUNS_DIR}/")
     run_id, _, path = rest.partition("/")
     if output and path and (stage := STAGES.get(path.split("/")[0])):
@@ -29,7 +32,4 @@ def remedy(uri: str) -> str:
         return f"make it again: {again} (a published run must not change: start a new one)"
     if output and path:
         return f"start a new run: recsys run --output {output}; then delete the folder of run {run_id}"
-    if uri.endswith(f"/{schema.LATEST_FILE}"):
-        output = uri.rpartition("/")[0]
-        return f"delete it, and publish a run again: recsys rollback --output {output} --run-id RUN"
     return "copy it again, or delete it"

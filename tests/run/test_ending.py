@@ -14,8 +14,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from recsys.errors import EXIT_TERMINATED, EXIT_USAGE, TerminatedError
+from recsys.errors import EXIT_RETRY, EXIT_TERMINATED, EXIT_USAGE, TerminatedError
+from recsys.run import ending
 from recsys.run.ending import TERMINATED, Group, Stop
+from recsys.run.remedies import remedy
 
 
 @pytest.fixture
@@ -79,6 +81,25 @@ def test_when_tensorflow_runs_out_of_memory_it_says_what_to_lower() -> None:
     done = CliRunner().invoke(Group(commands={"work": click.command()(too_large)}), ["work"])
     assert done.exit_code == EXIT_USAGE
     assert "TensorFlow ran out of memory" in done.stderr and "lower model.width" in done.stderr
+
+
+def test_the_last_words_have_the_code_that_the_process_ends_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy() -> None:
+        bytes(1 << 62)
+
+    words: list[Any] = []
+    monkeypatch.setattr(ending, "leave_last_words", words.append)
+    done = CliRunner().invoke(Group(commands={"work": click.command()(greedy)}), ["work"])
+    assert (done.exit_code, words[0].exit_code) == (EXIT_RETRY, EXIT_RETRY)
+    assert done.stderr.startswith("recsys: out of memory; give the container more") and "out of memory" in str(words[0])
+
+
+@pytest.mark.parametrize("output", ["out", "/data/runs/out", "s3://bucket/runs/out"])
+def test_a_damaged_file_can_be_made_again_wherever_the_output_is(output: str) -> None:
+    assert remedy(f"{output}/latest.json").endswith(f"recsys rollback --output {output} --run-id RUN")
+    again = f"recsys train --redo --output {output} --run-id r "
+    assert again in remedy(f"{output}/runs/r/model/model.keras")
+    assert f"recsys run --output {output}; then delete the folder of run r" in remedy(f"{output}/runs/r/run.json")
 
 
 def test_where_work_polls_sigterm_waits_for_the_end_of_the_block(stop: Stop) -> None:
