@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from recsys import storage
 from recsys.contract import schema
+from recsys.errors import DamagedError
 from recsys.run.gate import GATE_METRIC, Measured
 from recsys.run.runs import PUBLISHED, RUNS_DIR, Run, now
 
 _KNOWN: Final = 100
 """So many earlier runs latest.json names; older ones can still be returned to by name."""
+_EXPECTED: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "run_id": lambda value: isinstance(value, str),
+    "replaced": lambda value: value is None or isinstance(value, str),
+    "published_before": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
+    GATE_METRIC: lambda value: value is None or isinstance(value, int | float),
+}
 
 
 def path(output: str) -> str:
@@ -19,9 +26,22 @@ def path(output: str) -> str:
     return storage.join(output, schema.LATEST_FILE)
 
 
+def snapshot(output: str) -> storage.Snapshot:
+    """latest.json as it is now, in order to replace it; empty before the first run is published.
+
+    Raises:
+        DamagedError: it is no JSON object, or what it says of runs is not of its type.
+    """
+    found = storage.read_snapshot(path(output))
+    for name, expected in _EXPECTED.items():
+        if name in found.value and not expected(found.value[name]):
+            raise DamagedError(f"{found.uri} is damaged: {name} is not of its type", found.uri)
+    return found
+
+
 def read(output: str) -> dict[str, Any]:
-    """latest.json; empty before the first run is published."""
-    return storage.read_snapshot(path(output)).value
+    """The content of latest.json; empty before the first run is published."""
+    return snapshot(output).value
 
 
 def published_run(output: str) -> str | None:

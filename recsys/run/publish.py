@@ -36,7 +36,7 @@ def publish(config: Config, run: Run, patience: float = 0.0) -> dict[str, Any]:
     """
     faults, found = _faults(run), measured(run)
     with storage.lock(run.output, patience=patience, advice=ADVICE):
-        before = storage.read_snapshot(latest_json.path(run.output))
+        before = latest_json.snapshot(run.output)
         lasting = latest_json.was_published(run.manifest(), before.value)
         if faults:
             redo = f"recsys recommend --redo --output {run.output} --run-id {run.run_id}"
@@ -47,9 +47,8 @@ def publish(config: Config, run: Run, patience: float = 0.0) -> dict[str, Any]:
         if reasons and not lasting:
             run.update({"status": "refused"})
         if reasons:
-            raise RefusedError(
-                f"run {run.run_id} is not published: {'; '.join(reasons)}. The last published run stays in place"
-            )
+            said = "is not published again" if lasting else "is not published"
+            raise RefusedError(f"run {run.run_id} {said}: {'; '.join(reasons)}. The last published run stays in place")
         return latest_json.move(run, before, found)
 
 
@@ -76,7 +75,7 @@ def roll_back(output: str, run_id: str | None, warn: Log = silent) -> dict[str, 
         if manifest["status"] == DELETED:
             raise ConfigError(f"run {run.run_id} is being deleted (publish.keep_runs); name another one with --run-id")
         with storage.lock(output, advice=ADVICE):
-            before = storage.read_snapshot(latest_json.path(output))
+            before = latest_json.snapshot(output)
             if not latest_json.was_published(manifest, before.value):
                 raise ConfigError(
                     f"run {run.run_id} was never published; to publish it: "

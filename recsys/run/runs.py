@@ -26,7 +26,7 @@ PUBLISHED = "published"
 """Status of a run that latest.json names or has named."""
 DELETED = "deleted"
 """Status of a run that is being deleted, or whose deletion was interrupted."""
-_ALWAYS = {"run_id", "status", "created_at", "config", "stages"}
+_ALWAYS = {"run_id": str, "status": str, "created_at": str, "config": dict, "stages": dict}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +54,13 @@ class Run:
         """The current content of run.json.
 
         Raises:
-            DamagedError: it is no JSON object, or lacks what every run.json has.
+            DamagedError: it is no JSON object, or what every run.json has is missing or of another type.
         """
         place = self.path(schema.RUN_FILE)
         manifest = storage.read_json(place)
-        if lacking := _ALWAYS - manifest.keys():
-            raise DamagedError(f"{place} is damaged: it lacks {', '.join(sorted(lacking))}", place)
+        wrong = [name for name, kind in _ALWAYS.items() if not isinstance(manifest.get(name), kind)]
+        if wrong or not all(isinstance(facts, dict) for facts in manifest["stages"].values()):
+            raise DamagedError(f"{place} is damaged: {', '.join(wrong or ['stages'])} missing or not of its type", place)
         return manifest
 
     def update(self, changes: Mapping[str, Any]) -> None:

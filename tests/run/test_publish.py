@@ -85,6 +85,20 @@ def test_a_worse_run_is_refused_and_the_good_one_stays(tmp_path, gate, changes, 
     assert worse.manifest()["status"] == "refused"
 
 
+@pytest.mark.parametrize("wrong", [{"run_id": 5}, {"published_before": "ab"}, {"published_before": [1]}, {"ndcg@10": "0.3"}])
+@pytest.mark.parametrize("command", ["publish", "rollback"])
+def test_a_latest_json_that_says_nonsense_is_damaged(tmp_path, command, wrong):
+    for run_id in "ab":
+        publish(Publish(), finished(tmp_path / "out", run_id))
+    finished(tmp_path / "out", "c")
+    damaged = {**latest(tmp_path / "out"), **wrong}
+    storage.write_json(str(tmp_path / "out" / schema.LATEST_FILE), damaged)
+    done = invoke(command, "--output", "out", home=tmp_path)
+    assert done.returncode == 65
+    assert f"out/latest.json is damaged: {next(iter(wrong))} " in done.stderr and "recsys rollback --output out" in done.stderr
+    assert latest(tmp_path / "out") == damaged
+
+
 def test_another_split_is_not_compared(tmp_path):
     publish(Publish(), finished(tmp_path, "a", score=0.6))
     publish(Publish(), finished(tmp_path, "b", score=0.3, split="leave-one-out"))
@@ -242,7 +256,11 @@ def test_a_run_whose_status_a_killed_publisher_did_not_set_counts_as_published(t
     assert roll_back(str(tmp_path), None)["run_id"] == "a"
 
 
-@pytest.mark.parametrize("content", ['{"run_id": "b", "sta', "[]", "{}", ""])
+EARLY = '{"run_id": "b", "status": "published", "created_at": 5, "config": {}, "stages": {}}'
+ODD = '{"run_id": "b", "status": "published", "created_at": "2026", "config": {}, "stages": {"recommend": 3}}'
+
+
+@pytest.mark.parametrize("content", ['{"run_id": "b", "sta', "[]", "{}", "", EARLY, ODD])
 def test_a_broken_run_json_blocks_neither_new_runs_nor_going_back(tmp_path, content):
     for run_id in "abc":
         publish(Publish(), finished(tmp_path / "out", run_id))
