@@ -72,15 +72,17 @@ class Seconds(click.FloatRange):
 
 
 def _wait_option(text: str) -> Callable[[Command], Command]:
-    return click.option("--wait", type=Seconds(0), metavar="SECONDS", help=f"{text}; then exit with 75.")
+    return click.option("--wait", type=Seconds(0), metavar="SECONDS", help=f"Wait up to SECONDS at a time {text}")
 
 
 wait_for_stages = _wait_option(
-    "Wait up to SECONDS at a time for other processes to finish the stages before, or to release the run. Needs --run-id"
+    "for other processes to finish the stages that this one needs, or to release the run; then exit with 75. Needs --run-id."
 )
-wait_for_lock = _wait_option("Wait up to SECONDS at a time for another process that is working on the same run, or publishing")
+wait_for_lock = _wait_option("for another process that is working on the same run, or publishing; then exit with 75.")
 redo_option = click.option(
-    "--redo", is_flag=True, help="Run the stage again even if it is done, and discard what depends on it."
+    "--redo",
+    is_flag=True,
+    help="Run the stage again even if it is done, and discard what depends on it. A run that was published never changes.",
 )
 
 

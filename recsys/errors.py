@@ -23,7 +23,7 @@ class RecsysError(Exception):
 
 
 class ConfigError(RecsysError):
-    """The command line, the environment or the configuration file is wrong."""
+    """The command line, the environment, the configuration file or a permission is wrong: a retry would end the same way."""
 
     exit_code = EXIT_USAGE
 
@@ -53,7 +53,7 @@ class MissingComponentError(RecsysError):
 
 
 class RetryError(RecsysError):
-    """A temporary failure: storage unreachable, a download interrupted, a lock held by another run, preemption."""
+    """A temporary failure: storage unreachable, a full disk, a download interrupted, a lock held by another run, preemption."""
 
     exit_code = EXIT_RETRY
 

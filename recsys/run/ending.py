@@ -24,11 +24,11 @@ _AGAIN_SECONDS = 0.05
 EXIT_CODES = """\b
 Exit codes:
    0  done
-   2  usage or configuration
-  65  bad input data
+   2  usage or configuration, such as a folder that this user may not write
+  65  bad input data, or a damaged file of a run
   69  a component is missing (Java, TensorFlow, a required GPU)
   70  a bug in recsys, or training that diverged twice
-  75  try again (storage, a lock, preemption with a checkpoint saved)
+  75  try again (storage, a full disk, a lock, a process killed for lack of memory, SIGTERM in training)
   78  not published: refused by the quality gate, not measured, or damaged
  130  interrupted from the keyboard
  143  ended by SIGTERM

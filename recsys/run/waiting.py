@@ -26,7 +26,8 @@ def wait(missing: Callable[[], str], patience: float, log: Log) -> None:
     while what := missing():
         if time.monotonic() >= end:
             raise RetryError(
-                f"{what}: still missing after {patience:g} seconds; check the process that makes it, then run this again"
+                f"{what}: still missing after {patience:g} seconds; check the process that makes it, then run the same "
+                "command again"
             )
         if what != said:
             log(f"waiting for {what}")

@@ -25,6 +25,7 @@ HASHED_BYTES = 1 << 30
 _BLOCK = 1 << 20
 _GLOB = re.compile(r"[*?\[]")
 _PARQUET = (".parquet", ".parq", ".pq")
+_SETTLED = "run the same command again once nothing writes to the files any more, or use a copy of them"
 _COMPRESSED_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error)
 
 
@@ -126,7 +127,7 @@ def fingerprints(table: Table) -> list[dict[str, Any]]:
     result: list[dict[str, Any]] = [{"path": path, **_state(path)} for path in files]
     for entry in result:
         if entry["bytes"] is None:
-            raise DataError(f"{entry['path']} has disappeared; run this again when nothing changes {table.path} any more")
+            raise DataError(f"{entry['path']} has disappeared; {_SETTLED}")
     if sum(entry["bytes"] for entry in result) > HASHED_BYTES or not storage.is_local(table.path):
         return result
     for entry in result:
@@ -145,8 +146,7 @@ def check_unchanged(entry: Mapping[str, Any]) -> None:
     before = {name: entry[name] for name in ("bytes", "modified")}
     if (now := _state(entry["path"])) != before:
         raise DataError(
-            f"{entry['path']} was changed while it was being read: {_words(before)} before, {_words(now)} now; run this "
-            "again when nothing writes to it any more, or on a copy"
+            f"{entry['path']} was changed while it was being read: {_words(before)} before, {_words(now)} now; {_SETTLED}"
         )
 
 

@@ -15,9 +15,8 @@ from typing import Final
 import pyarrow as pa
 
 from recsys.errors import ConfigError, DamagedError, RecsysError, RetryError, shortened
-from recsys.storage.paths import failure, is_local, resolve
+from recsys.storage.paths import AGAIN, failure, is_local, resolve
 
-AGAIN: Final = "nothing was lost, run the same command again"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 _IMPOSSIBLE: Final = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)

@@ -27,6 +27,7 @@ from typing import Final
 from recsys.errors import ConfigError, RecsysError, RetryError, TerminatedError
 from recsys.storage import objects
 from recsys.storage.objects import ChangedError, Version
+from recsys.storage.paths import AGAIN
 
 RENEW_SECONDS: Final = 5.0
 DEAD_SECONDS: Final = 30.0
@@ -111,8 +112,7 @@ def held(uri: str, busy: RecsysError, patience: float = 0.0) -> Iterator[None]:
     ended = threading.Event()
     renewing = threading.Thread(target=_keep, args=(holder, ended), daemon=True)
     overtaken = RetryError(
-        f"another process took over {uri}, since this one did not renew it for {DEAD_SECONDS:g} seconds; "
-        "nothing was lost, run the same command again"
+        f"another process took over {uri}, since this one did not renew it for {DEAD_SECONDS:g} seconds; {AGAIN}"
     )
     try:
         holder.prove()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import re
+from typing import Final
 
 import pyarrow as pa
 from pyarrow import fs
 
-from recsys.errors import ConfigError, RecsysError, RetryError
+from recsys.errors import ConfigError, RecsysError, RetryError, shortened
 
+AGAIN: Final = "nothing was lost, run the same command again"
 _OPTIONS = re.compile(r"\?\w+=")
 _STORE = re.compile(r"AWS Error|google::cloud::Status|Azure Error|DefaultAzureCredential")
 _REFUSED = re.compile(
@@ -78,12 +80,12 @@ def failure(words: str) -> RecsysError | None:
 
 def refused(words: str) -> ConfigError:
     """The error for a missing bucket or refused credentials."""
-    return ConfigError(f"the object store refused: {_shortened(words)}; check bucket, credentials and permissions")
+    return ConfigError(f"the object store refused: {shortened(words)}; check bucket, credentials and permissions")
 
 
 def unreachable(words: str) -> RetryError:
     """The error for an object store that fails for now."""
-    return RetryError(f"the object store failed: {_shortened(words)}; nothing was lost, run the same command again")
+    return RetryError(f"the object store failed: {shortened(words)}; {AGAIN}")
 
 
 def is_local(uri: str) -> bool:
@@ -96,10 +98,6 @@ def divide(uri: str) -> tuple[str, str]:
     scheme, _, rest = uri.partition("://")
     bucket, _, path = rest.partition("/")
     return f"{scheme}://{bucket}", path
-
-
-def _shortened(words: str) -> str:
-    return re.sub(r"\s+", " ", words).strip()[-600:]
 
 
 @functools.cache
