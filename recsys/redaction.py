@@ -18,15 +18,14 @@ _NAME: Final = (
     r"(?:access|account|api|private|encryption|auth)[._-]?key|\.sas\."
 )
 _SECRET_NAME: Final = re.compile(_NAME, re.IGNORECASE)
+_NAMED: Final = rf"""(?:[\w.-]*(?:{_NAME})[\w.-]*|[?&]sig)(?:=|["']:\s*)"""
 _IN_TEXT: Final = (
     # scheme://user:password@host, https://token@host; but abfs://container@account
     (re.compile(r"""(\b[a-z][a-z0-9+.-]*://)[^\s/?#'"@]*:[^\s/?#'"]*@""", re.IGNORECASE), rf"\1{MASK}@"),
     (re.compile(r"""(\bhttps?://)[^\s/?#'"]+@""", re.IGNORECASE), rf"\1{MASK}@"),
-    # NAME=VALUE, "NAME": "VALUE"
-    (
-        re.compile(rf"""((?:[\w.-]*(?:{_NAME})[\w.-]*|[?&]sig)(?:=["']?|["']:\s*["']?))[^\s"'&;,)]+""", re.IGNORECASE),
-        rf"\1{MASK}",
-    ),
+    # NAME="VALUE", "NAME": "VALUE", NAME=VALUE. Rather too much is masked than too little: a bracket after the value goes too.
+    (re.compile(rf"""({_NAMED})(["'])[^\n]*?\2""", re.IGNORECASE), rf"\1\2{MASK}\2"),
+    (re.compile(rf"""({_NAMED}["']?)[^\s"'&]+""", re.IGNORECASE), rf"\1{MASK}"),
     (re.compile(r"\b(Bearer|Basic) [\w.~+/=-]{8,}"), rf"\1 {MASK}"),
 )
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
