@@ -80,6 +80,14 @@ def test_the_watcher_sees_what_readers_would_stumble_over(tmp_path: Path, messag
     assert message in watcher.look()
 
 
+def test_the_watcher_tells_each_thing_once(tmp_path: Path) -> None:
+    (tmp_path / "latest.json").write_text("{")
+    with Watcher(tmp_path) as watcher:
+        while watcher.polls < 5:
+            watcher._ended.wait(0.002)
+    assert watcher.problems == ["latest.json is no whole JSON: b'{'"]
+
+
 def test_the_watcher_reads_what_a_new_latest_json_names(tmp_path: Path) -> None:
     publish(tmp_path, rows=4)
     assert "has 3 rows" in Watcher(tmp_path).look()

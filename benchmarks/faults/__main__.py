@@ -43,6 +43,8 @@ def main(kills: int, seed: int, output: Path) -> None:
             break
         for late in campaign.run(deck.job(number, kills - len(campaign.kills))):
             deck.put_back(late)
+    if len(campaign.kills) < kills:
+        campaign.violations.append(f"only {len(campaign.kills)} of {kills} kills came in time")
     result = report.Result(
         campaign.kills, campaign.jobs, campaign.violations, f"--kills {kills} --seed {seed}", reference.manifest
     )

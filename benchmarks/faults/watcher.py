@@ -42,9 +42,8 @@ class Watcher:
     def _run(self) -> None:
         while not self._ended.is_set():
             self.polls += 1
-            problem = self.look()
-            if problem and problem not in self.problems:
-                self.problems.append(f"latest.json: {problem}")
+            if (problem := self.look()) and (said := f"latest.json {problem}") not in self.problems:
+                self.problems.append(said)
             time.sleep(INTERVAL)
 
     def look(self) -> str:
