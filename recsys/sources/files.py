@@ -18,7 +18,7 @@ from pyarrow import fs
 
 from recsys import storage
 from recsys.config import Table
-from recsys.errors import DataError
+from recsys.errors import DataError, RecsysError, RetryError
 
 HASHED_BYTES = 1 << 30
 """A table of at most this size is read once for its fingerprint; a larger one is identified by sizes and modification times."""
@@ -83,6 +83,7 @@ def open_binary(path: str) -> Iterator[Any]:
 
     Raises:
         DataError: the file cannot be opened, or is damaged or truncated (raised while reading in the block, too).
+        RetryError: the storage fails for now.
     """
     system, inner = storage.resolve(path)
     try:
@@ -98,7 +99,7 @@ def open_binary(path: str) -> Iterator[Any]:
     except _COMPRESSED_ERRORS as error:
         raise DataError(f"{path} is not a complete gzip file: {error}; it was truncated or damaged, copy it again") from None
     except OSError as error:
-        raise storage.failure(str(error)) or DataError(f"{path} cannot be read: {error}") from None
+        raise _unreadable(path, error) from None
 
 
 def decoder(table: Table) -> codecs.IncrementalDecoder:
@@ -155,11 +156,12 @@ def sha256(path: str) -> str:
 
     Raises:
         DataError: the file cannot be read.
+        RetryError: the storage fails for now.
     """
     try:
         return storage.checksum(path).sha256
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+        raise _unreadable(path, error) from None
 
 
 def size(path: str) -> int:
@@ -185,6 +187,14 @@ def _decode_all(table: Table, path: str) -> None:
         decode.decode(b"", final=True)
     except UnicodeError as error:
         raise undecodable(table, path, error) from None
+
+
+def _unreadable(path: str, error: OSError) -> RecsysError:
+    """The error for a file of the user that cannot be read: worth a retry, or not."""
+    known = storage.known(error)
+    if isinstance(known, RetryError):
+        return known
+    return storage.failure(str(error)) or DataError(f"{path} cannot be read: {error}")
 
 
 def _state(path: str) -> dict[str, Any]:

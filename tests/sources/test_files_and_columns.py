@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import gzip
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.config import Feature, Table
-from recsys.errors import ConfigError, DataError
+from recsys.errors import ConfigError, DataError, RecsysError, RetryError
 from recsys.sources import check_columns, column_names, files, first_rows, input_files
 
 EVENTS = "user,item,stars,time\n1,10,5,1386201600\n2,11,4,1386201601\n"
@@ -103,6 +105,13 @@ def test_bad_files_are_named_with_the_reason(tmp_path: Path, name: str, content:
     with pytest.raises(DataError, match=message) as caught:
         column_names(events(path))
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(("code", "kind"), [(errno.EIO, RetryError), (errno.ESTALE, RetryError), (errno.EACCES, DataError)])
+def test_a_storage_that_fails_for_now_is_no_bad_file(tmp_path: Path, code: int, kind: type[RecsysError]) -> None:
+    path = str(write(tmp_path / "events.csv", EVENTS))
+    with pytest.raises(kind, match=rf"events\.csv cannot be read.*{os.strerror(code)}"), files.open_binary(path):
+        raise OSError(code, os.strerror(code), path)
 
 
 def test_files_cut_off_behind_the_header_are_found_before_spark_starts(tmp_path: Path) -> None:
