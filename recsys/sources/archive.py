@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -39,18 +39,17 @@ def unpack(path: str, needed: Sequence[str], folder: str, name: str, most_bytes:
     if storage.is_whole(target):
         return target
     log(f"unpacking {path}")
-    try:
-        os.makedirs(folder, exist_ok=True)
-        temporary = tempfile.mkdtemp(prefix=f".{name}-", dir=folder)
-    except OSError as error:
-        raise storage.of_disk(error, f"source.cache_dir {folder} cannot be written", folder) from None
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            os.makedirs(folder, exist_ok=True)
+            storage.sweep_temporary(folder)  # a process that was killed may have left gigabytes
+            temporary = stack.enter_context(storage.scratch(name, folder))
+        except OSError as error:
+            raise storage.of_disk(error, f"source.cache_dir {folder} cannot be written", folder) from None
         _extract(path, needed, temporary, most_bytes)
         storage.mark_success(temporary)
         os.chmod(temporary, 0o755)
         _move(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 

@@ -37,10 +37,15 @@ def create_temporary(folder: str, name: str) -> BinaryIO:
 
 
 @contextlib.contextmanager
-def scratch(purpose: str) -> Iterator[str]:
-    """A folder in TMPDIR that is gone after the block, or after the next start of recsys if this process is killed."""
+def scratch(purpose: str, place: str | None = None) -> Iterator[str]:
+    """A folder that is gone after the block or, if this process is killed, after the next `sweep_temporary` of that place.
+
+    Args:
+        purpose: part of its name.
+        place: in which folder; TMPDIR if None.
+    """
     while True:
-        folder = tempfile.mkdtemp(prefix=f"{_FOLDER}{purpose}-")
+        folder = tempfile.mkdtemp(prefix=f"{_FOLDER}{purpose}-", dir=place)
         with open(os.path.join(folder, _OWNER), "xb") as owner:
             if not _own(owner):
                 continue
@@ -67,9 +72,9 @@ def sweep(uri: str, recursive: bool = True) -> None:
             folders.clear()
 
 
-def sweep_temporary() -> None:
-    """Removes the scratch folders and files that dead processes of this user have left in TMPDIR."""
-    root = tempfile.gettempdir()
+def sweep_temporary(place: str | None = None) -> None:
+    """Removes the scratch folders and files that dead processes of this user have left in a folder; in TMPDIR if None."""
+    root = place or tempfile.gettempdir()
     sweep(root, recursive=False)
     for folder in (entry.path for entry in os.scandir(root) if entry.name.startswith(_FOLDER)):
         if os.path.islink(folder):

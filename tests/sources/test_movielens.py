@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import stat
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +90,23 @@ def test_damaged_zips_are_refused_and_leave_nothing(tmp_path: Path, damage: Call
     with pytest.raises(DataError, match=r"ml-10m\.zip is not a complete zip file"):
         opened("ml-10m", packed, tmp_path / "cache")
     assert list((tmp_path / "cache" / "unpacked").iterdir()) == []
+
+
+def test_what_a_process_that_was_killed_has_unpacked_is_removed(tmp_path: Path) -> None:
+    unpacked = tmp_path / "cache" / "unpacked"
+    unpacked.mkdir(parents=True)
+    words = (
+        "import sys, time; from recsys import storage\n"
+        "with storage.scratch('ml-10m', sys.argv[1]) as folder:\n"
+        "    open(folder + '/ratings.dat', 'w').close(); print('half', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", words, unpacked], stdout=subprocess.PIPE) as dead:
+        assert dead.stdout is not None and dead.stdout.readline() == b"half\n"
+        dead.kill()
+    assert list(unpacked.rglob("ratings.dat"))
+    opened("ml-10m", formats.zipped(formats.write_10m(tmp_path), tmp_path / "ml-10m.zip"), tmp_path / "cache")
+    (left,) = unpacked.iterdir()
+    assert left.name.startswith("ml-10m-") and (left / "ratings.dat").stat().st_size
 
 
 @pytest.mark.parametrize("member", ["../evil.txt", "/etc/evil", "ml-10M100K/../../evil", "..\\evil", "C:\\evil", "link"])
