@@ -27,7 +27,7 @@ class Chunk:
         users: ids, ascending [users].
         offsets: int64 [users + 1]; the events of user n are those from offsets[n] to offsets[n + 1].
         items: int32 [events], places in `item_ids`.
-        item_ids: distinct ids.
+        item_ids: distinct ids, each of at least one of the events.
         ratings: float32 [events].
         timestamps: int64 [events], seconds, ascending in each history.
         files: int32 [events], number of the event's file in the source.
@@ -64,18 +64,20 @@ class Chunk:
     def part(self, start: int, end: int) -> Chunk:
         """The histories of the users from `start` to `end`."""
         events = slice(self.offsets[start], self.offsets[end])
+        items, item_ids = self._items_of(events)
         return dataclasses.replace(
             self,
             users=self.users[start:end],
             offsets=self.offsets[start : end + 1] - self.offsets[start],
-            items=self.items[events],
+            items=items,
+            item_ids=item_ids,
             ratings=self.ratings[events],
             timestamps=self.timestamps[events],
             files=self.files[events],
         )
 
     def kept(self, events: np.ndarray) -> Chunk:
-        """Without some events, and without the users who have none left.
+        """Without some events, and without the users and items that have none left.
 
         Args:
             events: bool [events], those that stay.
@@ -83,15 +85,24 @@ class Chunk:
         user = np.repeat(np.arange(len(self.users)), self.lengths)[events]
         lengths = np.bincount(user, minlength=len(self.users))
         left = lengths > 0
+        items, item_ids = self._items_of(events)
         return dataclasses.replace(
             self,
             users=self.users.filter(pa.array(left)),
             offsets=np.concatenate([[0], np.cumsum(lengths[left])]),
-            items=self.items[events],
+            items=items,
+            item_ids=item_ids,
             ratings=self.ratings[events],
             timestamps=self.timestamps[events],
             files=self.files[events],
         )
+
+    def _items_of(self, events: slice | np.ndarray) -> tuple[np.ndarray, pa.Array]:
+        """`items` and `item_ids` of some events."""
+        items = self.items[events]
+        used = np.bincount(items, minlength=len(self.item_ids)) > 0
+        place = np.cumsum(used, dtype=np.int32) - np.int32(1)
+        return place[items], self.item_ids.filter(pa.array(used))
 
     def pack(self) -> bytes:
         """One value for a column BYTES."""

@@ -62,7 +62,8 @@ def _without(
                 chunk = chunks.unpack_chunk(value)
                 stays = np.asarray(pc.is_in(chunk.item_ids, value_set=frequent.value))[chunk.items]
                 aside.append(_rare(chunk, ~stays, layout))
-                kept.append(chunk.kept(stays))
+                if stays.any():
+                    kept.append(chunk.kept(stays))
     yield from gather.parts(kept, aside, least)
 
 

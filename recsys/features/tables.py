@@ -142,9 +142,9 @@ def _seen_items(batches: Iterator[pa.RecordBatch], cut: split.Cut) -> Iterator[p
         for inside in (trains, learned):
             item, rating = chunk.items[inside], chunk.ratings[inside].astype(np.float64)
             columns += [
-                pa.array(np.bincount(item, minlength=size).astype(np.int32)),
-                pa.array(np.bincount(item, rating, size)),
-                pa.array(np.bincount(item, rating * rating, size)),
+                pa.array(np.bincount(item, minlength=size), pa.int32()),
+                pa.array(np.bincount(item, rating, size), pa.float64()),  # bincount of nothing gives integers
+                pa.array(np.bincount(item, rating * rating, size), pa.float64()),
             ]
         yield pa.RecordBatch.from_arrays(columns, names=_ITEM_COLUMNS)
 

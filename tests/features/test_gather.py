@@ -1,0 +1,103 @@
+"""Events divided by user and gathered into histories, without Spark: what must hold however few events a partition has."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.config import Split
+from recsys.features import chunks, clean, gather, rare, sequences, split, tables
+from recsys.features.read import CORRUPT, ORDER
+from tests.features import oracle
+
+LAYOUT = clean.Layout(
+    {"c0": "user", "c1": "item", "c2": "rating", "c3": "time"}, ",", "c0", "c1", "c2", "c3", "string", "string", "s", False
+)
+EVENTS = st.lists(
+    st.tuples(
+        st.integers(0, 9).map("u{}".format),
+        st.integers(0, 9).map("i{}".format),
+        st.integers(1, 10).map(float),
+        st.integers(0, 20),
+    ),
+    min_size=1,
+    max_size=60,
+)
+
+
+def gathered(events: Sequence[oracle.Event], partitions: int) -> list[list[pa.RecordBatch]]:
+    """(KIND, BYTES) of each partition; the rows come in batches of seven, in reverse."""
+    texts = [[str(value) for value in column] for column in zip(*events, strict=True)]
+    place = [np.zeros(len(events), np.int32), np.zeros(len(events), np.int64), np.arange(len(events))]
+    columns = dict(zip((*LAYOUT.columns, *ORDER), [*texts, *place], strict=True))
+    rows = pa.RecordBatch.from_pydict({**columns, CORRUPT: pa.nulls(len(events), pa.string())})
+    batches = [rows.slice(start, 7) for start in range(0, len(rows), 7)][::-1]
+    found: dict[int, list[pa.RecordBatch]] = defaultdict(list)
+    for divided in gather.divide(iter(batches), LAYOUT, partitions):
+        for row in range(len(divided)):
+            found[divided["partition"][row].as_py()].append(divided.slice(row, 1))
+    return [list(gather.gather(iter(found[number]), 1, LAYOUT)) for number in range(partitions)]
+
+
+def of_kind(parts: list[pa.RecordBatch], kind: str) -> list[pa.RecordBatch]:
+    return [batch for batch in parts if batch["kind"][0].as_py() == kind]
+
+
+def without_rare(partitions: list[list[pa.RecordBatch]], fewest: int) -> list[list[pa.RecordBatch]]:
+    counts: Counter[Any] = Counter()
+    for parts in partitions:
+        for batch in rare._counts(iter(of_kind(parts, gather.HISTORIES))):
+            counts.update(dict(zip(batch["item_id"].to_pylist(), batch["n"].to_pylist(), strict=True)))
+    frequent: Any = SimpleNamespace(value=pa.array([item for item, n in counts.items() if n >= fewest], pa.string()))
+    return [list(rare._without(iter(parts), frequent, 1, LAYOUT)) for parts in partitions]
+
+
+@pytest.mark.parametrize("method", ["leave-one-out", "global-time"])
+@given(events=EVENTS, partitions=st.integers(1, 6), fewest=st.integers(1, 4), least=st.integers(1, 4), size=st.integers(1, 9))
+def test_histories_and_catalogues(
+    method: Any, events: list[oracle.Event], partitions: int, fewest: int, least: int, size: int
+) -> None:
+    expected = oracle.histories(events, fewest)
+    cut = split.Cut(Split(method=method), least, *((7, 14) if method == "global-time" else ()))
+    users, items = sorted(expected), sorted({event[1] for history in expected.values() for event in history})
+    shared: list[Any] = [SimpleNamespace(value=pa.array(ids, pa.string())) for ids in (users, items)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "EVENTS_PER_CHUNK", size)
+        found = without_rare(gathered(events, partitions), fewest)
+    histories, seen, trained = {}, set(), Counter[str]()
+    for parts in found:
+        packed = of_kind(parts, gather.HISTORIES)
+        for batch in tables._seen_items(iter(packed), cut):
+            number, real = pa.int64(), pa.float64()
+            assert batch.schema.types == [pa.string(), number, number, *[pa.int32(), real, real] * 2]
+            seen |= set(batch["item_id"].to_pylist())
+            trained.update(dict(zip(batch["item_id"].to_pylist(), batch["train_count"].to_pylist(), strict=True)))
+        for batch in sequences._place(iter(packed), *shared, cut, 3):
+            for file, value in zip(batch["file"].to_pylist(), batch["bytes"], strict=True):
+                for row in chunks.unpack(value).to_pylist():
+                    assert (row["user_index"] - 1) // 3 == file
+                    histories[users[row["user_index"] - 1]] = row
+    assert seen == set(items)
+    assert histories.keys() == expected.keys()
+    counts = Counter[str]()
+    for user, history in expected.items():
+        ids = [items[item - 1] for item in histories[user]["items"]]
+        assert list(zip(ids, histories[user]["ratings"], histories[user]["timestamps"], strict=True)) == [
+            event[1:] for event in history
+        ]
+        lengths = oracle.lengths(history, method, 0.2, 0.1, 7, 14) if len(history) >= least else (len(history),) * 2
+        assert (histories[user]["train_length"], histories[user]["valid_length"]) == lengths
+        counts.update(event[1] for event in history[: lengths[0]] if len(history) >= least)
+    assert +trained == counts
+    aside = [
+        row for parts in found for batch in of_kind(parts, gather.ASIDE) for row in chunks.unpack(batch["bytes"][0])["reason"]
+    ]
+    assert len(aside) + sum(map(len, expected.values())) == len(events)
