@@ -176,8 +176,8 @@ def events(batch: pa.RecordBatch, layout: Layout) -> CleanEvents:
 
 
 def entities(rows: Rows, role: str, kind: str) -> DataFrame:
-    """Rows of the users' or items' table with parsed ids: the source's columns, user_id or item_id, title, REASON, TEXT of the
-    rows that have a REASON, and ORDER. Further rows of the same id have the reason `duplicate`.
+    """Rows of the users' or items' table with parsed ids: the source's columns, user_id or item_id, title, REASON, TEXT
+    and ORDER. Further rows of the same id have the reason `duplicate`.
 
     Args:
         rows: the table as read.
@@ -209,7 +209,7 @@ def entities(rows: Rows, role: str, kind: str) -> DataFrame:
 def _clean_entities(batches: Iterator[pa.RecordBatch], layout: Layout, key: str, column: str) -> Iterator[pa.RecordBatch]:
     """Adds the id, REASON and TEXT to rows of users or items."""
     kind = layout.user_type
-    for batch in batches:
+    for batch in map(values.decoded, batches):
         reasons = _Reasons(batch)
         damaged = [values.undecodable(batch[name]) for name in layout.columns]
         reasons.add("undecodable_text", np.logical_or.reduce(damaged))
@@ -231,8 +231,9 @@ def texts(batch: pa.RecordBatch, rows: np.ndarray, layout: Layout) -> pa.Array:
     """
     some = batch.select([*layout.columns, CORRUPT]).take(pa.array(rows))
     if layout.delimiter is None:
-        given = some.select(list(layout.columns)).rename_columns(list(layout.columns.values()))
-        return pa.array([_json(record) for record in given.to_pylist()], pa.string())
+        given = [values.in_calendar(some[name]) for name in layout.columns]
+        records = pa.RecordBatch.from_arrays(given, names=list(layout.columns.values())).to_pylist()
+        return pa.array([_json(record) for record in records], pa.string())
     columns = [some[name] for name in layout.columns]
     joined = pc.binary_join_element_wise(*columns, layout.delimiter, null_handling="replace", null_replacement="")
     return pc.coalesce(some[CORRUPT], joined)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.contract.schema import ITEM_ID, RATING, REASON, TIMESTAMP, USER_ID
-from recsys.features import chunks, clean, sums
+from recsys.features import chunks, clean, sums, values
 from recsys.features.chunks import BYTES, Chunk
 from recsys.features.read import BLOCK, FILE_NUMBER, ORDER, ROW
 
@@ -24,6 +24,8 @@ ASIDE: Final = "aside"
 SUMS: Final = "sums"
 _ROWS_PER_PARTITION: Final = 1 << 11
 """So many rows for each partition are collected before they are divided."""
+_BYTES: Final = 256 << 20
+"""At most about so many bytes of events are collected."""
 _ROW_BITS: Final = 33
 """Spark numbers the rows of a task in the lower bits, see monotonically_increasing_id."""
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -43,14 +45,19 @@ def divide(batches: Parts, layout: clean.Layout, partitions: int) -> Parts:
     Yields:
         (PARTITION int32, KIND string, BYTES binary): EVENTS, or rows set ASIDE, which are spread over all partitions.
     """
-    waiting: list[pa.RecordBatch] = []
+    events: list[pa.RecordBatch] = []
+    aside: list[pa.RecordBatch] = []
+    rows = size = 0
     for batch in batches:
-        waiting.append(batch)
-        if sum(map(len, waiting)) >= _ROWS_PER_PARTITION * partitions:
-            yield _divided(pa.concat_batches(waiting), layout, partitions)
-            waiting = []
-    if waiting:
-        yield _divided(pa.concat_batches(waiting), layout, partitions)
+        usable, others = _parsed(values.decoded(batch), layout)
+        events.append(usable)
+        aside.append(others)
+        rows, size = rows + len(batch), size + usable.nbytes + others.nbytes
+        if rows >= _ROWS_PER_PARTITION * partitions or size >= _BYTES:
+            yield _divided(events, aside, partitions)
+            events, aside, rows, size = [], [], 0, 0
+    if events:
+        yield _divided(events, aside, partitions)
 
 
 def gather(batches: Parts, least: int, layout: clean.Layout) -> Parts:
@@ -107,21 +114,23 @@ def set_aside(reason: str, files: np.ndarray, rows: pa.Array) -> pa.RecordBatch:
     return _aside(pa.array([reason]).take(pa.array(np.zeros(len(rows), np.int8))), files, rows)
 
 
-def _divided(batch: pa.RecordBatch, layout: clean.Layout, partitions: int) -> pa.RecordBatch:
+def _parsed(batch: pa.RecordBatch, layout: clean.Layout) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """The usable events of a batch, and its other rows with their text; both with ORDER."""
     found = clean.events(batch, layout)
     columns = {USER_ID: found.user_id, ITEM_ID: found.item_id, RATING: found.rating, TIMESTAMP: found.timestamp}
-    events = pa.RecordBatch.from_pydict({**columns, **{name: batch[name] for name in ORDER}})
+    events = pa.RecordBatch.from_pydict({**columns, **{name: batch[name] for name in ORDER}}).filter(pa.array(found.usable))
     bad = np.flatnonzero(~found.usable)
-    if len(bad):
-        events = events.filter(pa.array(found.usable))
-    packed = [(part, EVENTS, value) for part, value in _pack_by(_partition_of(events[USER_ID], partitions), events)]
-    if len(bad):
-        place = {name: batch[name].take(pa.array(bad)) for name in ORDER}
-        aside = pa.RecordBatch.from_pydict({REASON: found.reasons, sums.TEXT: clean.texts(batch, bad, layout), **place})
-        packed += [(part, ASIDE, value) for part, value in _pack_by(place[ROW].to_numpy() % partitions, aside)]
-    numbers, kinds, values = zip(*packed, strict=True) if packed else ((), (), ())
+    place = {name: batch[name].take(pa.array(bad)) for name in ORDER}
+    return events, pa.RecordBatch.from_pydict({REASON: found.reasons, sums.TEXT: clean.texts(batch, bad, layout), **place})
+
+
+def _divided(events: Sequence[pa.RecordBatch], aside: Sequence[pa.RecordBatch], partitions: int) -> pa.RecordBatch:
+    usable, others = pa.concat_batches(events), pa.concat_batches(aside)
+    packed = [(part, EVENTS, value) for part, value in _pack_by(_partition_of(usable[USER_ID], partitions), usable)]
+    packed += [(part, ASIDE, value) for part, value in _pack_by(others[ROW].to_numpy() % partitions, others)]
+    numbers, kinds, contents = zip(*packed, strict=True) if packed else ((), (), ())
     return pa.RecordBatch.from_arrays(
-        [pa.array(numbers, pa.int32()), pa.array(kinds, pa.string()), pa.array(values, pa.binary())],
+        [pa.array(numbers, pa.int32()), pa.array(kinds, pa.string()), pa.array(contents, pa.binary())],
         names=[PARTITION, KIND, BYTES],
     )
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +14,8 @@ import pyarrow as pa
 from recsys.contract.schema import REASON
 from recsys.features.chunks import Chunk
 
-FILE = "file"
-TEXT = "row"
+FILE: Final = "file"
+TEXT: Final = "row"
 
 
 @dataclasses.dataclass(frozen=True)

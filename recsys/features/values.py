@@ -52,8 +52,21 @@ def undecodable(column: pa.Array) -> np.ndarray:
 
 
 def odd_quotes(column: pa.Array) -> np.ndarray:
-    """Whether a text has an odd number of double quotes."""
+    """Which values are texts with an odd number of double quotes; bool [rows]."""
     return _mask(pc.equal(pc.bit_wise_and(pc.count_substring(column, '"'), 1), 1).fill_null(False))
+
+
+def decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch with the character � in the place of bytes that are no UTF-8, which Parquet files may hold as text."""
+    return pa.RecordBatch.from_arrays([_decoded(column) for column in batch.columns], names=batch.schema.names)
+
+
+def in_calendar(column: pa.Array) -> pa.Array:
+    """A column with its times and dates as text: they may lie outside of the years 1 to 9999, which Python's own types hold."""
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return column.cast(pa.timestamp(kind.unit)).cast(pa.string())
+    return column.cast(pa.string()) if pa.types.is_date(kind) else column
 
 
 def identifiers(column: pa.Array, kind: str) -> pa.Array:
@@ -122,6 +135,17 @@ def seconds(column: pa.Array, unit: str) -> tuple[pa.Array, np.ndarray]:
     rounded = pc.floor(pc.divide(inside, float(divisor))).cast(pa.int64())
     found = pc.coalesce(_floor_divided(whole, divisor), pc.if_else(value.is_valid(), rounded, pa.scalar(None, pa.int64())))
     return found, in_range
+
+
+def _decoded(column: pa.Array) -> pa.Array:
+    if not pa.types.is_string(column.type):
+        return column
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        texts = column.cast(pa.binary()).to_pylist()
+        return pa.array([None if text is None else text.decode(errors="replace") for text in texts], column.type)
+    return column
 
 
 def _in_range(moment: pa.Array, divisor: int) -> np.ndarray:

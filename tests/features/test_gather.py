@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.config import Split
@@ -61,6 +61,7 @@ def without_rare(partitions: list[list[pa.RecordBatch]], fewest: int) -> list[li
 
 
 @pytest.mark.parametrize("method", ["leave-one-out", "global-time"])
+@settings(deadline=None, max_examples=50)
 @given(events=EVENTS, partitions=st.integers(1, 6), fewest=st.integers(1, 4), least=st.integers(1, 4), size=st.integers(1, 9))
 def test_histories_and_catalogues(
     method: Any, events: list[oracle.Event], partitions: int, fewest: int, least: int, size: int
@@ -101,3 +102,39 @@ def test_histories_and_catalogues(
         row for parts in found for batch in of_kind(parts, gather.ASIDE) for row in chunks.unpack(batch["bytes"][0])["reason"]
     ]
     assert len(aside) + sum(map(len, expected.values())) == len(events)
+
+
+def test_what_python_cannot_hold_is_set_aside_and_shown() -> None:
+    """Milliseconds declared as seconds are times after the year 9999; an id may have bytes that are no UTF-8."""
+    layout = clean.Layout(
+        {"c0": "user", "c1": "item", "c3": "time"}, None, "c0", "c1", None, "c3", "string", "string", "s", False
+    )
+    times = pa.array([1_700_000_000_000, 1_700_000_000, 5], pa.timestamp("s")).cast(pa.timestamp("us", "UTC"))
+    users = pa.array([b"u1", b"u2", b"\xff"]).view(pa.string())
+    place = [np.zeros(3, np.int32), np.zeros(3, np.int64), np.arange(3)]
+    columns = dict(zip((*layout.columns, *ORDER), [users, ["a", "b", "c"], times, *place], strict=True))
+    rows = pa.RecordBatch.from_pydict({**columns, CORRUPT: pa.nulls(3, pa.string())})
+    (divided,) = gather.divide(iter([rows]), layout, 1)
+    parts = list(gather.gather(iter([divided]), 1, layout))
+    (aside,) = (chunks.unpack(batch["bytes"][0]) for batch in of_kind(parts, gather.ASIDE))
+    assert aside["reason"].to_pylist() == ["timestamp_out_of_range", "undecodable_text"]
+    assert aside["row"].to_pylist() == [
+        '{"user":"u1","item":"a","time":"<value out of range: 1700000000000000000>"}',
+        '{"user":"�","item":"c","time":"1970-01-01 00:00:05.000000"}',
+    ]
+    (histories,) = chunks.unpack_chunks(iter(of_kind(parts, gather.HISTORIES)))
+    assert (histories.users.to_pylist(), histories.timestamps.tolist()) == (["u2"], [1_700_000_000])
+
+
+def test_events_that_wait_take_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns that are not needed do not wait, and much text of unusable rows is passed on before the rows are many."""
+    monkeypatch.setattr(gather, "_BYTES", 10_000)
+    layout = clean.Layout({"c0": "u", "c1": "i", "c2": "review"}, ",", "c0", "c1", None, None, "string", "string", "s", False)
+    place = [np.zeros(100, np.int32), np.zeros(100, np.int64), np.arange(100)]
+
+    def batches(user: str) -> Any:
+        columns = dict(zip((*layout.columns, *ORDER), [[user] * 100, ["a"] * 100, ["long " * 99] * 100, *place], strict=True))
+        return iter([pa.RecordBatch.from_pydict({**columns, CORRUPT: pa.nulls(100, pa.string())})] * 2)
+
+    assert len(list(gather.divide(batches("u"), layout, 1))) == 1
+    assert len(list(gather.divide(batches(""), layout, 1))) == 2

@@ -78,3 +78,10 @@ def test_seconds(column: pa.Array, unit: str, expected: list[Any]) -> None:
         second for second, kept in zip(expected, inside, strict=True) if kept
     ]
     assert [second is None for second in found.to_pylist()] == [second is None for second in expected]
+
+
+def test_bytes_that_are_no_text_are_replaced() -> None:
+    damaged = pa.array([b"\xff", b"\xc3\xa9", None]).view(pa.string())
+    found = values.decoded(pa.RecordBatch.from_arrays([damaged, pa.array([1, 2, 3])], names=["id", "n"]))
+    assert found.to_pydict() == {"id": ["�", "é", None], "n": [1, 2, 3]}
+    assert values.undecodable(found["id"]).tolist() == [True, False, False]
