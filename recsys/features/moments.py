@@ -1,7 +1,7 @@
 """Finds the moments at which validation and test begin in a split by time, exactly and in bounded memory.
 
 The events are counted in spans of time. The span that holds the wanted moment is divided again, until it is one second: two or
-three passes over the events, and never more than a few times SPANS numbers on the driver, however many timestamps there are.
+three passes over the events, and never more than MERGED times SPANS spans on the driver, however many timestamps there are.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 SPANS: Final = 1 << 16
 """Spans of one histogram. All of 1970 to 2100 takes two rounds to reach single seconds."""
+
+MERGED: Final = 64
+"""Histograms of so many partitions or more are merged into as many by the workers before they reach the driver."""
 
 Histogram = Callable[[int, int], np.ndarray]
 """Counts the events in the closed interval of its arguments: int64 [spans, 3], the first and the last timestamp that occurs in
@@ -50,10 +53,14 @@ def find(histogram: Histogram, earliest: int, latest: int, valid_fraction: float
 def spans_of(histories: DataFrame, min_user_events: int) -> Histogram:
     """The histogram of the timestamps in chunks of histories, of the users with at least so many events."""
 
+    packed, partitions = f"{BYTES} binary", int(histories.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)
+
     def histogram(first: int, last: int) -> np.ndarray:
         work = partial(_spans, first=first, last=last, width=(last - first) // SPANS + 1, least=min_user_events)
-        packed = histories.mapInArrow(work, f"{BYTES} binary").collect()
-        return _merged([np.frombuffer(row[0], np.int64).reshape(-1, 4) for row in packed])[:, 1:]
+        found = histories.mapInArrow(work, packed)
+        if partitions >= MERGED:
+            found = found.repartition(MERGED).mapInArrow(_merge, packed)
+        return _merged([_unpacked(row[0]) for row in found.collect()])[:, 1:]
 
     return histogram
 
@@ -70,7 +77,22 @@ def _spans(batches: Iterator[pa.RecordBatch], first: int, last: int, width: int,
         if len(times):
             found.append(np.stack([span[starts], times[starts], times[ends - 1], ends - starts], axis=1))
     if found:
-        yield pa.RecordBatch.from_arrays([pa.array([_merged(found).tobytes()], pa.binary())], names=[BYTES])
+        yield _packed(_merged(found))
+
+
+def _merge(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """One array of `_spans` for all arrays."""
+    found = [_unpacked(value) for batch in batches for value in batch[BYTES].to_pylist()]
+    if found:
+        yield _packed(_merged(found))
+
+
+def _packed(spans: np.ndarray) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([spans.tobytes()], pa.binary())], names=[BYTES])
+
+
+def _unpacked(value: bytes) -> np.ndarray:
+    return np.frombuffer(value, np.int64).reshape(-1, 4)
 
 
 def _merged(parts: list[np.ndarray]) -> np.ndarray:

@@ -104,9 +104,12 @@ def chunk_of(times: list[int]) -> Chunk:
     ],
     ids=["one event in 2099", "many equal", "ever further apart", "all equal"],
 )
-@pytest.mark.parametrize("spans", [moments.SPANS, 3])
-def test_spark_finds_the_same_moments(spark: Any, monkeypatch: pytest.MonkeyPatch, times: list[int], spans: int) -> None:
+@pytest.mark.parametrize(("spans", "merged"), [(moments.SPANS, 1), (3, 1), (3, moments.MERGED)])
+def test_spark_finds_the_same_moments(
+    spark: Any, monkeypatch: pytest.MonkeyPatch, times: list[int], spans: int, merged: int
+) -> None:
     monkeypatch.setattr(moments, "SPANS", spans)
+    monkeypatch.setattr(moments, "MERGED", merged)
     parts = [chunk_of(times[start::3]) for start in range(3)]
     frame = spark.createDataFrame([(part.pack(),) for part in parts], "bytes binary").repartition(2)
     found = moments.find(moments.spans_of(frame, 1), min(times), max(times), 0.1, 0.2)
