@@ -16,7 +16,7 @@ from recsys.contract.schema import part_file
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-VALUES_PER_FILE: Final = 1_000_000
+EVENTS_PER_FILE: Final = 1_000_000
 Transform = Callable[[pa.RecordBatch], pa.RecordBatch]
 """What is done to each batch before it is written."""
 
@@ -50,9 +50,9 @@ def write_table(table: pa.Table, path: str) -> None:
         pq.write_table(table, stream, write_page_checksum=True)
 
 
-def files_for(values: int) -> int:
-    """Number of files for that many values (events, or rows of a narrow table)."""
-    return max(1, -(-values // VALUES_PER_FILE))
+def files_for(events: int) -> int:
+    """Number of files for that many events."""
+    return max(1, -(-events // EVENTS_PER_FILE))
 
 
 def partition_number() -> int:

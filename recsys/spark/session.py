@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 SMALL_INPUT: Final = 64 << 20
 SHUFFLE_BYTES: Final = 32 << 20
-"""Input bytes per shuffle partition; adaptive execution merges small ones."""
+"""Input bytes of each part into which the events are divided by user, and of a shuffle's partition, where adaptive execution
+merges small ones."""
 
 _LOG4J: Final = """\
 rootLogger.level = error

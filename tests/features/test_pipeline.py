@@ -283,7 +283,7 @@ def test_partitioning_changes_nothing(
     data = make_data(7)
     whole = content(build(tables(csv, data)))
     monkeypatch.setattr("recsys.features.tables.ROWS_PER_PARTITION", 7)
-    monkeypatch.setattr("recsys.features.parquet.VALUES_PER_FILE", 100)
+    monkeypatch.setattr("recsys.features.parquet.EVENTS_PER_FILE", 100)
     tiny = {
         "spark.sql.files.maxPartitionBytes": "2500",
         "spark.sql.files.openCostInBytes": "1",
