@@ -99,13 +99,16 @@ def fit_vocabularies(catalogue: DataFrame, features: Mapping[str, Feature], most
     coded = coded_names(features)
     if not coded:
         return {}, {}
-    counts = _pairs(catalogue.where(LEARNED), coded, TRAINS).groupBy("feature", "value")
-    found: pd.DataFrame = counts.agg(F.count_if(TRAINS).alias("trained"), F.count("*").alias("n")).toArrow().to_pandas()
+    texts = [place for place, name in enumerate(coded) if features[name].kind == "text"]
+    enough = F.col("n") >= F.when(F.col("feature").isin(texts), _TEXT_ROWS).otherwise(1)
+    pairs = _pairs(catalogue.where(LEARNED), coded, TRAINS).groupBy("feature", "value")
+    counts = pairs.agg(F.count_if(TRAINS).alias("trained"), F.count("*").alias("n")).where(enough)
+    found: pd.DataFrame = counts.toArrow().to_pandas()
     fitted: dict[str, tuple[str, ...]] = {}
     extended: dict[str, tuple[str, ...]] = {}
     for place, name in enumerate(coded):
         least = _TEXT_ROWS if features[name].kind == "text" else 1
-        own = found[(found["feature"] == place) & (found["n"] >= least)]
+        own = found[found["feature"] == place]
         known = own["trained"] >= least
         fitted[name] = _most_frequent(own[known], "trained", most)
         extended[name] = fitted[name] + _most_frequent(own[~known], "n", most)
