@@ -66,7 +66,7 @@ def test_an_output_without_inodes_is_worth_a_retry(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("can_mount")
 def test_a_temporary_folder_without_inodes_is_worth_a_retry(tmp_path: Path) -> None:
-    done = on_small_disk(8, "features", *SYNTHETIC, *SPARK, home=tmp_path, TMPDIR=str(tmp_path / "disk"))
+    done = on_small_disk(16, "features", *SYNTHETIC, *SPARK, home=tmp_path, TMPDIR=str(tmp_path / "disk"))
     assert_refused(done, 75, "inodes", "run the same command again")
 
 

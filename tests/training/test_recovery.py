@@ -96,7 +96,10 @@ def test_a_network_whose_weights_are_no_numbers_is_never_exported(tmp_path, monk
 
 @pytest.fixture
 def too_large(monkeypatch):
-    """`too_large(blocks)`: up to so many blocks a step needs a tensor that no memory holds; TensorFlow's own error follows."""
+    """`too_large(blocks)`: up to so many blocks a step ends with the error by which TensorFlow says that memory ran out.
+
+    TensorFlow itself would first wait ten seconds for memory; see tests/run/test_ending.py.
+    """
 
     def limit(most):
         made = loop.make_step
@@ -106,7 +109,7 @@ def too_large(monkeypatch):
 
             def limited(batch):
                 if plan.loss_blocks <= most:
-                    tf.zeros([1 << 46])
+                    raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
                 return step(batch)
 
             return limited
