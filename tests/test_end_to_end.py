@@ -93,6 +93,17 @@ def test_redo_repeats_a_stage_and_discards_later_ones(built_in: Path, copied: Pa
     contract.check_output(copied / "out", histories(run_folder(copied / "out")), USERS, ITEMS, 3)
 
 
+def test_a_run_that_was_killed_right_after_it_was_published_is_the_one_that_goes_on(copied: Path) -> None:
+    output = copied / "out"
+    facts, path = manifest(output), run_folder(output) / "run.json"
+    del facts["stages"]["publish"]
+    facts["config"]["output"] = str(output)
+    path.write_text(json.dumps(facts))
+    said = succeed("run", *BUILT_IN, "--output", output, home=copied, run=invoke).stderr
+    assert "recommend: already done" in said
+    assert (manifest(output)["status"], list(manifest(output)["stages"])[-1]) == ("published", "publish")
+
+
 def test_a_finished_stage_with_other_settings_is_an_error(built_in: Path, copied: Path) -> None:
     done = invoke("recommend", "--set", "recommend.k=3", "--output", "out", home=copied)
     assert done.returncode == 2

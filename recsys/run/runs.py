@@ -189,7 +189,7 @@ def open_or_create(asked: Config, run_id: str | None, warn: Log = silent) -> Run
             raise ConfigError(f"--run-id {run_id}: that run has another configuration; choose another id")
         return run
     for run, manifest in newest_first(asked.output, warn)[:1]:
-        if manifest["status"] == "running" and _made_with(asked, manifest) and _same_inputs(asked, manifest):
+        if _is_unfinished(manifest) and _made_with(asked, manifest) and _same_inputs(asked, manifest):
             return run
     return create(asked)
 
@@ -208,6 +208,11 @@ def versions() -> dict[str, str]:
 def now() -> str:
     """The time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _is_unfinished(manifest: Mapping[str, Any]) -> bool:
+    """Whether a run was ended before its end; latest.json may name it already, if that was in the last moment of `publish`."""
+    return manifest["status"] == "running" or (manifest["status"] == PUBLISHED and "publish" not in manifest["stages"])
 
 
 def _made_with(asked: Config, manifest: Mapping[str, Any]) -> bool:

@@ -34,6 +34,7 @@ def test_other_settings_or_a_finished_run_begin_a_new_one(asked):
     assert runs.open_or_create(Config(output=asked.output), None) != made
     again = runs.create(asked)
     again.update({"status": "published"})
+    again.record_stage("publish", {})
     again.update({"created_at": "2999-01-01T00:00:00+00:00"})
     assert runs.open_or_create(asked, None) not in (made, again)
 
