@@ -61,11 +61,11 @@ class Group(click.Group):
         except BrokenPipeError:
             sys.exit(errors.EXIT_DONE)
         except (RecsysError, TerminatedError) as error:
-            _end(error)
+            _end(_terminated(error) or error)
         except MemoryError:
             _end(RetryError("out of memory; give the container more, or lower training.batch_tokens"))
         except Exception as error:
-            if (known := _known(error)) is not None:
+            if (known := _terminated(error) or _known(error)) is not None:
                 _end(known)
             leave_last_words(error)
             if os.environ.get("RECSYS_DEBUG"):
@@ -77,6 +77,16 @@ class Group(click.Group):
 def _say(text: str) -> None:
     """Prints the reason for the end; it may quote settings and data."""
     click.echo(printable(f"recsys: {text}"), err=True)
+
+
+def _terminated(error: BaseException) -> TerminatedError | None:
+    """The end by SIGTERM, if the error comes after one: libraries tell of its exception in words of their own.
+
+    A RetryError says how work that polls has ended, such as training with its checkpoint saved.
+    """
+    stop = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    asked = isinstance(stop, Stop) and stop()
+    return TerminatedError(TERMINATED) if asked and not isinstance(error, RetryError) else None
 
 
 def _known(error: Exception) -> RecsysError | None:

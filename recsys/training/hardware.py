@@ -6,9 +6,7 @@ import contextlib
 import ctypes
 import dataclasses
 import os
-import signal
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -106,9 +104,8 @@ def import_tensorflow() -> Any:
         MissingComponentError: TensorFlow is not installed.
     """
     try:
-        with _without_sigterm():
-            import recsys.model  # noqa: F401  (imports Keras and TensorFlow quietly)
-            import tensorflow as tf  # isort: skip
+        import recsys.model  # noqa: F401  (imports Keras and TensorFlow quietly)
+        import tensorflow as tf  # isort: skip
     except ImportError as error:
         raise MissingComponentError(
             f"TensorFlow cannot be imported ({error}); install recsys with an extra: pip install '.[cpu]' or '.[gpu]'"
@@ -116,22 +113,6 @@ def import_tensorflow() -> Any:
     tf.config.experimental.enable_op_determinism()
     _keep_freed_memory()
     return tf
-
-
-@contextlib.contextmanager
-def _without_sigterm() -> Iterator[None]:
-    """SIGTERM waits for the end of the block: in the middle of an import its exception may come out as an ImportError."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread handles signals
-        return
-    asked: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    if asked:
-        signal.raise_signal(signal.SIGTERM)
 
 
 def _keep_freed_memory() -> None:

@@ -263,7 +263,9 @@ ODD = '{"run_id": "b", "status": "published", "created_at": "2026", "config": {}
 @pytest.mark.parametrize("content", ['{"run_id": "b", "sta', "[]", "{}", "", EARLY, ODD])
 def test_a_broken_run_json_blocks_neither_new_runs_nor_going_back(tmp_path, content):
     for run_id in "abc":
-        publish(Publish(), finished(tmp_path / "out", run_id))
+        run = finished(tmp_path / "out", run_id)
+        publish(Publish(), run)
+        run.record_stage("publish", {})
     (tmp_path / "out" / "runs" / "b" / "run.json").write_text(content)
     done = invoke("rollback", "--output", "out", home=tmp_path)
     assert (done.returncode, done.stdout) == (0, "a is published again, instead of c\n")
