@@ -134,6 +134,14 @@ class Stop:
             yield
         finally:
             self._soft = False
+        self.check()
+
+    def check(self) -> None:
+        """Ends the process here if SIGTERM was received: a library may have swallowed the exception of the handler.
+
+        Raises:
+            TerminatedError: it was.
+        """
         if self._asked:
             raise TerminatedError(TERMINATED)
 

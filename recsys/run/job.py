@@ -81,6 +81,7 @@ def execute(job: Job, names: tuple[str, ...], redo: bool = False) -> None:
                     facts.update(RUNNERS[name](job))
                 if worker.chief:
                     job.run.record_stage(name, facts)
+            job.stop.check()
 
 
 def execute_shard(job: Job, shard: Shard) -> None:
@@ -116,6 +117,7 @@ def execute_shard(job: Job, shard: Shard) -> None:
                 with _measured() as facts:
                     facts.update(stages.recommend(job, shard))
                 storage.write_json(shard.facts_file(folder), facts)
+        job.stop.check()
         if job.patience and shard.index == 0:
             waiting.wait(missing, job.patience, job.progress)
         if left := missing():

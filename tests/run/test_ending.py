@@ -116,3 +116,11 @@ def test_where_work_polls_sigterm_waits_for_the_end_of_the_block(stop: Stop) -> 
         end()
         done.append(stop())
     assert done == [True]
+
+
+def test_a_signal_that_was_swallowed_counts_at_the_next_safe_point(stop: Stop) -> None:
+    stop.check()
+    with contextlib.suppress(BaseException):
+        end()
+    with pytest.raises(TerminatedError):
+        stop.check()
