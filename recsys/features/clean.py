@@ -26,9 +26,6 @@ from recsys.features.read import CORRUPT, ORDER, Rows
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-TEXT: Final = "__text"
-"""Column with the text of a row that is not used."""
-
 DUPLICATE: Final = "duplicate"
 RARE_ITEM: Final = "rare_item"
 OPEN_QUOTE: Final = "open_quote"
@@ -176,8 +173,8 @@ def events(batch: pa.RecordBatch, layout: Layout) -> CleanEvents:
 
 
 def entities(rows: Rows, role: str, kind: str) -> DataFrame:
-    """Rows of the users' or items' table with parsed ids: the source's columns, user_id or item_id, title, REASON, TEXT
-    and ORDER. Further rows of the same id have the reason `duplicate`.
+    """Rows of the users' or items' table with parsed ids: the source's columns, CORRUPT, ORDER, user_id or item_id, title and
+    REASON. Further rows of the same id have the reason `duplicate`.
 
     Args:
         rows: the table as read.
@@ -196,7 +193,7 @@ def entities(rows: Rows, role: str, kind: str) -> DataFrame:
     if role == "items" and rows.table.title is not None:
         title = rows.column(rows.table.title).cast("string")
     frame = rows.frame.withColumn(TITLE, F.when(F.length(title) > 0, title))
-    added = cast(StructType, StructType.fromDDL(f"{key} {kind}, {REASON} string, {TEXT} string"))
+    added = cast(StructType, StructType.fromDDL(f"{key} {kind}, {REASON} string"))
     schema = StructType(frame.schema.fields + added.fields)
     work = partial(_clean_entities, layout=layout(rows, kind, kind), key=key, column=rows.internal(name))
     cleaned = frame.mapInArrow(work, schema)
@@ -207,18 +204,15 @@ def entities(rows: Rows, role: str, kind: str) -> DataFrame:
 
 
 def _clean_entities(batches: Iterator[pa.RecordBatch], layout: Layout, key: str, column: str) -> Iterator[pa.RecordBatch]:
-    """Adds the id, REASON and TEXT to rows of users or items."""
+    """Adds the id and REASON to rows of users or items."""
     kind = layout.user_type
     for batch in map(values.decoded, batches):
         reasons = _Reasons(batch)
         damaged = [values.undecodable(batch[name]) for name in layout.columns]
         reasons.add("undecodable_text", np.logical_or.reduce(damaged))
         identifier = reasons.identifiers(key, batch[column], kind)
-        everything = np.arange(len(batch))
-        yield pa.RecordBatch.from_arrays(
-            [*batch.columns, identifier, reasons.of(everything), texts(batch, everything, layout)],
-            names=[*batch.schema.names, key, REASON, TEXT],
-        )
+        columns = [*batch.columns, identifier, reasons.of(np.arange(len(batch)))]
+        yield pa.RecordBatch.from_arrays(columns, names=[*batch.schema.names, key, REASON])
 
 
 def texts(batch: pa.RecordBatch, rows: np.ndarray, layout: Layout) -> pa.Array:

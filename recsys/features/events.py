@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from recsys.config import Config
 from recsys.errors import DataError
-from recsys.features import clean, gather, rare, sums
+from recsys.features import clean, gather, rare
 from recsys.features.chunks import BYTES
 from recsys.features.gather import ASIDE, HISTORIES, KIND, PARTITION, SUMS
 from recsys.features.read import Rows
+from recsys.features.sums import Sums, total
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -27,24 +28,12 @@ class Events:
 
     Attributes:
         parts: (KIND, BYTES), see `gather.gather`; cached.
-        count: number of events.
-        users: number of users with an event.
-        learned_users: number of users with at least features.min_user_events events.
-        earliest: least timestamp.
-        latest: greatest timestamp.
-        longest: number of events of the user with the most.
-        rejected: number of rows set aside, by reason.
+        sums: what they hold in numbers; at least two users and one who is learned from.
         files: path of each file of the source.
     """
 
     parts: DataFrame
-    count: int
-    users: int
-    learned_users: int
-    earliest: int
-    latest: int
-    longest: int
-    rejected: dict[str, int]
+    sums: Sums
     files: tuple[str, ...]
 
     @property
@@ -85,7 +74,7 @@ def prepare(rows: Rows, user_type: str, item_type: str, unit: str, config: Confi
         parts = parts.persist(StorageLevel.DISK_ONLY)
         found = _sums(parts)
         whole.unpersist()
-    if found.earliest is None or found.latest is None:
+    if not found.count:
         shown = ", ".join(f"{reason} {number}" for reason, number in found.rejected.items()) or "there are no rows"
         raise DataError(f"{path} has no usable event: {shown}")
     if found.users < 2:
@@ -95,17 +84,7 @@ def prepare(rows: Rows, user_type: str, item_type: str, unit: str, config: Confi
         raise DataError(
             f"{path}: no user has features.min_user_events = {least} events (the most is {found.longest}); lower it"
         )
-    return Events(
-        parts,
-        found.count,
-        found.users,
-        found.learned_users,
-        found.earliest,
-        found.latest,
-        found.longest,
-        dict(found.rejected),
-        rows.files,
-    )
+    return Events(parts, found, rows.files)
 
 
 def _of_kind(parts: DataFrame, kind: str) -> DataFrame:
@@ -114,5 +93,5 @@ def _of_kind(parts: DataFrame, kind: str) -> DataFrame:
     return parts.where(F.col(KIND) == kind).select(BYTES)
 
 
-def _sums(parts: DataFrame) -> sums.Sums:
-    return sums.total(bytes(row[BYTES]).decode() for row in _of_kind(parts, SUMS).collect())
+def _sums(parts: DataFrame) -> Sums:
+    return total(bytes(row[BYTES]).decode() for row in _of_kind(parts, SUMS).collect())

@@ -86,9 +86,10 @@ def build_with(spark: SparkSession, config: Config, source: SourceTables, featur
     item_type = _id_type(rows, item_rows, ITEM_ID, source.id_type)
     least = config.features.min_user_events
     found = events.prepare(rows, user_type, item_type, source.timestamp_unit, config)
+    sums = found.sums
     histogram = moments.spans_of(found.histories, least)
-    cut = split.prepare(histogram, config.split, least, found.earliest, found.latest)
-    log(f"{found.count} events of {found.users} users; encoding users and items")
+    cut = split.prepare(histogram, config.split, least, sums.earliest, sums.latest)
+    log(f"{sums.count} events of {sums.users} users; encoding users and items")
     users = tables.users(found, cut, user_rows, user_type, config)
     items = tables.items(found, cut, item_rows, item_type, config)
     if items.facts["event_items"] < 2:
@@ -98,7 +99,7 @@ def build_with(spark: SparkSession, config: Config, source: SourceTables, featur
     log("writing the histories")
     sizes = sequences.write(found, cut, users, items, features)
     rejected.write_rejected(found, [("users", users), ("items", items)], features)
-    reasons = {"interactions": found.rejected, "users": users.rejected, "items": items.rejected}
+    reasons = {"interactions": sums.rejected, "users": users.rejected, "items": items.rejected}
     spark.catalog.clearCache()
     warnings = _too_few(config.split, sizes, source.interactions.path) if cut.holds_out else ()
     for warning in warnings:
@@ -106,17 +107,17 @@ def build_with(spark: SparkSession, config: Config, source: SourceTables, featur
     return FeaturesInfo(
         users=users.rows,
         items=items.rows,
-        events=found.count,
+        events=sums.count,
         **sizes,
         train_users=users.facts["train_users"],
         train_items=items.facts["train_items"],
-        skipped_users=found.users - found.learned_users,
+        skipped_users=sums.users - sums.learned_users,
         min_user_events=least,
-        max_history=found.longest,
+        max_history=sums.longest,
         user_id_type=ARROW_NAMES[user_type],
         item_id_type=ARROW_NAMES[item_type],
         has_ratings=has_ratings,
-        latest_timestamp=found.latest,
+        latest_timestamp=sums.latest,
         latest_train_timestamp=items.facts["last"],
         split=SplitInfo(
             config.split.method, config.split.test_fraction, config.split.valid_fraction, cut.valid_from, cut.test_from

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys import storage
 from recsys.contract.schema import REASON, REJECTED, REJECTED_DIR, part_file
-from recsys.features import chunks, parquet, sums
+from recsys.features import chunks, clean, parquet, sums
 from recsys.features.chunks import BYTES
-from recsys.features.clean import TEXT
 from recsys.features.events import Events
 from recsys.features.read import FILE_NUMBER, ORDER
 from recsys.features.tables import Catalogue
@@ -34,18 +35,15 @@ def write_rejected(events: Events, catalogues: Sequence[tuple[str, Catalogue]], 
         catalogues: pairs of a source table's name and what was made of it.
         features: path or URI of the features folder.
     """
-    from pyspark.sql import functions as F
-
     folder = storage.join(features, REJECTED_DIR)
     written = False
-    if events.rejected:
+    if events.sums.rejected:
         _write(events.aside.coalesce(_EVENT_FILES), "interactions", events.files, _packed, folder, 0)
         written = True
     for number, (table, catalogue) in enumerate(catalogues):
-        if catalogue.parsed is not None:
-            rows = catalogue.parsed.where(F.col(REASON).isNotNull()).coalesce(1).sortWithinPartitions(*ORDER)
-            rows = rows.select(REASON, FILE_NUMBER, TEXT)
-            _write(rows, table, catalogue.files, _plain, folder, _EVENT_FILES + number)
+        if (aside := catalogue.aside) is not None:
+            frame = aside.frame.coalesce(1).sortWithinPartitions(*ORDER)
+            _write(frame, table, aside.files, partial(_plain, layout=aside.layout), folder, _EVENT_FILES + number)
             written = True
     if not written:
         parquet.write_table(REJECTED.empty_table(), storage.join(folder, part_file(0)))
@@ -65,18 +63,11 @@ def _write_part(
         return
     path = storage.join(folder, part_file(start + parquet.partition_number()))
     with storage.atomic_output(path) as stream, pq.ParquetWriter(stream, REJECTED) as writer:
-        for found in _all(first, batches, rows):
-            reasons, numbers, texts = found.columns
+        for reasons, numbers, texts in (found.columns for batch in chain([first], batches) for found in rows(batch)):
             names = pa.array(files, pa.string()).take(numbers)
-            tables = pa.array([table] * len(found), pa.string())
+            tables = pa.array([table] * len(reasons), pa.string())
             writer.write_batch(pa.RecordBatch.from_arrays([tables, reasons, names, texts], schema=REJECTED))
     yield pa.RecordBatch.from_pydict({"written": pa.array([1], pa.int32())})
-
-
-def _all(first: pa.RecordBatch, others: Iterator[pa.RecordBatch], rows: Rows) -> Iterator[pa.RecordBatch]:
-    yield from rows(first)
-    for batch in others:
-        yield from rows(batch)
 
 
 def _packed(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -84,5 +75,6 @@ def _packed(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         yield chunks.unpack(value).select([REASON, sums.FILE, sums.TEXT])
 
 
-def _plain(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    yield batch.select([REASON, FILE_NUMBER, TEXT])
+def _plain(batch: pa.RecordBatch, layout: clean.Layout) -> Iterator[pa.RecordBatch]:
+    text = clean.texts(batch, np.arange(len(batch)), layout)
+    yield pa.RecordBatch.from_arrays([batch[REASON], batch[FILE_NUMBER], text], names=[REASON, sums.FILE, sums.TEXT])

@@ -44,7 +44,7 @@ def write(events: Events, cut: split.Cut, users: Catalogue, items: Catalogue, fe
         features: path or URI of the features folder.
     """
     share = events.parts.sparkSession.sparkContext.broadcast
-    files = parquet.files_for(events.count)
+    files = parquet.files_for(events.sums.count)
     placed = events.histories.mapInArrow(
         partial(
             _place,

@@ -16,6 +16,7 @@ from recsys.features.chunks import Chunk
 
 FILE: Final = "file"
 TEXT: Final = "row"
+NEVER: Final = int(np.iinfo(np.int64).max)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Sums:
         count: number of events.
         users: number of users with an event.
         learned_users: number of users with at least features.min_user_events events.
-        earliest: least timestamp; None without events.
-        latest: greatest timestamp; None without events.
+        earliest: least timestamp; NEVER without events.
+        latest: greatest timestamp; -1 without events.
         longest: number of events of the user with the most.
         rejected: number of rows set aside, by reason.
         examples: number of the file and text of one row for each reason.
@@ -38,8 +39,8 @@ class Sums:
     count: int = 0
     users: int = 0
     learned_users: int = 0
-    earliest: int | None = None
-    latest: int | None = None
+    earliest: int = NEVER
+    latest: int = -1
     longest: int = 0
     rejected: Mapping[str, int] = dataclasses.field(default_factory=dict)
     examples: Mapping[str, tuple[int, str]] = dataclasses.field(default_factory=dict)
@@ -78,8 +79,8 @@ def of(histories: Sequence[Chunk], aside: pa.RecordBatch, least: int) -> Sums:
         count,
         len(lengths),
         int(np.count_nonzero(lengths >= least)),
-        min((int(chunk.timestamps.min()) for chunk in histories if chunk.timestamps.size), default=None),
-        max((int(chunk.timestamps.max()) for chunk in histories if chunk.timestamps.size), default=None),
+        min((int(chunk.timestamps.min()) for chunk in histories), default=NEVER),
+        max((int(chunk.timestamps.max()) for chunk in histories), default=-1),
         int(lengths.max(initial=0)),
         dict(rejected),
         {reason: (aside[FILE][row].as_py(), aside[TEXT][row].as_py()) for reason, row in first.items()},
@@ -100,8 +101,8 @@ def total(parts: Iterable[str]) -> Sums:
         sum(part.count for part in found),
         sum(part.users for part in found),
         sum(part.learned_users for part in found),
-        min((part.earliest for part in found if part.earliest is not None), default=None),
-        max((part.latest for part in found if part.latest is not None), default=None),
+        min((part.earliest for part in found), default=NEVER),
+        max((part.latest for part in found), default=-1),
         max((part.longest for part in found), default=0),
         dict(sorted(rejected.items())),
         examples,

@@ -23,11 +23,11 @@ from recsys.contract.schema import (
 )
 from recsys.features import clean, codes, split
 from recsys.features.chunks import unpack_chunks
-from recsys.features.clean import TEXT
 from recsys.features.codes import LEARNED, TRAINS
 from recsys.features.events import Events
 from recsys.features.index import ROWS_PER_PARTITION, dense_index
 from recsys.features.read import FILE_NUMBER, Rows
+from recsys.features.sums import NEVER
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -56,11 +56,25 @@ WHOLE = Part(LEARNED, "__count", "__ratings", "__squares")
 
 
 _LAST: Final = "__last"
-_NEVER: Final = np.iinfo(np.int64).max
 _ITEM_COLUMNS: Final = [
     *(ITEM_ID, FIRST_SEEN, _LAST),
     *(name for part in (TRAINING, WHOLE) for name in (part.count, part.ratings, part.squares)),
 ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Aside:
+    """Rows of a source table that are not used.
+
+    Attributes:
+        frame: as `clean.entities` gives them, with a REASON; cached.
+        layout: of the table.
+        files: path of each of its files.
+    """
+
+    frame: DataFrame
+    layout: clean.Layout
+    files: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +88,7 @@ class Catalogue:
         rows: how many.
         facts: sums over the rows, by name.
         rejected: number of rows of the source table set aside, by reason.
-        parsed: the rows of the source table, cached, if some of them have a REASON.
-        files: of the source table.
+        aside: those rows; None if there are none.
     """
 
     frame: DataFrame
@@ -84,8 +97,7 @@ class Catalogue:
     rows: int
     facts: dict[str, Any]
     rejected: dict[str, int]
-    parsed: DataFrame | None
-    files: tuple[str, ...]
+    aside: Aside | None
 
 
 def users(events: Events, cut: split.Cut, rows: Rows | None, kind: str, config: Config) -> Catalogue:
@@ -133,7 +145,7 @@ def _seen_items(batches: Iterator[pa.RecordBatch], cut: split.Cut) -> Iterator[p
         size = len(chunk.item_ids)
         trains = split.training(cut, chunk)
         item, time = chunk.items[trains], chunk.timestamps[trains]
-        first, last = np.full(size, _NEVER), np.full(size, -1)
+        first, last = np.full(size, NEVER), np.full(size, -1)
         np.minimum.at(first, item, time)
         np.maximum.at(last, item, time)
         unseen = last < 0
@@ -163,10 +175,14 @@ def _catalogue(
     from pyspark.sql import functions as F
 
     key = USER_ID if role == "users" else ITEM_ID
-    parsed, rejected, frame = None, {}, seen
+    features: Mapping[str, Feature] = {}
+    rejected: dict[str, int] = {}
+    aside, frame = None, seen
     if rows is not None:
+        layout, features = clean.layout(rows, kind, kind), rows.table.features
         parsed = clean.entities(rows, role, kind).persist()
-        rejected = _rejected(parsed, rows, role, config.features.max_rejected)
+        rejected = _rejected(parsed, rows, role, layout, config.features.max_rejected)
+        aside = Aside(parsed.where(F.col(REASON).isNotNull()), layout, rows.files) if rejected else None
         described = parsed.where(F.col(REASON).isNull()).select(key, TITLE, *codes.raw_values(rows))
         frame = seen.join(described, key, "full_outer")
     elif role == "items":
@@ -179,12 +195,10 @@ def _catalogue(
     found = frame.agg(F.count(F.lit(1)).alias("rows"), *(fact.alias(name) for name, fact in facts.items())).first()
     values: dict[str, Any] = found.asDict() if found else {"rows": 0}
     indexed = dense_index(frame, index, order, values["rows"], ROWS_PER_PARTITION)
-    features = rows.table.features if rows is not None else {}
-    files = rows.files if rows is not None else ()
-    return Catalogue(indexed, index, features, values["rows"], values, rejected, parsed if rejected else None, files)
+    return Catalogue(indexed, index, features, values["rows"], values, rejected, aside)
 
 
-def _rejected(parsed: DataFrame, rows: Rows, role: str, most: float) -> dict[str, int]:
+def _rejected(parsed: DataFrame, rows: Rows, role: str, layout: clean.Layout, most: float) -> dict[str, int]:
     """Number of rows set aside by reason, unless they are too many."""
     from pyspark.sql import functions as F
 
@@ -192,9 +206,9 @@ def _rejected(parsed: DataFrame, rows: Rows, role: str, most: float) -> dict[str
     total = sum(counts.values())
     counts.pop(None, None)
 
-    def example(reason: str) -> tuple[str, str] | None:
-        found = parsed.where(F.col(REASON) == reason).select(FILE_NUMBER, TEXT).head()
-        return found and (rows.files[found[0]], found[1])
+    def example(reason: str) -> tuple[str, str]:
+        (batch,) = parsed.where(F.col(REASON) == reason).limit(1).toArrow().combine_chunks().to_batches()
+        return rows.files[batch[FILE_NUMBER][0].as_py()], clean.texts(batch, np.array([0]), layout)[0].as_py()
 
     clean.check_rejected(role, rows.table.path, counts, total, most, example)
     return dict(sorted(counts.items()))

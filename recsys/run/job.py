@@ -16,7 +16,7 @@ from recsys.contract.features_info import read_info
 from recsys.errors import ConfigError, RetryError
 from recsys.progress import Progress
 from recsys.run import latest, stages, waiting
-from recsys.run.runs import Run
+from recsys.run.runs import FOLDERS, Run, exists
 from recsys.run.stages import RUNNERS, Job
 from recsys.training.cluster import VARIABLE, Member, member
 
@@ -41,12 +41,6 @@ SECTIONS: Final[dict[str, tuple[str, ...]]] = {
     "publish": ("publish",),
 }
 """The sections that each later stage reads, and so the settings that it may change."""
-FOLDERS: Final = {
-    "features": schema.FEATURES_DIR,
-    "train": schema.MODEL_DIR,
-    "evaluate": schema.EVALUATION_DIR,
-    "recommend": schema.RECOMMENDATIONS_DIR,
-}
 MERGE_SECONDS: Final = 60.0
 """Longer than another process takes to notice that it is not the one to merge the shards."""
 
@@ -140,7 +134,7 @@ def wait(run: Run, stage: str, patience: float, progress: Progress) -> None:
     """
 
     def missing() -> str:
-        if not storage.exists(run.path(schema.RUN_FILE)):
+        if not exists(run):
             return f"run {run.run_id} in {run.output}"
         return ", ".join(f"'{before}' of run {run.run_id}" for before in WAITED_FOR[stage] if not is_done(run, before))
 

@@ -5,15 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from recsys.contract import schema
-from recsys.run.runs import RUNS_DIR
+from recsys.run.runs import FOLDERS, RUNS_DIR
 
-STAGES: Final = {
-    schema.MODEL_DIR: "train",
-    schema.EVALUATION_DIR: "evaluate",
-    schema.RECOMMENDATIONS_DIR: "recommend",
-    schema.SHARDS_DIR: "recommend",
-}
-"""The stage that writes each folder of a run. The features stage cannot be repeated: it begins a run."""
+_STAGES: Final = {folder: stage for stage, folder in FOLDERS.items() if stage != "features"} | {schema.SHARDS_DIR: "recommend"}
+"""The stage that makes the content of a folder again. The features stage cannot be repeated: it begins a run."""
 
 
 def remedy(uri: str) -> str:
@@ -27,7 +22,7 @@ def remedy(uri: str) -> str:
         return f"delete it, and publish a run again: recsys rollback --output {output} --run-id RUN"
     output, _, rest = uri.rpartition(f"/{RUNS_DIR}/")
     run_id, _, path = rest.partition("/")
-    if output and path and (stage := STAGES.get(path.split("/")[0])):
+    if output and path and (stage := _STAGES.get(path.split("/")[0])):
         again = f"recsys {stage} --redo --output {output} --run-id {run_id}"
         return f"make it again: {again} (a published run must not change: start a new one)"
     if output and path:

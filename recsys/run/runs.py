@@ -26,6 +26,13 @@ PUBLISHED = "published"
 """Status of a run that latest.json names or has named."""
 DELETED = "deleted"
 """Status of a run that is being deleted, or whose deletion was interrupted."""
+FOLDERS: Mapping[str, str] = {
+    "features": schema.FEATURES_DIR,
+    "train": schema.MODEL_DIR,
+    "evaluate": schema.EVALUATION_DIR,
+    "recommend": schema.RECOMMENDATIONS_DIR,
+}
+"""The folder that each stage writes; publishing has none."""
 _ALWAYS = {"run_id": str, "status": str, "created_at": str, "config": dict, "stages": dict}
 
 
