@@ -16,27 +16,11 @@ LEAST_HEAP: Final = 450 << 20
 """Bytes; Spark refuses to start with less."""
 _MASTER: Final = re.compile(r"local(\[(\*|[1-9]\d{0,3})(,\s*[1-9]\d{0,3})?\])?|spark://\S+|k8s://\S+|yarn")
 _URL: Final = re.compile(r"(https?|file)://\S+")
-_JAVA_KNOWS: Final = re.compile(
+_ENCODINGS: Final = re.compile(
     r"utf-8(-sig)?|utf-16|utf-32|ascii|iso8859-([1-9]|11|13|15|16)|cp125[0-8]|cp(437|775|8(50|52|55|57|58|6[0-69]))|koi8-[ru]|"
     r"big5|big5hkscs|gb2312|gbk|gb18030|cp950|shift_jis|cp932|euc_jp|euc_kr|cp949|johab|tis-620"
 )
-"""Python's names of the text encodings that Java has too, and in which a line break is a line break."""
-_PYTHON_ALONE: Final = re.compile(r"\(\?(P|\(|[a-zA-Z]*[aLu])|\{,")
-
-
-def java_encoding(encoding: str) -> str:
-    """Java's name of a text encoding given by one of Python's names for it.
-
-    Raises:
-        ConfigError: it is unknown, no text encoding, or Java does not have it.
-    """
-    try:
-        name = codecs.lookup(encoding).name
-    except (LookupError, ValueError):
-        name = ""
-    if not _JAVA_KNOWS.fullmatch(name):
-        raise ConfigError(f"unknown encoding {encoding!r}; use a text encoding such as utf-8, latin-1 or cp1252")
-    return {"utf-8-sig": "utf-8", "ascii": "us-ascii"}.get(name, name.replace("iso8859", "iso-8859"))
+"""Python's names of the text encodings that are read: common ones, in which a line break is a line break."""
 
 
 def parse_size(text: str) -> int:
@@ -108,11 +92,11 @@ def _url(value: str) -> str:
 
 def _encoding(value: str) -> str:
     try:
-        java_encoding(value)
-    except ConfigError:
-        raise ValueError(
-            "must be a text encoding that both Python and Java know, such as utf-8, latin-1 or cp1252; this one is unknown"
-        ) from None
+        name = codecs.lookup(value).name
+    except (LookupError, ValueError):
+        name = ""
+    if not _ENCODINGS.fullmatch(name):
+        raise ValueError("must be a common text encoding, such as utf-8, latin-1 or cp1252; this one is unknown")
     return value
 
 
@@ -124,11 +108,6 @@ def _delimiter(value: str) -> str:
 
 
 def _pattern(value: str) -> str:
-    """Refuses what Python or Java's regular expressions lack: Spark runs them in Java."""
-    if (found := _PYTHON_ALONE.search(value)) or _nested_class(value):
-        raise ValueError(
-            f"must be a regular expression of Java's as well; Java has no {found.group() if found else '[ inside [ ]'}"
-        )
     try:
         groups = re.compile(value).groups
     except (re.error, OverflowError, RecursionError) as error:
@@ -136,24 +115,6 @@ def _pattern(value: str) -> str:
     if groups < 1:
         raise ValueError("must contain a group, the part in parentheses that is taken")
     return value
-
-
-def _nested_class(pattern: str) -> bool:
-    inside, place = False, 0
-    while place < len(pattern):
-        letter = pattern[place]
-        if letter == "\\":
-            place += 1
-        elif letter == "[":
-            if inside:
-                return True
-            inside = True
-            place += pattern.startswith("^", place + 1)
-            place += pattern.startswith("]", place + 1)
-        elif letter == "]":
-            inside = False
-        place += 1
-    return False
 
 
 def _memory(value: str) -> str:

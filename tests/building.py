@@ -83,13 +83,13 @@ def load(folder: str, info: FeaturesInfo, said: list[str]) -> Built:
 def spark(store: Store) -> Iterator[Any]:
     """A local session with two cores; its workers can reach the object store.
 
-    Expressions are interpreted, since compiling them would take longer than all that the tests compute. Jobs in processes of
-    their own (test_end_to_end, test_robustness, test_cluster, test_real) compile them as usual.
+    ALS has its SQL interpreted, since compiling it would take longer than all that the tests compute. Jobs in processes of
+    their own compile it as usual.
     """
     conf = {
         "spark.sql.codegen.wholeStage": "false",
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-        "spark.sql.shuffle.partitions": "1",  # adaptive execution would coalesce to one anyway
+        "spark.sql.shuffle.partitions": "1",
     }
     options = config.Config(spark=config.Spark(master="local[2]", memory="1g", conf=conf))
     with spark_session(options, "tests", 0) as session:
@@ -120,23 +120,16 @@ def built_in(with_spark: Command, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture
 def build(spark: Any, tmp_path: Path) -> Callable[..., Built]:
-    """`build(tables, config=…, conf=…)` builds features in the shared Spark session."""
+    """`build(tables, config=…)` builds features in the shared Spark session."""
     count = 0
 
-    def make(tables: SourceTables, options: config.Config | None = None, conf: dict[str, str] | None = None) -> Built:
+    def make(tables: SourceTables, options: config.Config | None = None) -> Built:
         nonlocal count
         count += 1
         folder = str(tmp_path / f"features{count}")
         said: list[str] = []
-        before = {key: spark.conf.get(key) for key in conf or {}}
-        for key, value in (conf or {}).items():
-            spark.conf.set(key, value)
-        try:
-            with translated("features"):
-                info = pipeline.build_with(spark, options or config.Config(), tables, folder, said.append)
-        finally:
-            for key, value in before.items():
-                spark.conf.set(key, value)
+        with translated("features"):
+            info = pipeline.build_with(spark.sparkContext, options or config.Config(), tables, folder, said.append)
         write_info(folder, info)
         return load(folder, read_info(folder), said)
 

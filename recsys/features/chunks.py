@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from recsys.contract.schema import ITEMS, RATINGS, TIMESTAMPS, USER_ID
 
-BYTES: Final = "bytes"
 FILES: Final = "files"
 EVENTS_PER_CHUNK: Final = 1_000_000
 
@@ -105,7 +104,7 @@ class Chunk:
         return place[items], self.item_ids.filter(pa.array(used))
 
     def pack(self) -> bytes:
-        """One value for a column BYTES."""
+        """For `unpack_chunk`."""
         offsets = pa.array(self.offsets, pa.int32())
         items = pa.DictionaryArray.from_arrays(pa.array(self.items, pa.int32()), self.item_ids)
         columns = {ITEMS: items, RATINGS: self.ratings, TIMESTAMPS: self.timestamps, FILES: self.files}
@@ -113,14 +112,7 @@ class Chunk:
         return pack(pa.RecordBatch.from_pydict({USER_ID: self.users, **lists}))
 
 
-def unpack_chunks(batches: Iterator[pa.RecordBatch]) -> Iterator[Chunk]:
-    """The chunks in the column BYTES."""
-    for batch in batches:
-        for value in batch[BYTES]:
-            yield unpack_chunk(value)
-
-
-def unpack_chunk(value: pa.BinaryScalar) -> Chunk:
+def unpack_chunk(value: bytes) -> Chunk:
     """The inverse of `Chunk.pack`."""
     batch = unpack(value)
     items = batch[ITEMS].flatten()
@@ -134,7 +126,7 @@ def unpack_chunk(value: pa.BinaryScalar) -> Chunk:
 
 
 def pack(batch: pa.RecordBatch) -> bytes:
-    """A batch, with its schema, as one value for a column BYTES."""
+    """A batch, with its schema, for `unpack`."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as stream:
         stream.write_batch(batch)
@@ -142,6 +134,21 @@ def pack(batch: pa.RecordBatch) -> bytes:
     return found
 
 
-def unpack(value: pa.BinaryScalar) -> pa.RecordBatch:
+def unpack(value: bytes) -> pa.RecordBatch:
     """The inverse of `pack`."""
-    return pa.ipc.open_stream(value.as_buffer()).read_next_batch()
+    return pa.ipc.open_stream(value).read_next_batch()
+
+
+def pack_by(number: np.ndarray, batch: pa.RecordBatch) -> Iterator[tuple[int, bytes]]:
+    """The rows of each number, packed, in their order.
+
+    Args:
+        number: int [rows], from 0.
+        batch: the rows.
+    """
+    order = np.argsort(number.astype(np.int32), kind="stable")
+    sizes = np.bincount(number)
+    ends = np.cumsum(sizes)
+    ordered = batch.take(pa.array(order))
+    for found in np.flatnonzero(sizes):
+        yield int(found), pack(ordered.slice(ends[found] - sizes[found], sizes[found]))

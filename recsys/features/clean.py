@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from collections.abc import Callable, Mapping
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.contract.schema import ITEM_ID, REASON, TITLE, USER_ID
+from recsys.contract.schema import ITEM_ID, USER_ID
 from recsys.errors import ConfigError, DataError
 from recsys.features import values
-from recsys.features.read import CORRUPT, ORDER, Rows
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+from recsys.features.read import Rows
+from recsys.sources.pieces import CORRUPT
 
 DUPLICATE: Final = "duplicate"
 RARE_ITEM: Final = "rare_item"
@@ -42,43 +38,40 @@ HINTS: Final = {
     "bad_rating": "ratings must be finite numbers of 32 bits",
 }
 
-INTEGER_TYPES: Final = ("tinyint", "smallint", "int", "bigint")
-ARROW_NAMES: Final = {"string": "string", "tinyint": "int8", "smallint": "int16", "int": "int32", "bigint": "int64"}
-_DATE: Final = r"^\s*\d{4}-\d{1,2}-\d{1,2}"
-_SECONDS: Final = "__seconds"
+_INTEGERS: Final = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 
 
-def id_type(rows: Rows, name: str, declared: str) -> str:
-    """Spark type of an id column in features/: its own for Parquet; for CSV string, or bigint if declared as integer.
+def id_type(rows: Rows, name: str, declared: str) -> pa.DataType:
+    """Type of an id column in features/: its own for Parquet; for CSV string, or int64 if declared as integer.
 
     Raises:
         DataError: the column is neither of text nor of an integer type.
     """
-    found = rows.type_name(name)
-    if found == "string":
-        return "bigint" if declared == "integer" and not rows.typed else "string"
-    if found in INTEGER_TYPES:
+    found = rows.type(name)
+    if pa.types.is_string(found):
+        return pa.int64() if declared == "integer" and not rows.typed else found
+    if found in _INTEGERS:
         return found
     raise DataError(f"{rows.table.path}: id column '{name}' is of type {found}; ids must be text or integers of up to 64 bits")
 
 
-def common_type(first: str, second: str) -> str:
+def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType:
     """Type for the ids of two tables: the wider of two integer types, otherwise that of the first, the events."""
-    if first in INTEGER_TYPES and second in INTEGER_TYPES:
-        return max(first, second, key=INTEGER_TYPES.index)
+    if first in _INTEGERS and second in _INTEGERS:
+        return max(first, second, key=_INTEGERS.index)
     return first
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How the rows of a table look to a worker of Spark.
+    """Which columns of a table hold what.
 
     Attributes:
         columns: internal names of the source's columns, in their order, with the source's names.
         delimiter: between the values of a row of text; None for Parquet.
         user_id, item_id, rating, timestamp: internal names; None where the table has none.
-        user_type, item_type: Spark types of the ids.
-        unit: of the timestamps, s, ms, us or ns.
+        user_type, item_type: types of the ids.
+        unit: of the timestamps, see `values.seconds`.
         open_quotes: whether OPEN_QUOTE is looked for.
     """
 
@@ -88,8 +81,8 @@ class Layout:
     item_id: str | None
     rating: str | None
     timestamp: str | None
-    user_type: str
-    item_type: str
+    user_type: pa.DataType
+    item_type: pa.DataType
     unit: str
     open_quotes: bool
 
@@ -114,7 +107,7 @@ class CleanEvents:
     reasons: pa.Array
 
 
-def layout(rows: Rows, user_type: str, item_type: str, unit: str = "s") -> Layout:
+def layout(rows: Rows, user_type: pa.DataType, item_type: pa.DataType, unit: str = "s") -> Layout:
     """The layout of a table.
 
     Raises:
@@ -125,25 +118,9 @@ def layout(rows: Rows, user_type: str, item_type: str, unit: str = "s") -> Layou
         None if name is None else rows.internal(name) for name in (table.user_id, table.item_id, table.rating, table.timestamp)
     )
     delimiter = None if rows.typed else table.delimiter
-    names = {name: source for source, name in rows.columns.items()}
-    columns = {name: names.get(name, name) for name in rows.frame.columns if re.fullmatch(r"c\d+", name)}
+    columns = {f"c{number}": name for number, name in enumerate(rows.form.names)}
     undeclared = not rows.typed and table.quoting and table.multiline is None
     return Layout(columns, delimiter, user, item, rating, timestamp, user_type, item_type, unit, undeclared)
-
-
-def timed(rows: Rows, unit: str) -> tuple[Rows, str]:
-    """The rows, and the unit of their timestamps; dates as text are parsed by Spark, into a further column."""
-    from pyspark.sql import functions as F
-
-    name = rows.table.timestamp
-    if unit != "iso8601" or name is None:
-        return rows, unit
-    column = rows.column(name)
-    if rows.type_name(name) == "string":
-        moment = F.when(column.rlike(_DATE), column).try_cast("timestamp")
-    else:
-        moment = column.cast("timestamp")
-    return dataclasses.replace(rows, frame=rows.frame.withColumn(_SECONDS, F.unix_seconds(moment))), "s"
 
 
 def events(batch: pa.RecordBatch, layout: Layout) -> CleanEvents:
@@ -158,8 +135,7 @@ def events(batch: pa.RecordBatch, layout: Layout) -> CleanEvents:
     timestamp = pa.array(np.zeros(len(batch), np.int64))
     if layout.timestamp is not None:
         raw = batch[layout.timestamp]
-        parsed = _SECONDS if _SECONDS in batch.schema.names else layout.timestamp
-        timestamp, in_range = values.seconds(batch[parsed], layout.unit)
+        timestamp, in_range = values.seconds(raw, layout.unit)
         reasons.add("missing_timestamp", values.missing(raw))
         reasons.add("bad_timestamp", values.is_null(timestamp))
         reasons.add("timestamp_out_of_range", ~in_range)
@@ -172,47 +148,20 @@ def events(batch: pa.RecordBatch, layout: Layout) -> CleanEvents:
     return CleanEvents(user, item, rating, timestamp, reasons.usable(), reasons.names())
 
 
-def entities(rows: Rows, role: str, kind: str) -> DataFrame:
-    """Rows of the users' or items' table with parsed ids: the source's columns, CORRUPT, ORDER, user_id or item_id, title and
-    REASON. Further rows of the same id have the reason `duplicate`.
+def entities(batch: pa.RecordBatch, layout: Layout, key: str, column: str) -> tuple[pa.Array, pa.Array]:
+    """The ids of a batch of users or items, and for each row the reason why it cannot be used, null if it can.
 
     Args:
-        rows: the table as read.
-        role: users or items.
-        kind: Spark type of the ids, as in the events.
+        batch: of the source's table, decoded.
+        layout: of the table.
+        key: USER_ID or ITEM_ID.
+        column: internal name of the column with the ids.
     """
-    from pyspark.sql import Window
-    from pyspark.sql import functions as F
-    from pyspark.sql.types import StructType
-
-    key = USER_ID if role == "users" else ITEM_ID
-    name = rows.table.user_id if role == "users" else rows.table.item_id
-    if name is None:
-        raise ConfigError(f"[source.{role}] needs {key}, the name of the column with the ids")
-    title = F.lit(None).cast("string")
-    if role == "items" and rows.table.title is not None:
-        title = rows.column(rows.table.title).cast("string")
-    frame = rows.frame.withColumn(TITLE, F.when(F.length(title) > 0, title))
-    added = cast(StructType, StructType.fromDDL(f"{key} {kind}, {REASON} string"))
-    schema = StructType(frame.schema.fields + added.fields)
-    work = partial(_clean_entities, layout=layout(rows, kind, kind), key=key, column=rows.internal(name))
-    cleaned = frame.mapInArrow(work, schema)
-    usable = F.col(REASON).isNull()
-    window = Window.partitionBy(key, usable).orderBy(*ORDER)
-    repeated = usable & (F.row_number().over(window) > 1)
-    return cleaned.withColumn(REASON, F.when(repeated, DUPLICATE).otherwise(F.col(REASON)))
-
-
-def _clean_entities(batches: Iterator[pa.RecordBatch], layout: Layout, key: str, column: str) -> Iterator[pa.RecordBatch]:
-    """Adds the id and REASON to rows of users or items."""
-    kind = layout.user_type
-    for batch in map(values.decoded, batches):
-        reasons = _Reasons(batch)
-        damaged = [values.undecodable(batch[name]) for name in layout.columns]
-        reasons.add("undecodable_text", np.logical_or.reduce(damaged))
-        identifier = reasons.identifiers(key, batch[column], kind)
-        columns = [*batch.columns, identifier, reasons.of(np.arange(len(batch)))]
-        yield pa.RecordBatch.from_arrays(columns, names=[*batch.schema.names, key, REASON])
+    reasons = _Reasons(batch)
+    damaged = [values.undecodable(batch[name]) for name in layout.columns]
+    reasons.add("undecodable_text", np.logical_or.reduce(damaged))
+    identifier = reasons.identifiers(key, batch[column], layout.user_type)
+    return identifier, reasons.of(np.arange(len(batch)))
 
 
 def texts(batch: pa.RecordBatch, rows: np.ndarray, layout: Layout) -> pa.Array:
@@ -252,7 +201,7 @@ class _Reasons:
         self._names.append(reason)
         self._found[rows & (self._found == 0)] = len(self._names)
 
-    def identifiers(self, key: str, column: pa.Array, kind: str) -> pa.Array:
+    def identifiers(self, key: str, column: pa.Array, kind: pa.DataType) -> pa.Array:
         """Parses the ids of a column."""
         found = values.identifiers(column, kind)
         self.add(f"missing_{key}", values.missing(column))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from recsys import storage
-from recsys.config import Config
+from recsys.config import Config, Feature
 from recsys.contract.features_info import EncodedFeature, Encoding
 from recsys.contract.schema import (
     FIRST_SEEN,
@@ -22,12 +28,14 @@ from recsys.contract.schema import (
     USER_INDEX,
     USERS_DIR,
 )
-from recsys.features import codes, parquet
-from recsys.features.codes import MEAN_RATING, POPULARITY, Number, Vocabulary, raw_name
-from recsys.features.tables import TRAINING, WHOLE, Catalogue, Part
+from recsys.features import chunks, codes, parquet
+from recsys.features.codes import MEAN_RATING, POPULARITY, Moments, Number, Vocabulary
+from recsys.features.entities import TRAINING, WHOLE, Fitting, Role
+from recsys.features.raw import raw_name
+from recsys.features.tables import Catalogue
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column
+    from pyspark import Broadcast
 
 SHRINKAGE: Final = 10.0
 """mean_rating is (sum of the item's ratings + 10 times the mean of all) / (number of its ratings + 10)."""
@@ -53,8 +61,8 @@ def write(
         The encodings of the evaluated and of the published network; one and the same where nothing is held out.
     """
     parts = (TRAINING, WHOLE) if held_out else (TRAINING,)
-    ratings = [_rating_moments(items.facts, part) for part in parts]
-    built_in = [_built_in(part, mean if has_ratings else None) for part, (mean, _) in zip(parts, ratings, strict=True)]
+    ratings = [_rating_moments(items, part) for part in parts]
+    built_in = [_built_in(items, part, mean if has_ratings else None) for part, (mean, _) in zip(parts, ratings, strict=True)]
     most = config.features.max_vocabulary
     users_written = _write(users, parts, [{} for _ in parts], most, features, USERS_DIR, [USER_INDEX, USER_ID])
     columns = [ITEM_INDEX, ITEM_ID, TITLE, TRAIN_COUNT, FIRST_SEEN]
@@ -68,61 +76,149 @@ def write(
     return encodings[0], encodings[-1]
 
 
-def _built_in(part: Part, mean: float | None) -> dict[str, Column]:
-    """The numeric features that every item has; `mean` is that of all ratings, None where the source has none."""
-    from pyspark.sql import functions as F
-
-    found = {POPULARITY: F.log1p(F.col(part.count).cast("double"))}
+def _built_in(items: Catalogue, part: Fitting, mean: float | None) -> dict[str, np.ndarray]:
+    """The numeric features that every item has, in order of the index; `mean` is that of all ratings, None without any."""
+    count = items.numbers(part.count).astype(np.float64)
+    found = {POPULARITY: np.log1p(count)}
     if mean is not None:
-        total = F.coalesce(F.col(part.ratings), F.lit(0.0)) + SHRINKAGE * mean
-        found[MEAN_RATING] = total / (F.col(part.count) + SHRINKAGE)
+        found[MEAN_RATING] = (items.numbers(part.ratings) + SHRINKAGE * mean) / (count + SHRINKAGE)
     return found
 
 
 def _write(
     catalogue: Catalogue,
-    parts: Sequence[Part],
-    built_in: Sequence[Mapping[str, Column]],
+    parts: Sequence[Fitting],
+    built_in: Sequence[Mapping[str, np.ndarray]],
     most: int,
     features: str,
     folder: str,
     columns: list[str],
 ) -> list[Written]:
     """Encodes and writes a catalogue once for each part: first with the given columns, then with the index alone."""
-    from pyspark.sql import functions as F
-
-    declared = {name: F.col(raw_name(name)) for name, feature in catalogue.features.items() if feature.kind == "numeric"}
-    wanted = [(part.rows, {**declared, **own}) for part, own in zip(parts, built_in, strict=True)]
-    numbers = codes.fit_numbers(catalogue.frame, wanted)
-    vocabularies = codes.fit_vocabularies(catalogue.frame, catalogue.features, most)
-    written = [_write_one(catalogue, vocabularies[0], numbers[0], features, folder, columns)]
-    if len(parts) > 1:
-        differs = bool(catalogue.features or built_in[1])
-        other, only = storage.join(PUBLISHED_DIR, folder), [catalogue.index]
-        written.append(_write_one(catalogue, vocabularies[1], numbers[1], features, other, only) if differs else written[0])
-    return written
-
-
-def _write_one(
-    catalogue: Catalogue, vocabulary: Vocabulary, numbers: Sequence[Number], features: str, folder: str, columns: list[str]
-) -> Written:
-    declared = catalogue.features
-    built_in = [number.name for number in numbers if number.name not in declared]
-    scaled = {name: column.alias(name) for name, column in codes.scaled(numbers).items()}
-    wanted = [scaled.get(name, raw_name(name)) for name in (*declared, *built_in)]
-    frame = catalogue.frame.select(*columns, *wanted)
-    transform = partial(codes.encode, features=declared, vocabulary=vocabulary)
-    longest = parquet.write(frame, storage.join(features, folder), transform)
-    fitted = {
-        number.name: EncodedFeature(number.name, "numeric", 1, mean=number.mean, std=number.deviation) for number in numbers
-    }
-    for name, values in vocabulary.items():
-        fitted[name] = EncodedFeature(name, declared[name].kind, len(values) + 1, longest.get(name, 1), values)
-    return folder, tuple(fitted[name] for name in (*declared, *built_in))
+    vocabularies = codes.fit_vocabularies(catalogue.counts, catalogue.features, most)
+    outputs = []
+    for place, (part, own) in enumerate(zip(parts, built_in, strict=True)):
+        if place and not (catalogue.features or own):
+            break  # there is nothing to encode
+        moments = dict(catalogue.moments[place])
+        moments |= {name: Moments.of(values[catalogue.numbers(part.rows)]) for name, values in own.items()}
+        numbers = {name: Number.fitted(name, found) for name, found in moments.items()}
+        path = storage.join(PUBLISHED_DIR, folder) if place else folder
+        only = [catalogue.role.index] if place else columns
+        scaled = {name: numbers[name].scaled(values) for name, values in own.items()}
+        outputs.append(_Output(path, only, vocabularies[place], numbers, scaled))
+    longest = _write_files(catalogue, outputs, features)
+    written = [(output.folder, output.described(catalogue.features, longest)) for output in outputs]
+    return [*written, *[written[0]] * (len(parts) - len(written))]
 
 
-def _rating_moments(facts: Mapping[str, Any], part: Part) -> tuple[float, float]:
+@dataclasses.dataclass(frozen=True)
+class _Output:
+    """One encoding of a catalogue.
+
+    Attributes:
+        folder: below features/.
+        columns: what is written of each row before its features.
+        vocabulary: of the coded features.
+        numbers: the numeric features.
+        built_in: encoded values of those that are not declared, in order of the index.
+    """
+
+    folder: str
+    columns: list[str]
+    vocabulary: Vocabulary
+    numbers: Mapping[str, Number]
+    built_in: Mapping[str, np.ndarray]
+
+    def encoded(self, rows: pa.RecordBatch, index: np.ndarray, features: Mapping[str, Feature]) -> pa.RecordBatch:
+        """The rows as they are written."""
+        found = {name: rows[name] for name in self.columns}
+        for name, feature in features.items():
+            raw = rows[raw_name(name)]
+            if name in self.numbers:
+                found[name] = pa.array(self.numbers[name].scaled(raw.to_numpy(zero_copy_only=False)))
+            else:
+                found[name] = codes.encode(raw, feature, self.vocabulary[name])
+        found |= {name: pa.array(values[index - 1]) for name, values in self.built_in.items()}
+        return pa.RecordBatch.from_pydict(found)
+
+    def described(self, features: Mapping[str, Feature], longest: Mapping[str, int]) -> tuple[EncodedFeature, ...]:
+        """The features for features.json."""
+        found = []
+        for name in (*features, *self.built_in):
+            if name in self.numbers:
+                number = self.numbers[name]
+                found.append(EncodedFeature(name, "numeric", 1, mean=number.mean, std=number.deviation))
+            else:
+                values = self.vocabulary[name]
+                length = longest.get(storage.join(self.folder, name), 1)
+                found.append(EncodedFeature(name, features[name].kind, len(values) + 1, length, values))
+        return tuple(found)
+
+
+def _write_files(catalogue: Catalogue, outputs: Sequence[_Output], features: str) -> dict[str, int]:
+    """Writes all files; returns the most values of a row of each list column, by folder and name."""
+    files = parquet.files_for(catalogue.rows)
+    context = catalogue.parts.context
+    encode = partial(
+        _encoded,
+        ids=context.broadcast(catalogue.ids),
+        outputs=context.broadcast(list(outputs)),
+        role=catalogue.role,
+        features=catalogue.features,
+        rows_per_file=parquet.rows_per_file(catalogue.rows, files),
+        files=files,
+    )
+    work = partial(
+        _write_part,
+        folders=[storage.join(features, output.folder) for output in outputs],
+        index=catalogue.role.index,
+        files=files,
+    )
+    written = catalogue.entities.flatMap(encode).partitionBy(files * len(outputs), int).mapPartitions(work).collect()
+    longest: dict[str, int] = {}
+    for place, name, length in written:
+        key = storage.join(outputs[place].folder, name)
+        longest[key] = max(longest.get(key, 0), length)
+    return longest
+
+
+def _encoded(
+    rows: pa.RecordBatch,
+    ids: Broadcast[pa.Array],
+    outputs: Broadcast[list[_Output]],
+    role: Role,
+    features: Mapping[str, Feature],
+    rows_per_file: int,
+    files: int,
+) -> Iterator[tuple[int, bytes]]:
+    """The rows as each output writes them, by number of the file, counted through all outputs."""
+    index = pc.index_in(rows[role.key], value_set=ids.value).to_numpy() + np.int32(1)
+    rows = rows.append_column(role.index, pa.array(index))
+    for place, output in enumerate(outputs.value):
+        encoded = output.encoded(rows, index, features)
+        for number, value in chunks.pack_by((index - 1) // rows_per_file, encoded):
+            yield place * files + number, value
+
+
+def _write_part(
+    placed: Iterator[tuple[int, bytes]], folders: Sequence[str], index: str, files: int
+) -> Iterator[tuple[int, str, int]]:
+    """Writes the files of this partition; gives for each list column number of the folder, name and most values of a row."""
+    packed: dict[int, list[bytes]] = defaultdict(list)
+    for number, value in placed:
+        packed[number].append(value)
+    for number, rows in packed.items():
+        place, file = divmod(number, files)
+        table = parquet.write_sorted(rows, index, folders[place], file)
+        for field in table.schema:
+            if pa.types.is_list(field.type):
+                yield place, field.name, pc.max(pc.list_value_length(table[field.name])).as_py() or 0
+
+
+def _rating_moments(items: Catalogue, part: Fitting) -> tuple[float, float]:
     """Mean and population standard deviation of the ratings of a part."""
-    mean = facts[part.ratings] / facts[part.count]
-    variance = max(facts[part.squares] / facts[part.count] - mean * mean, 0.0)
+    count, ratings, squares = (float(items.numbers(name).sum()) for name in (part.count, part.ratings, part.squares))
+    mean = ratings / count
+    variance = max(squares / count - mean * mean, 0.0)
     return codes.settle(mean), codes.settle(math.sqrt(variance))

@@ -7,19 +7,20 @@ rest, so that no row is read twice.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from recsys.config import Config
+from recsys.config import Features
 from recsys.errors import DataError
-from recsys.features import clean, gather, rare
-from recsys.features.chunks import BYTES
-from recsys.features.gather import ASIDE, HISTORIES, KIND, PARTITION, SUMS
+from recsys.features import chunks, clean, gather, rare
+from recsys.features.chunks import Chunk
+from recsys.features.gather import ASIDE, HISTORIES, SUMS, Part
 from recsys.features.read import Rows
 from recsys.features.sums import Sums, total
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark import RDD, SparkContext
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,50 +28,55 @@ class Events:
     """The usable events.
 
     Attributes:
-        parts: (KIND, BYTES), see `gather.gather`; cached.
+        parts: see `gather.gather`; kept on disk.
         sums: what they hold in numbers; at least two users and one who is learned from.
         files: path of each file of the source.
+        partitions: number of the parts' partitions.
     """
 
-    parts: DataFrame
+    parts: RDD[Part]
     sums: Sums
     files: tuple[str, ...]
+    partitions: int
 
     @property
-    def histories(self) -> DataFrame:
-        """Chunks of histories in the column BYTES."""
-        return _of_kind(self.parts, HISTORIES)
+    def histories(self) -> RDD[Chunk]:
+        """The histories."""
+        return self.parts.mapPartitions(partial(of_kind, kind=HISTORIES)).map(chunks.unpack_chunk)
 
     @property
-    def aside(self) -> DataFrame:
-        """Batches of (reason, file, row) set aside, in the column BYTES."""
-        return _of_kind(self.parts, ASIDE)
+    def aside(self) -> RDD[bytes]:
+        """Batches of (reason, file, row) set aside."""
+        return self.parts.mapPartitions(partial(of_kind, kind=ASIDE))
 
 
-def prepare(rows: Rows, user_type: str, item_type: str, unit: str, config: Config) -> Events:
+def prepare(context: SparkContext, rows: Rows, layout: clean.Layout, partitions: int, options: Features) -> Events:
     """Cleans the interactions, and sorts each user's events by time, ties in source order.
 
     Items with fewer than features.min_item_events events, of all parts together, are left out of the catalogue.
+
+    Args:
+        context: of Spark.
+        rows: the interactions.
+        layout: of their table.
+        partitions: into how many the users are divided.
+        options: the configuration's section.
 
     Raises:
         DataError: too many rows are unusable, or there is nothing to learn from in the rest.
     """
     from pyspark import StorageLevel
 
-    path, options = rows.table.path, config.features
-    timed, unit = clean.timed(rows, unit)
-    layout = clean.layout(timed, user_type, item_type, unit)
-    partitions = int(rows.frame.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)
-    packed = f"{KIND} string, {BYTES} binary"
-    divided = timed.frame.mapInArrow(partial(gather.divide, layout=layout, partitions=partitions), f"{PARTITION} int, {packed}")
-    spread = divided.repartitionById(partitions, PARTITION).select(KIND, BYTES)
-    parts = spread.mapInArrow(partial(gather.gather, least=options.min_user_events, layout=layout), packed)
+    path = rows.table.path
+    divided = rows.read(context, partial(gather.divide, layout=layout, partitions=partitions))
+    spread = divided.partitionBy(partitions, int).values()
+    parts = spread.mapPartitions(partial(gather.gather, least=options.min_user_events, layout=layout))
     parts = parts.persist(StorageLevel.DISK_ONLY)
     found = _sums(parts)
     clean.check_rejected("interactions", path, found.rejected, found.rows, options.max_rejected, found.example(rows.files))
     if options.min_item_events > 1 and found.count:
         whole = parts
-        parts = rare.left_out(whole, item_type, options.min_item_events, options.min_user_events, layout)
+        parts = rare.left_out(whole, options.min_item_events, options.min_user_events, layout)
         parts = parts.persist(StorageLevel.DISK_ONLY)
         found = _sums(parts)
         whole.unpersist()
@@ -84,14 +90,13 @@ def prepare(rows: Rows, user_type: str, item_type: str, unit: str, config: Confi
         raise DataError(
             f"{path}: no user has features.min_user_events = {least} events (the most is {found.longest}); lower it"
         )
-    return Events(parts, found, rows.files)
+    return Events(parts, found, rows.files, partitions)
 
 
-def _of_kind(parts: DataFrame, kind: str) -> DataFrame:
-    from pyspark.sql import functions as F
+def of_kind(parts: Iterator[Part], kind: str) -> Iterator[bytes]:
+    """The contents of one kind."""
+    return (value for found, value in parts if found == kind)
 
-    return parts.where(F.col(KIND) == kind).select(BYTES)
 
-
-def _sums(parts: DataFrame) -> Sums:
-    return total(bytes(row[BYTES]).decode() for row in _of_kind(parts, SUMS).collect())
+def _sums(parts: RDD[Part]) -> Sums:
+    return total(value.decode() for value in parts.mapPartitions(partial(of_kind, kind=SUMS)).collect())

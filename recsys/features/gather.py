@@ -13,11 +13,9 @@ import pyarrow.compute as pc
 
 from recsys.contract.schema import ITEM_ID, RATING, REASON, TIMESTAMP, USER_ID
 from recsys.features import chunks, clean, sums, values
-from recsys.features.chunks import BYTES, Chunk
-from recsys.features.read import BLOCK, FILE_NUMBER, ORDER, ROW
+from recsys.features.chunks import Chunk
+from recsys.sources.pieces import BLOCK, FILE_NUMBER, ORDER, ROW
 
-PARTITION: Final = "partition"
-KIND: Final = "kind"
 EVENTS: Final = "events"
 HISTORIES: Final = "histories"
 ASIDE: Final = "aside"
@@ -26,24 +24,23 @@ _ROWS_PER_PARTITION: Final = 1 << 11
 """So many rows for each partition are collected before they are divided."""
 _BYTES: Final = 256 << 20
 """At most about so many bytes of events are collected."""
-_ROW_BITS: Final = 33
-"""Spark numbers the rows of a task in the lower bits, see monotonically_increasing_id."""
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 """2^64 divided by the golden ratio: multiplying by it spreads consecutive ids (Knuth, The Art of Computer Programming, 6.4)."""
 
-Parts = Iterator[pa.RecordBatch]
+Part = tuple[str, bytes]
+"""Kind and content, packed; this is all that Spark moves. It counts elements, not what they hold."""
 
 
-def divide(batches: Parts, layout: clean.Layout, partitions: int) -> Parts:
+def divide(batches: Iterator[pa.RecordBatch], layout: clean.Layout, partitions: int) -> Iterator[tuple[int, Part]]:
     """First pass: parses rows, and packs them by the partition of their user.
 
     Args:
-        batches: rows of the source's table with CORRUPT and ORDER.
+        batches: rows of the source's table, see `pieces.read`.
         layout: of the table.
         partitions: into how many to divide.
 
     Yields:
-        (PARTITION int32, KIND string, BYTES binary): EVENTS, or rows set ASIDE, which are spread over all partitions.
+        Number of a partition, and EVENTS, or rows set ASIDE, which are spread over all partitions.
     """
     events: list[pa.RecordBatch] = []
     aside: list[pa.RecordBatch] = []
@@ -54,46 +51,68 @@ def divide(batches: Parts, layout: clean.Layout, partitions: int) -> Parts:
         aside.append(others)
         rows, size = rows + len(batch), size + usable.nbytes + others.nbytes
         if rows >= _ROWS_PER_PARTITION * partitions or size >= _BYTES:
-            yield _divided(events, aside, partitions)
+            yield from _divided(events, aside, partitions)
             events, aside, rows, size = [], [], 0, 0
     if events:
-        yield _divided(events, aside, partitions)
+        yield from _divided(events, aside, partitions)
 
 
-def gather(batches: Parts, least: int, layout: clean.Layout) -> Parts:
+def gather(parts: Iterator[Part], least: int, layout: clean.Layout) -> Iterator[Part]:
     """Second pass: sorts the events of a partition into histories and sets repeats aside.
 
     Of several events of a user with one item the first stays.
 
     Args:
-        batches: (KIND, BYTES) of all events of some users.
+        parts: all events of some users, and rows set aside.
         least: features.min_user_events.
         layout: of the source's table.
 
     Yields:
-        (KIND, BYTES): chunks of HISTORIES, batches of (reason, file, row) set ASIDE, and the SUMS.
+        Chunks of HISTORIES, batches of (reason, file, row) set ASIDE, and the SUMS.
     """
     found: dict[str, list[pa.RecordBatch]] = {EVENTS: [], ASIDE: []}
-    for batch in batches:
-        for kind, value in zip(batch[KIND].to_pylist(), batch[BYTES], strict=True):
-            found[kind].append(chunks.unpack(value))
-    aside = [_in_order(found[ASIDE])] if found[ASIDE] else []
+    for kind, value in parts:
+        found[kind].append(chunks.unpack(value))
+    aside = [in_order(found[ASIDE])] if found[ASIDE] else []
     histories = []
     if found[EVENTS]:
         chunk, repeats = _histories(pa.Table.from_batches(found[EVENTS]), layout)
         histories = list(chunk.divided())
         aside.append(repeats)
-    yield from parts(histories, aside, least)
+    yield from packed(histories, aside, least)
 
 
-def parts(histories: Sequence[Chunk], aside: Sequence[pa.RecordBatch], least: int) -> Parts:
-    """A partition's (KIND, BYTES): its histories, the rows set aside, and the sums of both."""
+def packed(histories: Sequence[Chunk], aside: Sequence[pa.RecordBatch], least: int) -> Iterator[Part]:
+    """The parts of a partition: its histories, the rows set aside, and the sums of both."""
     whole = pa.concat_batches(aside) if aside else _aside([], [], [])
     for chunk in histories:
-        yield _packed(HISTORIES, chunk.pack())
+        yield HISTORIES, chunk.pack()
     if len(whole):
-        yield _packed(ASIDE, chunks.pack(whole))
-    yield _packed(SUMS, sums.of(histories, whole, least).to_json().encode())
+        yield ASIDE, chunks.pack(whole)
+    yield SUMS, sums.of(histories, whole, least).to_json().encode()
+
+
+def partition_of(ids: pa.Array, partitions: int) -> np.ndarray:
+    """A partition for each id, the same in every process; int64 [ids]."""
+    if pa.types.is_integer(ids.type):
+        mixed: np.ndarray = ids.to_numpy().astype(np.uint64) * _GOLDEN >> np.uint64(32)
+        return (mixed % np.uint64(partitions)).astype(np.int64)
+    found = ids.dictionary_encode()
+    of_value = np.array([zlib.crc32(text.encode()) % partitions for text in found.dictionary.to_pylist()], np.int64)
+    partition: np.ndarray = of_value[np.asarray(found.indices)]
+    return partition
+
+
+def place(columns: Any) -> np.ndarray:
+    """A number for each row that ascends in source order; int64 [rows].
+
+    Args:
+        columns: gives an array for each name in ORDER.
+    """
+    block = columns[FILE_NUMBER].to_numpy().astype(np.int64) << 40 | columns[BLOCK].to_numpy()  # files of up to a terabyte
+    number, _ = pd.factorize(block, sort=True)
+    found: np.ndarray = number << 40 | columns[ROW].to_numpy()
+    return found
 
 
 def texts(user: pa.Array, item: pa.Array, rating: pa.Array, timestamp: pa.Array, layout: clean.Layout) -> pa.Array:
@@ -124,36 +143,12 @@ def _parsed(batch: pa.RecordBatch, layout: clean.Layout) -> tuple[pa.RecordBatch
     return events, pa.RecordBatch.from_pydict({REASON: found.reasons, sums.TEXT: clean.texts(batch, bad, layout), **place})
 
 
-def _divided(events: Sequence[pa.RecordBatch], aside: Sequence[pa.RecordBatch], partitions: int) -> pa.RecordBatch:
+def _divided(events: Sequence[pa.RecordBatch], aside: Sequence[pa.RecordBatch], partitions: int) -> Iterator[tuple[int, Part]]:
     usable, others = pa.concat_batches(events), pa.concat_batches(aside)
-    packed = [(part, EVENTS, value) for part, value in _pack_by(_partition_of(usable[USER_ID], partitions), usable)]
-    packed += [(part, ASIDE, value) for part, value in _pack_by(others[ROW].to_numpy() % partitions, others)]
-    numbers, kinds, contents = zip(*packed, strict=True) if packed else ((), (), ())
-    return pa.RecordBatch.from_arrays(
-        [pa.array(numbers, pa.int32()), pa.array(kinds, pa.string()), pa.array(contents, pa.binary())],
-        names=[PARTITION, KIND, BYTES],
-    )
-
-
-def _pack_by(partition: np.ndarray, batch: pa.RecordBatch) -> Iterator[tuple[int, bytes]]:
-    """The rows of each partition, packed."""
-    order = np.argsort(partition.astype(np.int32), kind="stable")
-    sizes = np.bincount(partition)
-    ends = np.cumsum(sizes)
-    ordered = batch.take(pa.array(order))
-    for number in np.flatnonzero(sizes):
-        yield int(number), chunks.pack(ordered.slice(ends[number] - sizes[number], sizes[number]))
-
-
-def _partition_of(ids: pa.Array, partitions: int) -> np.ndarray:
-    """A partition for each id, the same in every process; int64 [ids]."""
-    if pa.types.is_integer(ids.type):
-        mixed: np.ndarray = ids.to_numpy().astype(np.uint64) * _GOLDEN >> np.uint64(32)
-        return (mixed % np.uint64(partitions)).astype(np.int64)
-    found = ids.dictionary_encode()
-    of_value = np.array([zlib.crc32(text.encode()) % partitions for text in found.dictionary.to_pylist()], np.int64)
-    partition: np.ndarray = of_value[np.asarray(found.indices)]
-    return partition
+    for number, value in chunks.pack_by(partition_of(usable[USER_ID], partitions), usable):
+        yield number, (EVENTS, value)
+    for number, value in chunks.pack_by(others[ROW].to_numpy() % partitions, others):
+        yield number, (ASIDE, value)
 
 
 def _histories(events: pa.Table, layout: clean.Layout) -> tuple[Chunk, pa.RecordBatch]:
@@ -165,7 +160,7 @@ def _histories(events: pa.Table, layout: clean.Layout) -> tuple[Chunk, pa.Record
     rank[ascending] = np.arange(len(ascending))
     user, item = rank[users.indices.to_numpy()], items.indices.to_numpy()
     time = columns[TIMESTAMP].to_numpy()
-    order = np.lexsort((_place(columns), user << 32 | time))
+    order = np.lexsort((place(columns), user << 32 | time))
     first = ~pd.Series((user * len(items.dictionary) + item)[order]).duplicated().to_numpy()
     kept, repeats = order[first], order[~first]
     lengths = np.bincount(user[kept], minlength=len(ascending))
@@ -183,16 +178,8 @@ def _histories(events: pa.Table, layout: clean.Layout) -> tuple[Chunk, pa.Record
     return chunk, set_aside(clean.DUPLICATE, again[FILE_NUMBER].to_numpy(), text)
 
 
-def _place(columns: dict[str, pa.Array]) -> np.ndarray:
-    """A number for each row that ascends in source order; int64 [rows]."""
-    block = columns[FILE_NUMBER].to_numpy().astype(np.int64) << 40 | columns[BLOCK].to_numpy()  # files of up to a terabyte
-    number, _ = pd.factorize(block, sort=True)
-    place: np.ndarray = number << _ROW_BITS | columns[ROW].to_numpy() & ((1 << _ROW_BITS) - 1)
-    return place
-
-
-def _in_order(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """Rows set aside by the first pass, in source order."""
+def in_order(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """(reason, file, row) of rows set aside with ORDER, in source order."""
     whole = pa.concat_batches(batches)
     order = pc.sort_indices(whole, sort_keys=[(name, "ascending") for name in ORDER])
     ordered = whole.take(order)
@@ -204,7 +191,3 @@ def _aside(reasons: Any, files: Any, rows: Any) -> pa.RecordBatch:
         [pa.array(reasons, pa.string()), pa.array(files, pa.int32()), pa.array(rows, pa.string())],
         names=[REASON, sums.FILE, sums.TEXT],
     )
-
-
-def _packed(kind: str, value: bytes) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([kind]), pa.array([value], pa.binary())], names=[KIND, BYTES])

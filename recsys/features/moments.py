@@ -13,18 +13,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pyarrow as pa
 
-from recsys.features.chunks import BYTES, unpack_chunks
+from recsys.features.chunks import Chunk
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark import RDD
 
 SPANS: Final = 1 << 16
 """Spans of one histogram. All of 1970 to 2100 takes two rounds to reach single seconds."""
 
 MERGED: Final = 64
-"""Histograms of so many partitions or more are merged into as many by the workers before they reach the driver."""
+"""Partitions are counted in at most so many tasks, each of which gives the driver one histogram."""
 
 Histogram = Callable[[int, int], np.ndarray]
 """Counts the events in the closed interval of its arguments: int64 [spans, 3], the first and the last timestamp that occurs in
@@ -50,49 +49,29 @@ def find(histogram: Histogram, earliest: int, latest: int, valid_fraction: float
     return _moment(before, valid_fraction, test_from, histogram)[1], test_from
 
 
-def spans_of(histories: DataFrame, min_user_events: int) -> Histogram:
-    """The histogram of the timestamps in chunks of histories, of the users with at least so many events."""
-
-    packed, partitions = f"{BYTES} binary", int(histories.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)
+def spans_of(histories: RDD[Chunk], min_user_events: int) -> Histogram:
+    """The histogram of the timestamps in histories, of the users with at least so many events."""
 
     def histogram(first: int, last: int) -> np.ndarray:
         work = partial(_spans, first=first, last=last, width=(last - first) // SPANS + 1, least=min_user_events)
-        found = histories.mapInArrow(work, packed)
-        if partitions >= MERGED:
-            found = found.repartition(MERGED).mapInArrow(_merge, packed)
-        return _merged([_unpacked(row[0]) for row in found.collect()])[:, 1:]
+        found = histories.coalesce(MERGED).mapPartitions(work).collect()
+        return _merged([np.frombuffer(spans, np.int64).reshape(-1, 4) for spans in found])[:, 1:]
 
     return histogram
 
 
-def _spans(batches: Iterator[pa.RecordBatch], first: int, last: int, width: int, least: int) -> Iterator[pa.RecordBatch]:
+def _spans(histories: Iterator[Chunk], first: int, last: int, width: int, least: int) -> Iterator[bytes]:
     """One array int64 [spans, 4] for all chunks: number of the span, first and last timestamp, events."""
-    found = []
-    for chunk in unpack_chunks(batches):
+    found = _merged([])
+    for chunk in histories:
         times = chunk.timestamps[np.repeat(chunk.lengths >= least, chunk.lengths)]
         times = np.sort(times[(times >= first) & (times <= last)])
         span = (times - first) // width
         starts = np.flatnonzero(np.diff(span, prepend=-1))
         ends = np.append(starts[1:], len(times))
         if len(times):
-            found.append(np.stack([span[starts], times[starts], times[ends - 1], ends - starts], axis=1))
-    if found:
-        yield _packed(_merged(found))
-
-
-def _merge(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """One array of `_spans` for all arrays."""
-    found = [_unpacked(value) for batch in batches for value in batch[BYTES].to_pylist()]
-    if found:
-        yield _packed(_merged(found))
-
-
-def _packed(spans: np.ndarray) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([spans.tobytes()], pa.binary())], names=[BYTES])
-
-
-def _unpacked(value: bytes) -> np.ndarray:
-    return np.frombuffer(value, np.int64).reshape(-1, 4)
+            found = _merged([found, np.stack([span[starts], times[starts], times[ends - 1], ends - starts], axis=1)])
+    yield found.tobytes()
 
 
 def _merged(parts: list[np.ndarray]) -> np.ndarray:

@@ -6,21 +6,27 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from recsys import settings, storage
 from recsys.config import Config, Split, Table
 from recsys.contract.features_info import FeaturesInfo, SplitInfo, write_info
 from recsys.contract.schema import ITEM_ID, USER_ID
 from recsys.errors import DataError
-from recsys.features import codes, encodings, events, moments, rejected, sequences, split, tables
-from recsys.features.clean import ARROW_NAMES, common_type, id_type
-from recsys.features.read import Rows, read
+from recsys.features import clean, codes, encodings, events, moments, rejected, sequences, split, tables
+from recsys.features.clean import common_type, id_type
+from recsys.features.codes import TRAINS
+from recsys.features.entities import LAST, SEEN
+from recsys.features.read import Rows, describe
 from recsys.progress import Log
 from recsys.sources.files import input_files
 from recsys.spark import failures
 from recsys.spark.session import spark_session
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark import SparkContext
 
     from recsys.sources import SourceTables
 
@@ -70,37 +76,41 @@ def build(config: Config, source: SourceTables, features: str, log: Log) -> Feat
     storage.create_folder(features)
     log("starting Spark")
     with spark_session(config, "recsys features", _input_bytes(source)) as spark, failures.translated("features"):
-        info = build_with(spark, config, source, features, log)
+        info = build_with(spark.sparkContext, config, source, features, log)
     write_info(features, info)
     storage.mark_success(features)
     return info
 
 
-def build_with(spark: SparkSession, config: Config, source: SourceTables, features: str, log: Log) -> FeaturesInfo:
-    """`build` in an existing session, without features.json and the success marker."""
+def build_with(context: SparkContext, config: Config, source: SourceTables, features: str, log: Log) -> FeaturesInfo:
+    """`build` in an existing context of Spark, without features.json and the success marker."""
     log("reading and cleaning the events")
-    rows = read(spark, source.interactions, "interactions")
-    user_rows = read(spark, source.users, "users") if source.users is not None else None
-    item_rows = read(spark, source.items, "items") if source.items is not None else None
+    cores = context.defaultParallelism
+    rows = describe(source.interactions, "interactions", cores)
+    user_rows = describe(source.users, "users", cores) if source.users is not None else None
+    item_rows = describe(source.items, "items", cores) if source.items is not None else None
     user_type = _id_type(rows, user_rows, USER_ID, source.id_type)
     item_type = _id_type(rows, item_rows, ITEM_ID, source.id_type)
     least = config.features.min_user_events
-    found = events.prepare(rows, user_type, item_type, source.timestamp_unit, config)
+    layout = clean.layout(rows, user_type, item_type, source.timestamp_unit)
+    found = events.prepare(context, rows, layout, partitions_of(context), config.features)
     sums = found.sums
     histogram = moments.spans_of(found.histories, least)
     cut = split.prepare(histogram, config.split, least, sums.earliest, sums.latest)
     log(f"{sums.count} events of {sums.users} users; encoding users and items")
     users = tables.users(found, cut, user_rows, user_type, config)
     items = tables.items(found, cut, item_rows, item_type, config)
-    if items.facts["event_items"] < 2:
+    if np.count_nonzero(items.numbers(SEEN)) < 2:
         raise DataError(f"{source.interactions.path} has events with one item only; there is nothing to choose from")
     has_ratings = source.interactions.rating is not None
     evaluated, published = encodings.write(users, items, has_ratings, cut.holds_out, config, features)
     log("writing the histories")
     sizes = sequences.write(found, cut, users, items, features)
-    rejected.write_rejected(found, [("users", users), ("items", items)], features)
+    events_aside = tables.Aside(found.aside, found.files) if sums.rejected else None
+    rejected.write_rejected([("interactions", events_aside), ("users", users.aside), ("items", items.aside)], features)
     reasons = {"interactions": sums.rejected, "users": users.rejected, "items": items.rejected}
-    spark.catalog.clearCache()
+    for kept in (found, users, items):
+        kept.parts.unpersist()
     warnings = _too_few(config.split, sizes, source.interactions.path) if cut.holds_out else ()
     for warning in warnings:
         log(f"warning: {warning}")
@@ -109,16 +119,16 @@ def build_with(spark: SparkSession, config: Config, source: SourceTables, featur
         items=items.rows,
         events=sums.count,
         **sizes,
-        train_users=users.facts["train_users"],
-        train_items=items.facts["train_items"],
+        train_users=int(np.count_nonzero(users.numbers(TRAINS))),
+        train_items=int(np.count_nonzero(items.numbers(TRAINS))),
         skipped_users=sums.users - sums.learned_users,
         min_user_events=least,
         max_history=sums.longest,
-        user_id_type=ARROW_NAMES[user_type],
-        item_id_type=ARROW_NAMES[item_type],
+        user_id_type=str(user_type),
+        item_id_type=str(item_type),
         has_ratings=has_ratings,
         latest_timestamp=sums.latest,
-        latest_train_timestamp=items.facts["last"],
+        latest_train_timestamp=pc.max(items.keys[LAST]).as_py(),
         split=SplitInfo(
             config.split.method, config.split.test_fraction, config.split.valid_fraction, cut.valid_from, cut.test_from
         ),
@@ -132,6 +142,11 @@ def build_with(spark: SparkSession, config: Config, source: SourceTables, featur
         },
         warnings=warnings,
     )
+
+
+def partitions_of(context: SparkContext) -> int:
+    """Into how many partitions users and items are divided; `spark.session.options` sets it by the size of the input."""
+    return int(context.getConf().get("spark.sql.shuffle.partitions") or context.defaultParallelism)
 
 
 def _too_few(split: Split, sizes: Mapping[str, int], path: str) -> tuple[str, ...]:
@@ -162,7 +177,7 @@ def _input_bytes(source: SourceTables) -> int:
     return total
 
 
-def _id_type(rows: Rows, others: Rows | None, key: str, declared: str) -> str:
+def _id_type(rows: Rows, others: Rows | None, key: str, declared: str) -> pa.DataType:
     kinds = []
     for table_rows in (rows, others):
         name = None if table_rows is None else getattr(table_rows.table, key)

@@ -12,59 +12,64 @@ import pyarrow.compute as pc
 
 from recsys.contract.schema import ITEM_ID
 from recsys.features import chunks, clean, gather
-from recsys.features.chunks import BYTES, Chunk
-from recsys.features.gather import ASIDE, HISTORIES, KIND
+from recsys.features.chunks import Chunk
+from recsys.features.gather import ASIDE, HISTORIES, Part
 
 if TYPE_CHECKING:
-    from pyspark import Broadcast
-    from pyspark.sql import DataFrame
+    from pyspark import RDD, Broadcast
 
 COUNT: Final = "n"
 
 
-def left_out(parts: DataFrame, item_type: str, fewest: int, least: int, layout: clean.Layout) -> DataFrame:
+def left_out(parts: RDD[Part], fewest: int, least: int, layout: clean.Layout) -> RDD[Part]:
     """The same partitions without the events of rare items, which are set aside.
 
     Args:
-        parts: (KIND, BYTES) of `gather.gather`, cached.
-        item_type: Spark type of the ids.
+        parts: of `gather.gather`, kept.
         fewest: events that an item must have.
         least: features.min_user_events.
         layout: of the source's table.
     """
-    from pyspark.sql import functions as F
-
-    histories = parts.where(F.col(KIND) == HISTORIES).select(BYTES)
-    counts = (
-        histories.mapInArrow(_counts, f"{ITEM_ID} {item_type}, {COUNT} bigint").groupBy(ITEM_ID).agg(F.sum(COUNT).alias(COUNT))
-    )
-    frequent = counts.where(F.col(COUNT) >= fewest).select(ITEM_ID).toArrow()[ITEM_ID].combine_chunks()
-    shared = parts.sparkSession.sparkContext.broadcast(frequent)
-    return parts.mapInArrow(partial(_without, frequent=shared, least=least, layout=layout), parts.schema)
+    partitions = parts.getNumPartitions()
+    counts = parts.mapPartitions(partial(_counts, partitions=partitions)).partitionBy(partitions, int).values()
+    found = counts.mapPartitions(partial(_frequent, fewest=fewest)).collect()
+    ids = pa.Table.from_batches(list(map(chunks.unpack, found)))[ITEM_ID].combine_chunks()
+    shared = parts.context.broadcast(ids)
+    return parts.mapPartitions(partial(_without, frequent=shared, least=least, layout=layout))
 
 
-def _counts(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for chunk in chunks.unpack_chunks(batches):
-        counts = np.bincount(chunk.items, minlength=len(chunk.item_ids))
-        yield pa.RecordBatch.from_arrays([chunk.item_ids, pa.array(counts, pa.int64())], names=[ITEM_ID, COUNT])
+def _counts(parts: Iterator[Part], partitions: int) -> Iterator[tuple[int, bytes]]:
+    """Each item's number of events in each chunk, by the partition of the item."""
+    for kind, value in parts:
+        if kind == HISTORIES:
+            chunk = chunks.unpack_chunk(value)
+            counts = np.bincount(chunk.items, minlength=len(chunk.item_ids))
+            batch = pa.RecordBatch.from_arrays([chunk.item_ids, pa.array(counts, pa.int64())], names=[ITEM_ID, COUNT])
+            yield from chunks.pack_by(gather.partition_of(chunk.item_ids, partitions), batch)
 
 
-def _without(
-    batches: Iterator[pa.RecordBatch], frequent: Broadcast[pa.Array], least: int, layout: clean.Layout
-) -> Iterator[pa.RecordBatch]:
+def _frequent(counts: Iterator[bytes], fewest: int) -> Iterator[bytes]:
+    """The ids of the items of a partition that are not rare."""
+    batches = list(map(chunks.unpack, counts))
+    if batches:
+        summed = pa.Table.from_batches(batches).group_by(ITEM_ID).aggregate([(COUNT, "sum")])
+        frequent = summed.filter(pc.greater_equal(summed[f"{COUNT}_sum"], fewest)).select([ITEM_ID]).combine_chunks()
+        yield chunks.pack(pa.RecordBatch.from_arrays([frequent[ITEM_ID].combine_chunks()], names=[ITEM_ID]))
+
+
+def _without(parts: Iterator[Part], frequent: Broadcast[pa.Array], least: int, layout: clean.Layout) -> Iterator[Part]:
     aside: list[pa.RecordBatch] = []
     kept: list[Chunk] = []
-    for batch in batches:
-        for kind, value in zip(batch[KIND].to_pylist(), batch[BYTES], strict=True):
-            if kind == ASIDE:
-                aside.append(chunks.unpack(value))
-            elif kind == HISTORIES:
-                chunk = chunks.unpack_chunk(value)
-                stays = np.asarray(pc.is_in(chunk.item_ids, value_set=frequent.value))[chunk.items]
-                aside.append(_rare(chunk, ~stays, layout))
-                if stays.any():
-                    kept.append(chunk.kept(stays))
-    yield from gather.parts(kept, aside, least)
+    for kind, value in parts:
+        if kind == ASIDE:
+            aside.append(chunks.unpack(value))
+        elif kind == HISTORIES:
+            chunk = chunks.unpack_chunk(value)
+            stays = np.asarray(pc.is_in(chunk.item_ids, value_set=frequent.value))[chunk.items]
+            aside.append(_rare(chunk, ~stays, layout))
+            if stays.any():
+                kept.append(chunk.kept(stays))
+    yield from gather.packed(kept, aside, least)
 
 
 def _rare(chunk: Chunk, events: np.ndarray, layout: clean.Layout) -> pa.RecordBatch:

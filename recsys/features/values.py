@@ -6,11 +6,14 @@ value. What cannot be parsed is null.
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,8 +25,15 @@ _INTEGER: Final = r"\s*[+-]?\d+\s*"
 _SAFE_DIGITS: Final = 18
 """Every number of so many digits fits into 64 bits."""
 _MOST_DIGITS: Final = 100
+_DATE: Final = re.compile(
+    r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})"
+    r"(?:[T ](?P<hour>\d{1,2}):(?P<minute>\d{1,2})(?::(?P<second>\d{1,2})(?:\.\d*)?)?"
+    r"\s*(?:(?P<sign>[+-])(?P<hours>\d{1,2}):?(?P<minutes>\d{2})?|(?P<zone>[A-Za-z][\w/+-]*))?)?",
+    re.ASCII,
+)
+_DATE_PARTS: Final = ("year", "month", "day", "hour", "minute", "second")
+_EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _UNITS: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_BITS: Final = {"tinyint": 8, "smallint": 16, "int": 32, "bigint": 64}
 
 
 def is_null(column: pa.Array) -> np.ndarray:
@@ -69,21 +79,21 @@ def in_calendar(column: pa.Array) -> pa.Array:
     return column.cast(pa.string()) if pa.types.is_date(kind) else column
 
 
-def identifiers(column: pa.Array, kind: str) -> pa.Array:
+def identifiers(column: pa.Array, kind: pa.DataType) -> pa.Array:
     """Ids, null where they cannot be parsed.
 
     Args:
         column: of text or integers.
-        kind: Spark's name of the wanted type: string, tinyint, smallint, int or bigint.
+        kind: the wanted type: string or a signed integer.
     """
-    if kind == "string":
+    if pa.types.is_string(kind):
         return column if pa.types.is_string(column.type) else column.cast(pa.string())
     whole = integers(column) if pa.types.is_string(column.type) else column.cast(pa.int64())
-    bits = _BITS[kind]
-    if bits < 64:
-        fits = pc.and_(pc.greater_equal(whole, -(1 << bits - 1)), pc.less(whole, 1 << bits - 1))
+    if kind.bit_width < 64:
+        least = 1 << kind.bit_width - 1
+        fits = pc.and_(pc.greater_equal(whole, -least), pc.less(whole, least))
         whole = pc.if_else(fits, whole, pa.scalar(None, pa.int64()))
-    return whole.cast(getattr(pa, f"int{bits}")())
+    return whole.cast(kind)
 
 
 def integers(column: pa.Array) -> pa.Array:
@@ -110,9 +120,15 @@ def seconds(column: pa.Array, unit: str) -> tuple[pa.Array, np.ndarray]:
 
     Args:
         column: numbers or text in that unit, timestamps in UTC, or dates.
-        unit: s, ms, us or ns.
+        unit: s, ms, us, ns, or iso8601: text such as 2020-01-31, 2020-01-31 23:59:59.5 or 2020-01-31T23:59:59+01:00, in UTC
+            unless it says otherwise.
     """
     kind = column.type
+    if unit == "iso8601":
+        if pa.types.is_string(kind):
+            found = _seconds_of_dates(column)
+            return found, _in_range(found, 1)
+        unit = "s"
     if pa.types.is_date(kind):
         column, unit = column.cast(pa.date32()).cast(pa.int32()).cast(pa.int64()), "days"
     elif pa.types.is_timestamp(kind):
@@ -135,6 +151,31 @@ def seconds(column: pa.Array, unit: str) -> tuple[pa.Array, np.ndarray]:
     rounded = pc.floor(pc.divide(inside, float(divisor))).cast(pa.int64())
     found = pc.coalesce(_floor_divided(whole, divisor), pc.if_else(value.is_valid(), rounded, pa.scalar(None, pa.int64())))
     return found, in_range
+
+
+def _seconds_of_dates(column: pa.Array) -> pa.Array:
+    """Seconds of dates as text: by pandas, and those that it does not take one by one."""
+    dates = pc.if_else(pc.match_substring_regex(column, r"^\s*\d{4}-\d{1,2}-\d{1,2}"), column, pa.scalar(None, pa.string()))
+    moments = pd.DatetimeIndex(pd.to_datetime(dates.to_numpy(False), format="ISO8601", utc=True, errors="coerce"))
+    known = np.asarray(moments.notna())
+    found = pa.array(np.where(known, moments.as_unit("s").asi8, 0), mask=~known)
+    rest = np.flatnonzero(~known & ~is_null(dates))
+    return _put(found, rest, [_second(text) for text in column.take(pa.array(rest)).to_pylist()])
+
+
+def _second(text: str) -> int | None:
+    if (match := _DATE.fullmatch(text.strip())) is None:
+        return None
+    year, month, day, hour, minute, second = (int(match[name] or 0) for name in _DATE_PARTS)
+    try:
+        zone = ZoneInfo(match["zone"] or "UTC")
+        moment = datetime.datetime(year, month, day, hour, minute, second, tzinfo=zone)
+    except (ValueError, OSError, KeyError):  # no such day, time or zone
+        return None
+    shift = (
+        (int(match["hours"]) * 60 + int(match["minutes"] or 0)) * (-60 if match["sign"] == "-" else 60) if match["sign"] else 0
+    )
+    return int((moment - _EPOCH).total_seconds()) - shift
 
 
 def _decoded(column: pa.Array) -> pa.Array:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import csv
 import difflib
-import itertools
-import re
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -15,7 +12,7 @@ import pyarrow.parquet as pq
 from recsys import storage
 from recsys.config import Table
 from recsys.errors import ConfigError, DataError
-from recsys.sources import files
+from recsys.sources import delimited, files
 
 Role = Literal["interactions", "users", "items"]
 REQUIRED: dict[Role, tuple[str, ...]] = {
@@ -26,7 +23,6 @@ REQUIRED: dict[Role, tuple[str, ...]] = {
 """What the configuration must map to a column, by kind of table."""
 _OTHER_FORMATS = ((b"\x1f\x8b", "gzip: its name must end in .gz"), (b"PK\x03\x04", "a zip: unpack it"), (b"PAR1", "Parquet"))
 _HEADER_BYTES = 1 << 20
-_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 def column_names(table: Table) -> list[str]:
@@ -152,16 +148,11 @@ def _lines(table: Table, path: str) -> list[str]:
         text = decode.decode(head, final=len(head) < _HEADER_BYTES)
     except UnicodeError as error:
         raise files.undecodable(table, path, error) from None
-    return [line for line in _LINE_END.split(text.removeprefix("\ufeff")) if line.strip()]
+    return [line for line in delimited.LINE_END.split(text.removeprefix("\ufeff")) if line.strip()]
 
 
 def _split(table: Table, line: str) -> list[str]:
-    if not table.quoting or '"' not in line:
-        return line.split(table.delimiter)
-    mark = table.delimiter
-    if len(mark) > 1:  # which the reader does not accept
-        mark = next(unused for unused in map(chr, itertools.count(0xE000)) if unused not in line)
-    return next(csv.reader([line.replace(table.delimiter, mark)], delimiter=mark), [])
+    return delimited.split(line, table.delimiter, table.quoting) or line.split(table.delimiter)
 
 
 def _first_with_content(table: Table, paths: list[str]) -> str:

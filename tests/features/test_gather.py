@@ -14,12 +14,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.config import Split
-from recsys.features import chunks, clean, gather, rare, sequences, split, tables
-from recsys.features.read import CORRUPT, ORDER
+from recsys.features import chunks, clean, entities, gather, rare, sequences, split
+from recsys.features.gather import Part
+from recsys.sources.pieces import CORRUPT, ORDER
 from tests.features import oracle
 
 LAYOUT = clean.Layout(
-    {"c0": "user", "c1": "item", "c2": "rating", "c3": "time"}, ",", "c0", "c1", "c2", "c3", "string", "string", "s", False
+    {"c0": "user", "c1": "item", "c2": "rating", "c3": "time"},
+    ",",
+    "c0",
+    "c1",
+    "c2",
+    "c3",
+    pa.string(),
+    pa.string(),
+    "s",
+    False,
 )
 EVENTS = st.lists(
     st.tuples(
@@ -33,30 +43,30 @@ EVENTS = st.lists(
 )
 
 
-def gathered(events: Sequence[oracle.Event], partitions: int) -> list[list[pa.RecordBatch]]:
-    """(KIND, BYTES) of each partition; the rows come in batches of seven, in reverse."""
+def gathered(events: Sequence[oracle.Event], partitions: int) -> list[list[Part]]:
+    """The parts of each partition; the rows come in batches of seven, in reverse."""
     texts = [[str(value) for value in column] for column in zip(*events, strict=True)]
     place = [np.zeros(len(events), np.int32), np.zeros(len(events), np.int64), np.arange(len(events))]
     columns = dict(zip((*LAYOUT.columns, *ORDER), [*texts, *place], strict=True))
     rows = pa.RecordBatch.from_pydict({**columns, CORRUPT: pa.nulls(len(events), pa.string())})
     batches = [rows.slice(start, 7) for start in range(0, len(rows), 7)][::-1]
-    found: dict[int, list[pa.RecordBatch]] = defaultdict(list)
-    for divided in gather.divide(iter(batches), LAYOUT, partitions):
-        for row in range(len(divided)):
-            found[divided["partition"][row].as_py()].append(divided.slice(row, 1))
+    found: dict[int, list[Part]] = defaultdict(list)
+    for number, part in gather.divide(iter(batches), LAYOUT, partitions):
+        found[number].append(part)
     return [list(gather.gather(iter(found[number]), 1, LAYOUT)) for number in range(partitions)]
 
 
-def of_kind(parts: list[pa.RecordBatch], kind: str) -> list[pa.RecordBatch]:
-    return [batch for batch in parts if batch["kind"][0].as_py() == kind]
+def of_kind(parts: list[Part], kind: str) -> list[bytes]:
+    return [value for found, value in parts if found == kind]
 
 
-def without_rare(partitions: list[list[pa.RecordBatch]], fewest: int) -> list[list[pa.RecordBatch]]:
-    counts: Counter[Any] = Counter()
+def without_rare(partitions: list[list[Part]], fewest: int) -> list[list[Part]]:
+    counts: dict[int, list[bytes]] = defaultdict(list)
     for parts in partitions:
-        for batch in rare._counts(iter(of_kind(parts, gather.HISTORIES))):
-            counts.update(dict(zip(batch["item_id"].to_pylist(), batch["n"].to_pylist(), strict=True)))
-    frequent: Any = SimpleNamespace(value=pa.array([item for item, n in counts.items() if n >= fewest], pa.string()))
+        for number, value in rare._counts(iter(parts), 3):
+            counts[number].append(value)
+    found = [chunks.unpack(ids)["item_id"] for values in counts.values() for ids in rare._frequent(iter(values), fewest)]
+    frequent: Any = SimpleNamespace(value=pa.concat_arrays(found))
     return [list(rare._without(iter(parts), frequent, 1, LAYOUT)) for parts in partitions]
 
 
@@ -75,14 +85,13 @@ def test_histories_and_catalogues(
         found = without_rare(gathered(events, partitions), fewest)
     histories, seen, trained = {}, set(), Counter[str]()
     for parts in found:
-        packed = of_kind(parts, gather.HISTORIES)
-        for batch in tables._seen_items(iter(packed), cut):
+        for chunk in map(chunks.unpack_chunk, of_kind(parts, gather.HISTORIES)):
+            batch = entities.seen_items(chunk, cut)
             number, real = pa.int64(), pa.float64()
-            assert batch.schema.types == [pa.string(), number, number, *[pa.int32(), real, real] * 2]
+            assert batch.schema.types == [pa.string(), number, number, *[number, real, real] * 2]
             seen |= set(batch["item_id"].to_pylist())
             trained.update(dict(zip(batch["item_id"].to_pylist(), batch["train_count"].to_pylist(), strict=True)))
-        for batch in sequences._place(iter(packed), *shared, cut, 3):
-            for file, value in zip(batch["file"].to_pylist(), batch["bytes"], strict=True):
+            for file, value in sequences._place(chunk, *shared, cut, 3):
                 for row in chunks.unpack(value).to_pylist():
                     assert (row["user_index"] - 1) // 3 == file
                     histories[users[row["user_index"] - 1]] = row
@@ -98,43 +107,43 @@ def test_histories_and_catalogues(
         assert (histories[user]["train_length"], histories[user]["valid_length"]) == lengths
         counts.update(event[1] for event in history[: lengths[0]] if len(history) >= least)
     assert +trained == counts
-    aside = [
-        row for parts in found for batch in of_kind(parts, gather.ASIDE) for row in chunks.unpack(batch["bytes"][0])["reason"]
-    ]
+    aside = [row for parts in found for value in of_kind(parts, gather.ASIDE) for row in chunks.unpack(value)["reason"]]
     assert len(aside) + sum(map(len, expected.values())) == len(events)
 
 
 def test_what_python_cannot_hold_is_set_aside_and_shown() -> None:
     """Milliseconds declared as seconds are times after the year 9999; an id may have bytes that are no UTF-8."""
     layout = clean.Layout(
-        {"c0": "user", "c1": "item", "c3": "time"}, None, "c0", "c1", None, "c3", "string", "string", "s", False
+        {"c0": "user", "c1": "item", "c3": "time"}, None, "c0", "c1", None, "c3", pa.string(), pa.string(), "s", False
     )
     times = pa.array([1_700_000_000_000, 1_700_000_000, 5], pa.timestamp("s")).cast(pa.timestamp("us", "UTC"))
     users = pa.array([b"u1", b"u2", b"\xff"]).view(pa.string())
     place = [np.zeros(3, np.int32), np.zeros(3, np.int64), np.arange(3)]
     columns = dict(zip((*layout.columns, *ORDER), [users, ["a", "b", "c"], times, *place], strict=True))
     rows = pa.RecordBatch.from_pydict({**columns, CORRUPT: pa.nulls(3, pa.string())})
-    (divided,) = gather.divide(iter([rows]), layout, 1)
-    parts = list(gather.gather(iter([divided]), 1, layout))
-    (aside,) = (chunks.unpack(batch["bytes"][0]) for batch in of_kind(parts, gather.ASIDE))
+    divided = (part for _, part in gather.divide(iter([rows]), layout, 1))
+    parts = list(gather.gather(divided, 1, layout))
+    (aside,) = map(chunks.unpack, of_kind(parts, gather.ASIDE))
     assert aside["reason"].to_pylist() == ["timestamp_out_of_range", "undecodable_text"]
     assert aside["row"].to_pylist() == [
         '{"user":"u1","item":"a","time":"<value out of range: 1700000000000000000>"}',
         '{"user":"�","item":"c","time":"1970-01-01 00:00:05.000000"}',
     ]
-    (histories,) = chunks.unpack_chunks(iter(of_kind(parts, gather.HISTORIES)))
+    (histories,) = map(chunks.unpack_chunk, of_kind(parts, gather.HISTORIES))
     assert (histories.users.to_pylist(), histories.timestamps.tolist()) == (["u2"], [1_700_000_000])
 
 
 def test_events_that_wait_take_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Columns that are not needed do not wait, and much text of unusable rows is passed on before the rows are many."""
     monkeypatch.setattr(gather, "_BYTES", 10_000)
-    layout = clean.Layout({"c0": "u", "c1": "i", "c2": "review"}, ",", "c0", "c1", None, None, "string", "string", "s", False)
+    layout = clean.Layout(
+        {"c0": "u", "c1": "i", "c2": "review"}, ",", "c0", "c1", None, None, pa.string(), pa.string(), "s", False
+    )
     place = [np.zeros(100, np.int32), np.zeros(100, np.int64), np.arange(100)]
 
     def batches(user: str) -> Any:
         columns = dict(zip((*layout.columns, *ORDER), [[user] * 100, ["a"] * 100, ["long " * 99] * 100, *place], strict=True))
         return iter([pa.RecordBatch.from_pydict({**columns, CORRUPT: pa.nulls(100, pa.string())})] * 2)
 
-    assert len(list(gather.divide(batches("u"), layout, 1))) == 1
-    assert len(list(gather.divide(batches(""), layout, 1))) == 2
+    assert [kind for _, (kind, _) in gather.divide(batches("u"), layout, 1)] == [gather.EVENTS]
+    assert [kind for _, (kind, _) in gather.divide(batches(""), layout, 1)] == [gather.ASIDE] * 2

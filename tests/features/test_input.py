@@ -16,7 +16,8 @@ import pytest
 from recsys import config
 from recsys.errors import ConfigError, DataError
 from recsys.features import clean, codes
-from recsys.features.read import read
+from recsys.features.read import describe
+from recsys.sources import pieces
 from tests.building import Built, source
 
 HEAD = "user,item,rating,time\n"
@@ -187,11 +188,11 @@ def test_float_ids_are_refused(build: Callable[..., Built], tmp_path: Path) -> N
         ("iso8601", ["1970-01-01T00:01:40", "1970-01-01 00:01:40.9Z", "1970-01-01T02:01:40+02:00"]),
     ],
 )
-def test_units_of_time(spark: Any, csv: Callable[..., config.Table], unit: str, values: list[str]) -> None:
+def test_units_of_time(csv: Callable[..., config.Table], unit: str, values: list[str]) -> None:
     table = csv(HEAD + "".join(f"u,i,1,{value}\n" for value in values))
-    rows, unit = clean.timed(read(spark, table, "interactions"), unit)
-    (batch,) = rows.frame.toArrow().to_batches()
-    events = clean.events(batch, clean.layout(rows, "string", "string", unit))
+    rows = describe(table, "interactions", 1)
+    (batch,) = pieces.read(rows.groups[0][0], rows.form)
+    events = clean.events(batch, clean.layout(rows, pa.string(), pa.string(), unit))
     assert (events.timestamp.to_pylist(), events.usable.tolist()) == ([100] * 3, [True] * 3)
 
 

@@ -279,23 +279,20 @@ def test_schemas_of_the_files_and_sizes_of_the_vocabularies(
 def test_partitioning_changes_nothing(
     build: Callable[..., Built], csv: Callable[..., config.Table], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tiny blocks, more partitions, several ranges and files."""
+    """Tiny pieces, more partitions and files."""
     data = make_data(7)
     whole = content(build(tables(csv, data)))
-    monkeypatch.setattr("recsys.features.tables.ROWS_PER_PARTITION", 7)
-    monkeypatch.setattr("recsys.features.parquet.EVENTS_PER_FILE", 100)
-    tiny = {
-        "spark.sql.files.maxPartitionBytes": "2500",
-        "spark.sql.files.openCostInBytes": "1",
-        "spark.sql.shuffle.partitions": "3",
-    }
-    divided = content(build(tables(csv, data), conf=tiny))
-    assert len(storage.list_files(str(tmp_path / "features2" / "histories"))) > 3
+    monkeypatch.setattr("recsys.features.parquet.ROWS_PER_FILE", 20)
+    monkeypatch.setattr("recsys.features.read.MOST_BYTES", 2500)
+    monkeypatch.setattr("recsys.features.pipeline.partitions_of", lambda context: 3)
+    divided = content(build(tables(csv, data)))
+    for folder in ("histories", "users", "items", "published/items"):
+        assert len(storage.list_files(str(tmp_path / "features2" / folder))) > 1
     assert divided == whole
 
 
 def test_several_files_are_read_in_order_of_name(
-    build: Callable[..., Built], csv: Callable[..., config.Table], tmp_path: Any
+    build: Callable[..., Built], csv: Callable[..., config.Table], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All timestamps are equal, so that only the order in the source decides."""
     folder = tmp_path / "many files [x] ü"
@@ -304,8 +301,8 @@ def test_several_files_are_read_in_order_of_name(
         rows = "".join(f"u{user},i{number * 10 + row},1,5\n" for row in range(10) for user in (1, 2))
         (folder / f"part-{number:02d}.csv").write_text("user,item,rating,time\n" + rows)
     table = config.Table(str(folder), user_id="user", item_id="item", rating="rating", timestamp="time")
-    tiny = {"spark.sql.files.maxPartitionBytes": "60", "spark.sql.files.openCostInBytes": "1"}
-    built = build(source(table), config.Config(split=config.Split(method="none")), conf=tiny)
+    monkeypatch.setattr("recsys.features.read.MOST_BYTES", 60)
+    built = build(source(table), config.Config(split=config.Split(method="none")))
     assert built.history("u2") == [f"i{number}" for number in range(120)]
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from recsys import config
 from recsys.errors import DataError
 from recsys.features import moments
-from recsys.features.chunks import Chunk
+from recsys.features.chunks import Chunk, unpack_chunk
 from tests.building import Built, source
 
 FRACTIONS = st.integers(1, 99).map(lambda percent: percent / 100)
@@ -111,8 +111,8 @@ def test_spark_finds_the_same_moments(
     monkeypatch.setattr(moments, "SPANS", spans)
     monkeypatch.setattr(moments, "MERGED", merged)
     parts = [chunk_of(times[start::3]) for start in range(3)]
-    frame = spark.createDataFrame([(part.pack(),) for part in parts], "bytes binary").repartition(2)
-    found = moments.find(moments.spans_of(frame, 1), min(times), max(times), 0.1, 0.2)
+    histories = spark.sparkContext.parallelize([part.pack() for part in parts], 2).map(unpack_chunk)
+    found = moments.find(moments.spans_of(histories, 1), min(times), max(times), 0.1, 0.2)
     assert found == oracle(times, 0.1, 0.2)
 
 
