@@ -102,6 +102,22 @@ def open_binary(path: str) -> Iterator[Any]:
         raise _unreadable(path, error) from None
 
 
+@contextlib.contextmanager
+def open_seekable(path: str) -> Iterator[Any]:
+    """The content of a file as it is stored, at any place of it.
+
+    Raises:
+        DataError: the file cannot be opened or read.
+        RetryError: the storage fails for now.
+    """
+    system, inner = storage.resolve(path)
+    try:
+        with system.open_input_file(inner) as file:
+            yield file
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
 def decoder(table: Table) -> codecs.IncrementalDecoder:
     """A strict decoder for the table's encoding."""
     return codecs.getincrementaldecoder(table.encoding)("strict")

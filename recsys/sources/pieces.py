@@ -24,7 +24,7 @@ from recsys.config import Table
 from recsys.errors import DataError
 from recsys.sources import delimited
 from recsys.sources.columns import open_parquet
-from recsys.sources.files import open_binary, size
+from recsys.sources.files import open_binary, open_seekable, size
 
 FILE_NUMBER: Final = "__file_number"
 BLOCK: Final = "__block"
@@ -232,13 +232,9 @@ def _kept(lines: Iterable[str], delimiter: str, separator: str, taken: list[str]
 
 @contextlib.contextmanager
 def _opened(uri: str) -> Iterator[io.BufferedReader]:
-    if uri.endswith(_COMPRESSED):
-        with open_binary(uri) as stream:
-            yield io.BufferedReader(stream, _BLOCK)
-        return
-    system, path = storage.resolve(uri)
-    with system.open_input_file(path) as file:
-        yield io.BufferedReader(file, 1 << 20)
+    """A file, decompressed; only what is not compressed can be read at any place."""
+    with (open_binary if uri.endswith(_COMPRESSED) else open_seekable)(uri) as stream:
+        yield io.BufferedReader(stream, 1 << 20)
 
 
 def _parquet(piece: Piece, form: Format, types: Sequence[pa.DataType]) -> Iterator[pa.RecordBatch]:

@@ -1,4 +1,4 @@
-"""Translates Spark's exceptions into messages for users: which file cannot be read, and what to do."""
+"""Translates Spark's exceptions into messages for users: what happened, and what to do."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ import re
 import subprocess
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import unquote
 
 from recsys import errors, storage
-from recsys.errors import ConfigError, DataError, MissingComponentError, RecsysError, RetryError, shortened
+from recsys.errors import ConfigError, MissingComponentError, RecsysError, RetryError, shortened
 from recsys.spark.ends import ended
 
-_FILE: Final = re.compile(r"(?:[a-z0-9]+:/[^\s'\"]+|/[^\s'\"]+)\.(?:\w+)")
 _RAISED: Final = re.compile(r"^recsys\.errors\.(\w+): (.*)$", re.MULTILINE)
 """An error of recsys in the traceback of a worker."""
 _FULL: Final = re.compile("No space left on device|Disk quota exceeded|Failed to create a temp directory")
@@ -40,21 +38,9 @@ _KNOWN: Final = (
         "Spark's heap is too small; raise the container's memory limit or set spark.memory, such as 4g",
     ),
     (
-        "(FileNotFoundException|PATH_NOT_FOUND|FILE_NOT_EXIST|does not exist)",
-        DataError,
-        "{file} has disappeared while the job was running",
-    ),
-    (
-        "(PARQUET_COLUMN_DATA_TYPE_MISMATCH|SchemaColumnConvertNotSupported)",
-        DataError,
-        "a column of {file} has another type than in the other files of the table",
-    ),
-    (
-        "(Unexpected end of input stream|not a gzip file|EOFException|ZipException|incorrect header check|invalid block type|"
-        "invalid distance|incorrect data check|not a Parquet file|could not read page|Could not read|can not read class|"
-        "CANNOT_READ_FILE_FOOTER|Malformed|FAILED_READ_FILE|snappy)",
-        DataError,
-        "{file} cannot be read to the end: it was cut off or is damaged; copy it again",
+        "(FileNotFoundException)",
+        RetryError,
+        "a temporary file of Spark has disappeared ({cause}); run the same command again",
     ),
 )
 """What Spark says, the error that it is, and what the user is told. The first that matches counts."""
@@ -78,7 +64,7 @@ def translated(doing: str) -> Iterator[None]:
         doing: what was being done, for the message.
 
     Raises:
-        DataError: an input file is damaged, truncated or gone.
+        DataError: a worker could not read an input file.
         ConfigError: the heap is too small, or this user may not write.
         MissingComponentError: Spark needs a program that is not on PATH.
         RetryError: a disk is full, a store does not answer, or the JVM was killed.
@@ -106,11 +92,9 @@ def explain(text: str, doing: str) -> RecsysError | None:
         return storage.full(doing)
     if made := _NOT_MADE.search(text):
         return _not_made(made[1], doing)
-    match = _FILE.search(text)
-    file = re.sub(r"^file:/+", "/", unquote(match.group())) if match else "an input file"
     for pattern, kind, words in _KNOWN:
         if found := re.search(pattern, text):
-            told = words.format(file=file, found=found[1], cause=cause(text), permit=storage.permit())
+            told = words.format(found=found[1], cause=cause(text), permit=storage.permit())
             return kind(f"{doing}: {told}")
     return None
 
@@ -164,7 +148,7 @@ def _not_made(path: str, doing: str) -> RecsysError:
 
 
 def _of_worker(text: str) -> RecsysError | None:
-    """The error that recsys.spark.remote raised in a Python worker of Spark."""
+    """The error that recsys itself raised in a Python worker of Spark."""
     if raised := _RAISED.search(text):
         own: RecsysError = getattr(errors, raised[1])(raised[2])
         return own

@@ -134,6 +134,7 @@ def options(config: Config, scratch: str, input_bytes: int | None = None) -> dic
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.ansi.enabled": "false",
         "spark.sql.adaptive.enabled": "true",
+        "spark.python.daemon.module": "recsys.spark.daemon",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
