@@ -159,13 +159,22 @@ class Campaign:
                 self._violated(job, f"{command} was not killed and ended with {code}: {_last(process)}")
                 continue
             killed.seconds, killed.code, killed.said = time.monotonic() - killed.seconds, code, _last(process)
-            if code == errors.EXIT_DONE and killed.kill.target not in (CHILD, JVM) and killed.seconds < TOO_LATE_SECONDS:
+            if self._came_too_late(home, killed, before):
                 return starts, True
             made.append(killed)
             self._judge(job, killed, home, before)
             if code == errors.EXIT_DONE:
                 return starts, True
         return starts, False
+
+    def _came_too_late(self, home: Path, killed: Killed, before: set[str]) -> bool:
+        """Whether the work was done when the signal came, and only the process was not over yet."""
+        if killed.kill.target in (CHILD, JVM):
+            return False
+        if killed.code == errors.EXIT_DONE:
+            return killed.seconds < TOO_LATE_SECONDS
+        manifests = [home / "out" / "runs" / name / "run.json" for name in self._runs(home) - before]
+        return any("publish" in json.loads(path.read_text())["stages"] for path in manifests if path.exists())
 
     def _next(self, job: Job, process: Process, waiting: list[Kill]) -> Killed | None:
         """Makes the first of the waiting kills whose stage is still to be done; None if the command ends before any."""

@@ -30,7 +30,7 @@ def evaluate_run(config: Config, features: str, folder: str, scorers: Sequence[S
 
     Every baseline is tuned on validation and then fitted on training and validation events. Users with fewer events than
     `features.min_user_events` are neither learned from nor evaluated. Empties the evaluation folder, then writes
-    metrics.json, per_user.parquet, report.html and, last, `_SUCCESS`.
+    metrics.json, per_user.parquet and report.html.
 
     Args:
         config: the sections evaluation and spark, and the seed.
@@ -58,7 +58,6 @@ def evaluate_run(config: Config, features: str, folder: str, scorers: Sequence[S
         metrics = _measure(config, features, folder, everything, targets, info, scorers, log)
         _write_text(storage.join(folder, REPORT_FILE), report.render(metrics))
     storage.write_json(storage.join(folder, schema.METRICS_FILE), metrics)
-    storage.mark_success(folder)
     return metrics
 
 

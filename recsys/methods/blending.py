@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -36,7 +36,15 @@ ROUNDS: Final = 2
 """Rounds of coordinate search over the weights."""
 
 
-def fit(network: Scorer | None, histories: Histories, info: FeaturesInfo, model: str, seed: int, log: Log) -> Weights:
+def fit(
+    network: Scorer | None,
+    histories: Histories,
+    info: FeaturesInfo,
+    model: str,
+    seed: int,
+    log: Log,
+    check: Callable[[], object],
+) -> Weights:
     """Tunes the weights and saves two blends below model/: the evaluated one and the published one.
 
     The weights are chosen with counts of the training part; then the evaluated blend counts all events before the test, the
@@ -49,6 +57,7 @@ def fit(network: Scorer | None, histories: Histories, info: FeaturesInfo, model:
         model: the model folder.
         seed: for sampling users.
         log: takes progress lines.
+        check: called before anything is saved; raises if the results are not to be trusted, since the process is ending.
     """
     published = storage.join(model, model_files.PUBLISHED_BLEND)
     if storage.exists(storage.join(published, WEIGHTS_FILE)):  # written last
@@ -57,8 +66,10 @@ def fit(network: Scorer | None, histories: Histories, info: FeaturesInfo, model:
     if network is not None:
         counts = count(histories.head(histories.train_length), info.items, seed)
         weights = tune(network, counts, histories, info.items, seed, decisive_from(info.split))
+        check()
         before_test = count(histories.head(histories.valid_length), info.items, seed)
         save(storage.join(model, model_files.EVALUATED_BLEND), before_test, weights)
+    check()
     save(published, count(histories, info.items, seed), weights)
     log("  blend: " + ", ".join(f"{name} {value:g}" for name, value in dataclasses.asdict(weights).items()))
     return weights

@@ -38,7 +38,7 @@ def recommend(
     Args:
         config: length of the lists (cut to the number of items), size of blocks and files.
         features: folder of the finished features.
-        folder: where the Parquet files and _SUCCESS go; emptied first.
+        folder: where the Parquet files go; emptied first.
         run_id: written into the files' metadata.
         scorer: scores all items for a block of users.
         progress: reports progress.
@@ -71,7 +71,6 @@ def recommend(
     if done != info.users and shard == EVERYBODY:
         users = storage.join(features, schema.USERS_DIR)
         raise DamagedError(f"{users} has {done} users, but features.json counts {info.users}: a file is missing", users)
-    storage.mark_success(folder)
     files = len(writer.written)
     progress(f"  {writer.rows:,} rows for {done:,} users ({without_events:,} without events) in {files} files")
     counts = {"users": done, "users_without_events": without_events, "rows": writer.rows, "files": files, "k": k}

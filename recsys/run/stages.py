@@ -116,8 +116,8 @@ def train(job: Job) -> dict[str, Any]:
         if taking_part.chief:
             everything = histories.read_learnable(place, info.min_user_events)
             network = _network(place, folder, model_files.EVALUATED, hardware.precision) if info.split.holds_out else None
-            weights = blending.fit(network, everything, info, folder, job.config.seed, job.progress)
-            storage.mark_success(folder)
+            weights = blending.fit(network, everything, info, folder, job.config.seed, job.progress, job.stop.check)
+            _finish(job, folder)
             facts = {**facts, "blend": dataclasses.asdict(weights)}
         workers.barrier()
     return facts
@@ -133,11 +133,13 @@ def evaluate(job: Job) -> dict[str, Any]:
     if read_info(place).split.holds_out:
         blend = _load_blend(job, model_files.EVALUATED, model_files.EVALUATED_BLEND)
         methods = [blend, blend.network]
-    metrics = evaluate_run(job.config, place, job.run.path(schema.EVALUATION_DIR), methods, job.progress)
+    folder = job.run.path(schema.EVALUATION_DIR)
+    metrics = evaluate_run(job.config, place, folder, methods, job.progress)
     if "methods" in metrics:
         job.progress(format_table(metrics))
         means = {name: method["metrics"] for name, method in metrics["methods"].items()}
         job.run.update({"published_method": metrics["comparison"]["method"], "metrics": means})
+    _finish(job, folder)
     return {}
 
 
@@ -148,7 +150,9 @@ def recommend(job: Job, shard: Shard | None = None) -> dict[str, Any]:
     blend = _load_blend(job, model_files.PUBLISHED, model_files.PUBLISHED_BLEND)
     folder = job.run.path(schema.RECOMMENDATIONS_DIR) if shard is None else shard.folder(job.run.path(schema.SHARDS_DIR))
     place = job.run.path(schema.FEATURES_DIR)
-    return recommend(job.config.recommend, place, folder, job.run.run_id, blend, job.progress, shard or EVERYBODY)
+    facts = recommend(job.config.recommend, place, folder, job.run.run_id, blend, job.progress, shard or EVERYBODY)
+    _finish(job, folder)
+    return facts
 
 
 def publish(job: Job) -> dict[str, Any]:
@@ -170,6 +174,16 @@ RUNNERS: Final[Mapping[str, Callable[[Job], dict[str, Any]]]] = {
     "publish": publish,
 }
 """The stages in order."""
+
+
+def _finish(job: Job, folder: str) -> None:
+    """Marks what a stage has written as complete.
+
+    Not after SIGTERM: a library may have swallowed the exception of its handler, such as one that loads weights and leaves out
+    those that it cannot load. What came of that must not be taken for a result.
+    """
+    job.stop.check()
+    storage.mark_success(folder)
 
 
 def _load_blend(job: Job, network: str, blend: str) -> Blend:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import subprocess
+import traceback
 from collections.abc import Iterator
 from typing import Final
 
@@ -52,8 +53,11 @@ _PASSING: Final = re.compile(
     r"masters are unresponsive|code=(408|429|5\d\d)"
 )
 """What a cluster that cannot be reached, or is busy, is recognised by; `code` is the answer of a Kubernetes API server."""
+_SPARK: Final = ("pyspark", "py4j")
 JVM_SECONDS: Final = 5.0
 """Longer than the system takes to end a killed JVM after its connections."""
+ENDING_SECONDS: Final = 2.0
+"""Longer than a JVM takes to end after it has stopped Spark on SIGTERM."""
 
 
 @contextlib.contextmanager
@@ -72,13 +76,16 @@ def translated(doing: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if type(error).__module__.split(".")[0] not in ("pyspark", "py4j") and not isinstance(error, ConnectionError):
+        if not _is_of_spark(error):
             raise
-        if (status := _status_of_jvm(error)) is not None:
-            raise ended("Spark's JVM", status, doing) from None
         text = str(error)  # must happen before the JVM ends, which holds the text
-        known = _of_worker(text) or explain(text, doing)
-        raise known or RuntimeError(f"{doing}: Spark failed: {cause(text)}") from None
+        lost = isinstance(error, ConnectionError) or _is_of_py4j(error)
+        known = None if lost else _of_worker(text) or explain(text, doing)
+        if known is None and (status := _status_of_jvm(JVM_SECONDS if lost else ENDING_SECONDS)) is not None:
+            known = ended("Spark's JVM", status, doing)
+        if known is None and not _is_named_by_spark(error):
+            raise
+        raise known or explain(text, doing) or RuntimeError(f"{doing}: Spark failed: {cause(text)}") from None
 
 
 def cause(text: str) -> str:
@@ -122,17 +129,34 @@ def is_jvm_gone(error: Exception) -> bool:
     return isinstance(error, (ConnectionError, Py4JNetworkError)) or "JAVA_GATEWAY_EXITED" in str(error)
 
 
-def _status_of_jvm(error: Exception) -> int | None:
-    """The exit status of the JVM if it has ended; None if it has not, or never started."""
+def _is_named_by_spark(error: Exception) -> bool:
+    return type(error).__module__.split(".")[0] in _SPARK or isinstance(error, ConnectionError)
+
+
+def _is_of_spark(error: Exception) -> bool:
+    """Whether it is an exception of Spark and py4j, or one that they stumble over, as they do if the JVM ends beneath them."""
+    if _is_named_by_spark(error):
+        return True
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).split(".")[0] in _SPARK
+
+
+def _is_of_py4j(error: Exception) -> bool:
+    """Whether it tells of the connection to the JVM, not of an exception in Java."""
     from py4j.protocol import Py4JError, Py4JJavaError
+
+    return isinstance(error, Py4JError) and not isinstance(error, Py4JJavaError)
+
+
+def _status_of_jvm(seconds: float) -> int | None:
+    """The exit status of the JVM if it has ended or does so soon; None if it has not, or never started."""
     from pyspark import SparkContext
 
-    lost = isinstance(error, (ConnectionError, Py4JError)) and not isinstance(error, Py4JJavaError)
     process = getattr(SparkContext._gateway, "proc", None)
-    if process is None or not lost:
+    if process is None:
         return None
     try:
-        status: int = process.wait(JVM_SECONDS)
+        status: int = process.wait(seconds)
     except subprocess.TimeoutExpired:
         return None
     return status

@@ -223,6 +223,7 @@ def _end(session: SparkSession | None) -> None:
     if session is not None:
         with contextlib.suppress(Exception):
             session.stop()
+    SparkContext._active_spark_context = None  # which a JVM that died while Spark started leaves behind
     process = getattr(gateway, "proc", None)
     if process is None:
         return

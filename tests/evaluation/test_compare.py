@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from recsys import config, storage
+from recsys import config
 from recsys.contract import histories
 from recsys.contract.histories import Histories
 from recsys.evaluation.compare import evaluate_run
@@ -48,7 +48,6 @@ def test_writes_metrics_values_of_every_user_and_a_page(run: tuple[str, str]) ->
     assert json.loads(Path(folder, "metrics.json").read_text()) == metrics
     assert list(metrics["methods"]) == ["cnn <b>", *BASELINES]
     assert len(said) == 6
-    assert storage.is_whole(folder)
 
     table = pq.read_table(f"{folder}/per_user.parquet").to_pandas()
     assert len(table) == 6 * 60
@@ -117,7 +116,6 @@ def test_without_test_events_the_metrics_say_so(tmp_path: Path) -> None:
     assert "methods" not in metrics
     assert "left no test events" in metrics["note"]
     assert format_table(metrics) == metrics["note"]
-    assert storage.is_whole(folder)
     assert not Path(folder, "report.html").exists()
 
 

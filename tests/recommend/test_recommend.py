@@ -34,7 +34,9 @@ def features(tmp_path):
 
 
 def recommend(features, folder, **settings):
-    return lists.recommend(Recommend(**settings), features, str(folder), "run-1", Fixed(), Progress(quiet=True))
+    facts = lists.recommend(Recommend(**settings), features, str(folder), "run-1", Fixed(), Progress(quiet=True))
+    storage.mark_success(str(folder))
+    return facts
 
 
 @pytest.mark.parametrize("block_users", [1, 4, 7, 1000])

@@ -81,6 +81,7 @@ def made(tmp_path, monkeypatch):
     def score(shard, folder=None):
         place = folder or shard.folder(found.path("shards"))
         facts = lists.recommend(config, features, place, "r", Fixed(), Progress(quiet=True), shard)
+        storage.mark_success(place)
         storage.write_json(shard.facts_file(found.path("shards")), {"seconds": shard.index, "peak_bytes": 1, **facts})
 
     return found, score

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -11,12 +12,14 @@ import signal
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from recsys import storage
 from recsys.config import Config, Evaluation, Model, Publish, Recommend, Training
 from recsys.contract.features_info import SplitInfo, read_info, write_info
+from recsys.contract.histories import Histories
 from recsys.errors import ConfigError, RetryError, TerminatedError
 from recsys.methods import blending, ease, transitions
 from recsys.progress import Progress
@@ -111,6 +114,45 @@ def test_a_run_that_required_a_gpu_for_training_is_scored_without_one(trained: t
     job, _ = trained
     config = dataclasses.replace(job.config, training=dataclasses.replace(job.config.training, device="gpu"))
     assert stages.recommend(dataclasses.replace(job, config=config), Shard(0, 8))["rows"] > 0
+
+
+class Swallowing:
+    """Scores as a library would that is ended by SIGTERM in the middle, and goes on with what it has."""
+
+    name = "swallowing"
+
+    def __init__(self, items: int) -> None:
+        self._items, self.network = items, self
+
+    def score(self, context: Histories) -> np.ndarray:
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return np.zeros((len(context), self._items + 1), np.float32)
+
+
+def test_what_a_library_makes_of_sigterm_is_no_result(trained: tuple[Job, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    job, _ = trained
+    monkeypatch.setattr(stages, "_load_blend", lambda *given: Swallowing(ITEMS))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        for stage, folder in ((stages.evaluate, "evaluation"), (stages.recommend, "recommendations")):
+            storage.delete_folder(job.run.path(folder))
+            stop = Stop()
+            stop.install()
+            with pytest.raises(TerminatedError):
+                stage(dataclasses.replace(job, stop=stop))
+            assert not storage.is_whole(job.run.path(folder))
+        Path(job.run.path("model", "_SUCCESS")).unlink()
+        storage.delete_folder(job.run.path("model", "blend"))
+        monkeypatch.setattr(stages, "_network", lambda *given: Swallowing(ITEMS))
+        stop = Stop()
+        stop.install()
+        with pytest.raises(TerminatedError):
+            stages.train(dataclasses.replace(job, stop=stop))
+        assert not storage.exists(job.run.path("model", "blend"))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not storage.is_whole(job.run.path("model"))
 
 
 def begun(job: Job, tmp_path: Path) -> Job:

@@ -59,6 +59,42 @@ def lose_jvm(arguments: dict[str, Any], progress: Callable[[str], None]) -> None
         session.range(3).count()
 
 
+def lose_jvm_between_context_and_session(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:
+    """Kills the JVM as soon as it has a context of Spark, and works with the one that is started in its place."""
+    from pyspark import SparkContext
+
+    from recsys.config import Config, Spark
+    from recsys.spark.session import spark_session
+
+    start = SparkContext._do_init
+
+    def kill(*given: Any, **named: Any) -> None:
+        start(*given, **named)
+        SparkContext._do_init = start
+        process = SparkContext._gateway.proc
+        process.kill()
+        process.wait()
+
+    SparkContext._do_init = kill
+    with spark_session(Config(spark=Spark(master="local[1]", memory="512m")), "tests", 0) as session:
+        assert session.sparkContext.parallelize([1, 2]).sum() == 3
+    assert SparkContext._do_init is start
+
+
+def stumble(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:
+    """Ends the JVM of a session, whereupon pyspark stumbles over what it expects of it."""
+    from pyspark import SparkContext
+
+    from recsys.config import Config, Spark
+    from recsys.spark.failures import translated
+    from recsys.spark.session import spark_session
+
+    with spark_session(Config(spark=Spark(master="local[1]", memory="512m")), "tests", 0) as session, translated("features"):
+        os.kill(SparkContext._gateway.proc.pid, signal.SIGTERM)
+        SparkContext._jvm = None
+        session.sparkContext.range(3).count()
+
+
 def end_jvm_at_work(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:
     """Sends SIGTERM to the JVM of a session while it runs a job."""
     from pyspark import SparkContext

@@ -49,6 +49,19 @@ def test_a_jvm_that_is_ended_at_work_is_worth_a_retry() -> None:
         child.call(HERE + "end_jvm_at_work", {}, print)
 
 
+@pytest.mark.slow
+def test_what_pyspark_stumbles_over_when_its_jvm_is_ended_is_no_defect() -> None:
+    with pytest.raises(RetryError, match=r"Spark's JVM was ended by a signal"):
+        child.call(HERE + "stumble", {}, print)
+
+
+def test_what_pyspark_stumbles_over_while_its_jvm_lives_is_one(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failures, "ENDING_SECONDS", 0.1)
+    monkeypatch.setattr(type(spark.sparkContext), "_jvm", None)
+    with pytest.raises(AssertionError), failures.translated("features"):
+        spark.sparkContext.range(3).count()
+
+
 def failing(spark: Any, folder: str) -> RecsysError | RuntimeError:
     with pytest.raises((RecsysError, RuntimeError)) as caught, failures.translated("features"):
         spark.range(3).write.parquet(folder)

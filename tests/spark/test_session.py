@@ -56,6 +56,11 @@ def test_spark_starts_again_if_its_jvm_is_ended_before_it_is_up(monkeypatch: pyt
     assert first.exists()
 
 
+@pytest.mark.slow
+def test_spark_starts_again_if_its_jvm_is_ended_when_half_of_it_is_up() -> None:
+    child.call("tests.spark.targets:lose_jvm_between_context_and_session", {}, print)
+
+
 @pytest.mark.parametrize(
     ("master", "conf", "size", "partitions"),
     [

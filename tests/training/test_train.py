@@ -79,7 +79,7 @@ def test_it_learns_the_order_better_than_chance_and_the_blend_does_not_spoil_it(
     learn(config(epochs=12, refit_epochs=0), features, folder)
     alone = network(features, folder)
     assert ndcg(features, alone) > 0.4  # chance is about .12, always knowing the most likely next item about .8
-    blending.fit(alone, histories.read(features), read_info(features), folder, 0, silent)
+    blending.fit(alone, histories.read(features), read_info(features), folder, 0, silent, list)
     blend = Blend.load(storage.join(folder, model_files.EVALUATED_BLEND), alone)
     assert ndcg(features, blend) >= ndcg(features, alone) - 0.05
 
@@ -88,7 +88,7 @@ def test_a_blend_that_is_there_is_not_fitted_again(features, trained, monkeypatc
     fits = []
     count = blending.count
     monkeypatch.setattr(blending, "count", lambda *given: fits.append(given) or count(*given))
-    given = network(features, trained), histories.read(features), read_info(features), trained, 0, silent
+    given = network(features, trained), histories.read(features), read_info(features), trained, 0, silent, list
     first = blending.fit(*given)
     assert len(fits) == 3  # to choose, to evaluate, to publish
     assert blending.fit(*given) == first
