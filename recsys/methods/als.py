@@ -108,6 +108,7 @@ def _train(sample: Histories, n_items: int, points: Sequence[Point], config: Con
             "spark": settings.to_dict(spark),
             "seed": config.seed,
             "folder": folder,
+            "events": len(users),
             "grid": [[point["rank"], point["regularisation"], point["alpha"]] for point in points],
         }
         outcome = child.call("recsys.methods.als_training:train", arguments, log)

@@ -11,6 +11,8 @@ from recsys.progress import Log
 
 EVENTS_FILE: Final = "events.parquet"
 ITERATIONS: Final = 10
+BYTES_PER_EVENT: Final = 300
+"""An event is as much work for ALS as so many bytes of input are for the features: Java need not optimise what is over soon."""
 USER, ITEM, RATING = "user", "item", "rating"
 
 
@@ -19,7 +21,7 @@ def train(arguments: Mapping[str, Any], log: Log) -> list[str]:
 
     Args:
         arguments: `spark`, the section from settings.to_dict; `seed`; `folder` with `EVENTS_FILE` (int32 user,
-            int32 item, float32 rating); `grid`, a list of [rank, regularisation, alpha].
+            int32 item, float32 rating); `events`, how many it holds; `grid`, a list of [rank, regularisation, alpha].
         log: takes progress lines.
 
     Returns:
@@ -33,7 +35,8 @@ def train(arguments: Mapping[str, Any], log: Log) -> list[str]:
     config = Config(seed=arguments["seed"], spark=settings.from_dict(Spark, arguments["spark"]))
     blocks = local_cores(config.spark.master)
     folders = []
-    with spark_session(config, "recsys als") as spark, translated("als"):
+    work = arguments["events"] * BYTES_PER_EVENT
+    with spark_session(config, "recsys als", work) as spark, translated("als"):
         events = spark.read.parquet(f"{arguments['folder']}/{EVENTS_FILE}").coalesce(blocks).cache()
         for number, (rank, regularisation, alpha) in enumerate(arguments["grid"]):
             method = ALS(
