@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.contract.histories import Histories
 from recsys.errors import RecsysError
-from recsys.measure import metrics, ranking
+from recsys.measure import metrics, ranking, threads
 from recsys.measure.targets import Targets, contexts, training_counts
 
 KS: Final = (5, 10, 20)
@@ -29,7 +29,7 @@ class Scorer(Protocol):
         """Scores of all items for some users, only from their events before the cut.
 
         Args:
-            context: the users' events before the cut; a user may have none.
+            context: the users' events before the cut; a user may have none. Several blocks are scored at the same time.
 
         Returns:
             float32 [users, items + 1], higher is better; column 0 is padding and is ignored. The caller may overwrite it.
@@ -71,19 +71,24 @@ def evaluate(
         targets: the users and the items to find; see targets.find_targets.
         n_items: size of the catalogue.
         ks: lengths of lists to measure.
-        block: users scored at once; by default as many as take 256 MB of scores.
+        block: users scored at once; by default as many as take ranking.BLOCK_BYTES of scores.
 
     Raises:
         RecsysError: the scores have the wrong shape, or one is not finite.
     """
     started = time.perf_counter()
     top = np.zeros((len(targets.rows), max(ks)), np.int32)
-    for rows, context in contexts(histories, targets, block or ranking.block_rows(n_items)):
+
+    def rank(place: tuple[slice, Histories]) -> tuple[slice, NDArray[np.int32]]:
+        rows, context = place
         scores = scorer.score(context)
         if scores.shape != (len(context), n_items + 1):
             raise RecsysError(f"{scorer.name} returned scores of shape {scores.shape}, expected {(len(context), n_items + 1)}")
         seen = np.repeat(np.arange(len(context)), context.lengths)
-        top[rows], _ = ranking.top_k(scores, seen, context.items, max(ks))
+        return rows, ranking.top_k(scores, seen, context.items, max(ks))[0]
+
+    for rows, found in threads.in_order(rank, contexts(histories, targets, block or ranking.block_rows(n_items))):
+        top[rows] = found
     counts, train_users = training_counts(histories, n_items)
     return Result(
         name=scorer.name,

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from recsys.errors import RecsysError
 
-BLOCK_BYTES: Final = 256 << 20
-"""Maximum size of one block of scores."""
+BLOCK_BYTES: Final = 128 << 20
+"""Maximum size of one block of scores; several are at work at the same time."""
 
 
 def top_k(

@@ -14,7 +14,7 @@ from recsys import storage
 from recsys.contract import model_files
 from recsys.contract.features_info import FeaturesInfo
 from recsys.contract.histories import Histories
-from recsys.measure import metrics
+from recsys.measure import metrics, threads
 from recsys.measure.protocol import Scorer
 from recsys.measure.ranking import block_rows, top_k
 from recsys.measure.targets import Targets, contexts, decisive_from, find_targets
@@ -118,11 +118,13 @@ def _best(
     users: NDArray[np.bool_],
 ) -> Weights:
     """The candidate with the best NDCG over the given users; ties go to the first."""
-    scores = []
-    for weights in candidates:
+
+    def ndcg(weights: Weights) -> float:
         top = np.concatenate([_top(context, combine(summands, counts, weights)) for context, summands in scored])
-        scores.append(metrics.per_user(top, targets.offsets, targets.items, (TUNING_K,))[f"ndcg@{TUNING_K}"][users].mean())
-    return candidates[int(np.argmax(scores))]
+        values = metrics.per_user(top, targets.offsets, targets.items, (TUNING_K,))[f"ndcg@{TUNING_K}"]
+        return float(values[users].mean())
+
+    return candidates[int(np.argmax(list(threads.in_order(ndcg, candidates))))]
 
 
 def _top(context: Histories, scores: NDArray[np.float32]) -> NDArray[np.int32]:

@@ -15,6 +15,7 @@ from recsys.contract import histories, schema
 from recsys.contract.features_info import read_info
 from recsys.contract.histories import Histories, ranges
 from recsys.errors import DamagedError
+from recsys.measure import threads
 from recsys.measure.protocol import Scorer
 from recsys.measure.ranking import block_rows, top_k
 from recsys.progress import Progress
@@ -59,12 +60,16 @@ def recommend(
     metadata = {"run_id": run_id, "generated_at": datetime.now(UTC).isoformat(timespec="seconds")}
     table_schema = schema.recommendations(user_id_type, item_ids.type, metadata)
     with Writer(folder, table_schema, config.rows_per_file) as writer:
-        for user_ids, block in aligned(features, block_users):
-            if not shard.owns(int(block.user_index[0]), info.users):
-                continue
+
+        def best(users: tuple[pa.Array, Histories]) -> tuple[pa.RecordBatch, Histories]:
+            user_ids, block = users
             rows = np.repeat(np.arange(len(block)), block.lengths)
             items, scores = top_k(scorer.score(block), rows, block.items, k)
-            writer.write(_rows(table_schema, user_ids, items, scores, item_ids))
+            return _rows(table_schema, user_ids, items, scores, item_ids), block
+
+        own = (users for users in aligned(features, block_users) if shard.owns(int(users[1].user_index[0]), info.users))
+        for batch, block in threads.in_order(best, own):
+            writer.write(batch)
             done += len(block)
             without_events += int((block.lengths == 0).sum())
             progress.update(f"recommended for {done:,} of {info.users:,} users", done / max(1, info.users))

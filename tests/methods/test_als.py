@@ -24,7 +24,14 @@ def test_fold_in_agrees_with_the_factors_that_mllib_gives_training_users(tmp_pat
     ones = np.ones(len(users), np.float32)
     pq.write_table(pa.table({"user": users, "item": train.items, "rating": ones}), tmp_path / als_training.EVENTS_FILE)
     grid = [[4, 0.1, 10.0], [6, 0.03, 1.0], [4, 0.1, 10.0]]
-    arguments = {"spark": to_dict(CONFIG.spark), "seed": 3, "folder": str(tmp_path), "grid": grid, "user_factors": True}
+    arguments = {
+        "spark": to_dict(CONFIG.spark),
+        "seed": 3,
+        "folder": str(tmp_path),
+        "events": 1,
+        "grid": grid,
+        "user_factors": True,
+    }
     with children_here(spark):
         folders = child.call("recsys.methods.als_training:train", arguments, lambda line: None).result
     for path, (_, regularisation, alpha) in zip(folders, grid, strict=True):
