@@ -160,6 +160,8 @@ class Campaign:
                 continue
             killed.seconds, killed.code, killed.said = time.monotonic() - killed.seconds, code, _last(process)
             if self._came_too_late(home, killed, before):
+                if code != errors.EXIT_DONE:  # the next start removes what a process leaves that is killed so late
+                    Process(home, ["publish", "--output", "out", *named]).wait()
                 return starts, True
             made.append(killed)
             self._judge(job, killed, home, before)

@@ -174,8 +174,8 @@ def texts(batch: pa.RecordBatch, rows: np.ndarray, layout: Layout) -> pa.Array:
     """
     some = batch.select([*layout.columns, CORRUPT]).take(pa.array(rows))
     if layout.delimiter is None:
-        given = [values.in_calendar(some[name]) for name in layout.columns]
-        records = pa.RecordBatch.from_arrays(given, names=list(layout.columns.values())).to_pylist()
+        columns = [values.python_values(values.in_calendar(some[name])) for name in layout.columns]
+        records = (dict(zip(layout.columns.values(), row, strict=True)) for row in zip(*columns, strict=True))
         return pa.array([_json(record) for record in records], pa.string())
     columns = [some[name] for name in layout.columns]
     joined = pc.binary_join_element_wise(*columns, layout.delimiter, null_handling="replace", null_replacement="")

@@ -34,7 +34,7 @@ TRAINS: Final = "__trains"
 LEARNED: Final = "__learned"
 """Boolean column: whether the user or item has an event, in any part, of a user who is learned from."""
 _TEXT_ROWS: Final = 2
-_FEATURE, _VALUE, _TRAINED, _ALL = "feature", "value", "trained", "all"
+_FEATURE, VALUE, _TRAINED, _ALL = "feature", "value", "trained", "all"
 
 
 Vocabulary = Mapping[str, tuple[str, ...]]
@@ -103,7 +103,7 @@ def check(features: Mapping[str, Feature], role: str) -> None:
     """Refuses names that the output already uses.
 
     Raises:
-        ConfigError: a name is reserved, or SQL would misread it.
+        ConfigError: a name is reserved, or awkward for those who read the Parquet with SQL.
     """
     for name in features:
         if name in RESERVED or name.startswith("__"):
@@ -124,7 +124,7 @@ def count_values(entities: pa.RecordBatch, features: Mapping[str, Feature]) -> p
     for place, name in enumerate(coded_names(features)):
         raw = some[raw_name(name)]
         trained = some[TRAINS].take(pc.list_parent_indices(raw)).cast(pa.int64())
-        pairs = pa.table({_VALUE: raw.flatten(), _TRAINED: trained, _ALL: pa.array(np.ones(len(trained), np.int64))})
+        pairs = pa.table({VALUE: raw.flatten(), _TRAINED: trained, _ALL: pa.array(np.ones(len(trained), np.int64))})
         tables.append(_summed(pairs.append_column(_FEATURE, pa.array(np.full(len(trained), place, np.int32)))))
     return pa.concat_tables(tables)
 
@@ -140,7 +140,8 @@ def fit_vocabularies(counts: Sequence[pa.Table], features: Mapping[str, Feature]
     coded = coded_names(features)
     if not coded:
         return {}, {}
-    found: pd.DataFrame = _summed(pa.concat_tables(counts)).to_pandas() if counts else pd.DataFrame()
+    columns = [_FEATURE, VALUE, _TRAINED, _ALL]
+    found = _summed(pa.concat_tables(counts)).to_pandas() if counts else pd.DataFrame(columns=columns)
     fitted: dict[str, tuple[str, ...]] = {}
     extended: dict[str, tuple[str, ...]] = {}
     for place, name in enumerate(coded):
@@ -152,15 +153,23 @@ def fit_vocabularies(counts: Sequence[pa.Table], features: Mapping[str, Feature]
     return fitted, extended
 
 
+def summed(counts: pa.Table, features: Mapping[str, Feature]) -> pa.Table:
+    """Counts of one value of a feature as one row; without words of one row alone, since no other counts are to come."""
+    found = _summed(counts)
+    rare = [features[name].kind == "text" for name in coded_names(features)]
+    text = pa.array(rare, pa.bool_()).take(found[_FEATURE].combine_chunks())
+    return found.filter(pc.or_(pc.invert(text), pc.greater_equal(found[_ALL], _TEXT_ROWS)))
+
+
 def _summed(counts: pa.Table) -> pa.Table:
-    found = counts.group_by([_FEATURE, _VALUE], use_threads=False).aggregate([(_TRAINED, "sum"), (_ALL, "sum")])
+    found = counts.group_by([_FEATURE, VALUE], use_threads=False).aggregate([(_TRAINED, "sum"), (_ALL, "sum")])
     return found.rename_columns({f"{_TRAINED}_sum": _TRAINED, f"{_ALL}_sum": _ALL})
 
 
 def _most_frequent(counts: pd.DataFrame, column: str, most: int) -> tuple[str, ...]:
     """Values by falling frequency, ties by value."""
-    ordered = counts.sort_values([column, _VALUE], ascending=[False, True], kind="stable")
-    return tuple(ordered[_VALUE].head(most))
+    ordered = counts.sort_values([column, VALUE], ascending=[False, True], kind="stable")
+    return tuple(ordered[VALUE].head(most))
 
 
 def encode(raw: pa.Array, feature: Feature, values: tuple[str, ...]) -> pa.Array:

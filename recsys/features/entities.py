@@ -195,6 +195,21 @@ def joined(parts: Iterator[Part], role: Role, kind: pa.DataType, features: Mappi
     yield SUMS, Sums(rows=first.num_rows).to_json().encode()
 
 
+def by_value(counts: bytes, partitions: int) -> Iterator[tuple[int, bytes]]:
+    """What `codes.count_values` has counted, by the partition of the value."""
+    batch = chunks.unpack(counts)
+    yield from chunks.pack_by(gather.partition_of(batch[codes.VALUE], partitions), batch)
+
+
+def frequent(counts: Iterator[bytes], features: Mapping[str, Feature]) -> Iterator[bytes]:
+    """The sums of all counts of a partition's values, without values that are too rare for any vocabulary."""
+    batches = list(map(chunks.unpack, counts))
+    if batches:
+        (summed,) = codes.summed(pa.Table.from_batches(batches), features).combine_chunks().to_batches() or [None]
+        if summed is not None:
+            yield chunks.pack(summed)
+
+
 def _seen(batches: Sequence[pa.RecordBatch], role: Role, kind: pa.DataType) -> pa.Table:
     """What the events say of each user or item of a partition."""
     if role == USERS:

@@ -72,7 +72,8 @@ def raw_values(batch: pa.RecordBatch, feature: Declared) -> pa.Array:
         return _flags(batch, feature)
     column = batch[feature.columns[0]]
     if _is_list(column.type):
-        lists = [None if found is None else [_text(value) for value in found] for found in column.to_pylist()]
+        listed = (found if isinstance(found, list) else None for found in values.python_values(column))
+        lists = [None if found is None else [_text(value) for value in found] for found in listed]
         given = [None if found is None else [value for value in found if value is not None] for found in lists]
         if kind == "multi":
             return pa.array([None if found is None else _distinct(found) for found in given], _STRINGS)
@@ -110,7 +111,7 @@ def texts(column: pa.Array) -> pa.Array:
     """A column as strings."""
     if pa.types.is_string(column.type):
         return column
-    return pa.array([_text(value) for value in values.in_calendar(column).to_pylist()], pa.string())
+    return pa.array([_text(value) for value in values.python_values(values.in_calendar(column))], pa.string())
 
 
 def _text(value: object) -> str | None:

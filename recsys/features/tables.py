@@ -118,7 +118,7 @@ def _catalogue(
         StorageLevel.DISK_ONLY
     )
     told = parts.mapPartitions(_told).collect()
-    of = {name: [value for found, value in told if found == name] for name in (KEYS, VALUES, MOMENTS, SUMS)}
+    of = {name: [value for found, value in told if found == name] for name in (KEYS, MOMENTS, SUMS)}
     total = sums.total(value.decode() for value in of[SUMS])
     if rows is not None:
         most, example = config.features.max_rejected, total.example(rows.files)
@@ -127,7 +127,7 @@ def _catalogue(
         Aside(parts.mapPartitions(partial(of_kind, kind=ASIDE)), rows.files) if rows is not None and total.rejected else None
     )
     keys = pa.Table.from_batches(list(map(chunks.unpack, of[KEYS]))).sort_by(list(role.order))
-    counts = [pa.Table.from_batches([chunks.unpack(value)]) for value in of[VALUES]]
+    counts = _counts(parts, features)
     moments = [json.loads(value) for value in of[MOMENTS]]
     summed = tuple(
         {name: reduce(add, (Moments(*part[place][name]) for part in moments)) for name in codes.numeric_names(features)}
@@ -136,6 +136,17 @@ def _catalogue(
     return Catalogue(parts, keys, role, features, counts, (summed[0], summed[1]), dict(total.rejected), aside)
 
 
+def _counts(parts: RDD[Part], features: Mapping[str, Feature]) -> list[pa.Table]:
+    """How many have each value; what is too rare to matter does not reach the driver."""
+    if not codes.coded_names(features):
+        return []
+    counts = parts.mapPartitions(partial(of_kind, kind=VALUES))
+    if (partitions := parts.getNumPartitions()) > 1:
+        counts = counts.flatMap(partial(entities.by_value, partitions=partitions)).partitionBy(partitions, int).values()
+    frequent = counts.mapPartitions(partial(entities.frequent, features=features)).collect()
+    return [pa.Table.from_batches([chunks.unpack(value)]) for value in frequent]
+
+
 def _told(parts: Iterable[Part]) -> Iterator[Part]:
     """What the driver has to know."""
-    return (part for part in parts if part[0] not in (ENTITIES, ASIDE))
+    return (part for part in parts if part[0] not in (ENTITIES, VALUES, ASIDE))

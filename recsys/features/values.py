@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import math
 import re
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 NUMBER: Final = r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*"
-"""A plain decimal number, in the syntax that Python and Java share."""
+"""A plain decimal number."""
 LATEST: Final = 4_102_444_800
 """2100-01-01, in seconds since 1970."""
 _INTEGER: Final = r"\s*[+-]?\d+\s*"
@@ -69,6 +69,24 @@ def odd_quotes(column: pa.Array) -> np.ndarray:
 def decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
     """A batch with the character � in the place of bytes that are no UTF-8, which Parquet files may hold as text."""
     return pa.RecordBatch.from_arrays([_decoded(column) for column in batch.columns], names=batch.schema.names)
+
+
+def python_values(column: pa.Array) -> list[Any]:
+    """The values as Python's own objects; text and bytes in nested values that are no UTF-8, and times that Python cannot hold,
+    have a mark in their place.
+    """
+    try:
+        found: list[Any] = column.to_pylist()
+        return found
+    except (ValueError, OverflowError, pa.ArrowException):
+        return [_python_value(value) for value in column]
+
+
+def _python_value(value: pa.Scalar) -> Any:
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError, pa.ArrowException):
+        return "<value that cannot be shown>"
 
 
 def in_calendar(column: pa.Array) -> pa.Array:

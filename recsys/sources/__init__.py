@@ -1,4 +1,4 @@
-"""Where events come from. Every source yields the same three table descriptions, which Spark reads."""
+"""Where events come from. Every source yields the same three table descriptions; Spark's workers read them in pieces."""
 
 from __future__ import annotations
 

@@ -148,7 +148,9 @@ def _lines(table: Table, path: str) -> list[str]:
         text = decode.decode(head, final=len(head) < _HEADER_BYTES)
     except UnicodeError as error:
         raise files.undecodable(table, path, error) from None
-    return [line for line in delimited.LINE_END.split(text.removeprefix("\ufeff")) if line.strip()]
+    return [
+        line for line in delimited.LINE_END.split(text.removeprefix("\ufeff")) if not delimited.is_blank(line, table.delimiter)
+    ]
 
 
 def _split(table: Table, line: str) -> list[str]:

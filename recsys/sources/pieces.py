@@ -32,10 +32,12 @@ ROW: Final = "__row"
 CORRUPT: Final = "__corrupt"
 """Column with the text of a line that has too few or too many values, or is no CSV; null for the others."""
 ORDER: Final = (FILE_NUMBER, BLOCK, ROW)
-"""Source order: file, in order of path; start of the piece in the file; row in the piece. It does not depend on the pieces."""
+"""Source order: file, in order of path; start of the piece in the file; row in the piece."""
 
 _BLOCK: Final = 8 << 20
 _RECORDS: Final = 1 << 16
+_LONGEST: Final = 1 << 30
+"""Bytes of a line, at most."""
 _COMPRESSED: Final = (".gz", ".bz2")
 _WIDE_ENCODINGS: Final = ("utf-16", "utf-32")
 _UTF_8: Final = ("utf-8", "utf-8-sig")
@@ -87,8 +89,7 @@ def format_of(
         records: whether quoted values of text may contain line breaks.
     """
     if kind == "parquet":
-        schema = open_parquet(uris[0]).schema_arrow
-        return Format(table, tuple(names), tuple(_plain(schema.field(number).type) for number in range(len(names))), False)
+        return Format(table, tuple(names), _types(names, uris), False)
     wide = codecs.lookup(table.encoding).name.startswith(_WIDE_ENCODINGS)
     return Format(table, tuple(names), None, wide or (records and table.quoting))
 
@@ -124,7 +125,7 @@ def read(piece: Piece, form: Format) -> Iterator[pa.RecordBatch]:
         corrupt = pa.concat_arrays([pa.nulls(good, pa.string()), block.malformed])
         rows = row + np.concatenate([block.rows, block.malformed_rows])
         yield _batch(columns, corrupt, piece, rows)
-        row += good + bad
+        row = int(rows.max(initial=row - 1)) + 1
 
 
 def _parts(uri: str, form: Format, target: int) -> Iterator[tuple[int, int, int]]:
@@ -158,19 +159,19 @@ def _blocks(piece: Piece, form: Format) -> Iterator[delimited.Block]:
         return
     header = table.header and piece.start == 0
     for text in _lines(piece, table.encoding):
-        rest = _without_header(text) if header else text
+        rest = _without_header(text, table.delimiter) if header else text
         if rest is not None:
             header = False
             yield delimited.parse(rest, table, width)
 
 
-def _without_header(text: bytes) -> bytes | None:
+def _without_header(text: bytes, delimiter: str) -> bytes | None:
     """Some lines without the first that is not blank; None if all are."""
     place = 0
     for line in delimited.LINE_END.split(text.decode()):
         place += len(line.encode())
         place += 2 if text.startswith(b"\r\n", place) else 1
-        if line.strip():
+        if not delimited.is_blank(line, delimiter):
             return text[place:]
     return None
 
@@ -186,6 +187,8 @@ def _lines(piece: Piece, encoding: str) -> Iterator[bytes]:
             block = stream.read(min(_BLOCK, piece.end - position)) + stream.readline()
             if not block:
                 return
+            if len(block) > _LONGEST:
+                raise DataError(f"{piece.uri} has a line of more than {_LONGEST >> 30} GiB; is it text, with line breaks?")
             first, position = position == 0, position + len(block)
             yield _utf8(block.removeprefix(codecs.BOM_UTF8) if first else block, encoding)
 
@@ -206,7 +209,7 @@ def _records(uri: str, table: Table) -> Iterator[str]:
             stream.read(3)
         text: Iterable[str] = io.TextIOWrapper(stream, table.encoding, "replace", newline="")
         if not table.quoting:
-            yield from (_unbroken(line) for line in text if line.strip())
+            yield from (record for record in map(_unbroken, text) if not delimited.is_blank(record, table.delimiter))
             return
         taken: list[str] = []
         csv.field_size_limit(sys.maxsize)
@@ -214,7 +217,7 @@ def _records(uri: str, table: Table) -> Iterator[str]:
         for _ in csv.reader(_kept(text, table.delimiter, separator, taken), delimiter=separator):
             record = _unbroken("".join(taken))
             taken.clear()
-            if record.strip():
+            if not delimited.is_blank(record, table.delimiter):
                 yield record
 
 
@@ -255,13 +258,36 @@ def _parquet(piece: Piece, form: Format, types: Sequence[pa.DataType]) -> Iterat
         ) from None
 
 
+def _types(names: Sequence[str], uris: Sequence[str]) -> tuple[pa.DataType, ...]:
+    """The types of Parquet columns, from the first file in which they have values."""
+    types = [pa.null()] * len(names)
+    for uri in uris:
+        found = open_parquet(uri).schema_arrow
+        for number, name in enumerate(names):
+            if pa.types.is_null(types[number]) and name in found.names:
+                types[number] = _plain(found.field(found.names.index(name)).type)
+        if not any(map(pa.types.is_null, types)):
+            break
+    return tuple(types)
+
+
 def _plain(kind: pa.DataType) -> pa.DataType:
     """The type in which the values of a Parquet column are passed on."""
     if pa.types.is_dictionary(kind):
         return _plain(kind.value_type)
     if pa.types.is_timestamp(kind):
         return pa.timestamp("us", kind.tz and "UTC")
+    if any(is_list(kind) for is_list in _LISTS):
+        return pa.list_(_plain(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _plain(field.type)) for field in kind])
     return _TYPES.get(kind, kind)
+
+
+_LISTS: Final = (
+    *(pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list),
+    *(pa.types.is_list_view, pa.types.is_large_list_view),
+)
 
 
 _TYPES: Final = {
@@ -272,6 +298,7 @@ _TYPES: Final = {
     pa.large_string(): pa.string(),
     pa.string_view(): pa.string(),
     pa.large_binary(): pa.binary(),
+    pa.binary_view(): pa.binary(),
 }
 
 
@@ -282,8 +309,10 @@ def _column(batch: pa.RecordBatch, name: str, path: str) -> pa.Array:
 
 
 def _cast(uri: str, name: str, column: pa.Array, wanted: pa.DataType) -> pa.Array:
+    if pa.types.is_null(column.type):
+        return pa.nulls(len(column), wanted)
     found = _plain(column.type)
-    with contextlib.suppress(pa.ArrowInvalid):
+    with contextlib.suppress(pa.ArrowException):
         if found == wanted or (pa.types.is_integer(found) and pa.types.is_integer(wanted)):
             return column.cast(wanted, safe=not pa.types.is_timestamp(wanted))
     raise DataError(f"{uri}: column '{name}' is of type {found}, but {wanted} in the other files of the table")

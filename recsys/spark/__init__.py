@@ -1,1 +1,1 @@
-"""The Spark runtime: Java, memory, session, child process, executors, and files in object stores."""
+"""The Spark runtime: Java, memory, session, child process, executors."""

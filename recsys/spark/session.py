@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 SMALL_INPUT: Final = 64 << 20
 SHUFFLE_BYTES: Final = 32 << 20
-"""Input bytes of each part into which the events are divided by user, and of a shuffle's partition, where adaptive execution
-merges small ones."""
+"""Input bytes of each part into which users and items are divided."""
 
 _LOG4J: Final = """\
 rootLogger.level = error
@@ -135,13 +134,10 @@ def options(config: Config, scratch: str, input_bytes: int | None = None) -> dic
         "spark.sql.ansi.enabled": "false",
         "spark.sql.adaptive.enabled": "true",
         "spark.python.daemon.module": "recsys.spark.daemon",
-        "spark.sql.execution.arrow.pyspark.enabled": "true",
-        "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         "spark.sql.sources.useV1SourceList": "avro,csv,json,kafka,orc,parquet,text",
         "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
         "spark.sql.caseSensitive": "true",
-        "spark.sql.legacy.javaCharsets": "true",  # windows-1252 and others that Spark 4 does not list
         "spark.sql.catalogImplementation": "in-memory",
         "spark.sql.shuffle.partitions": max(cores, (input_bytes or 8 * SHUFFLE_BYTES) // SHUFFLE_BYTES),
     }

@@ -274,6 +274,14 @@ def test_large_ratings_have_finite_moments(build: Callable[..., Built], csv: Cal
     assert all(math.isfinite(value) for value in built.items["mean_rating"].to_pylist())
 
 
+def test_features_that_nobody_has(build: Callable[..., Built], csv: Callable[..., config.Table]) -> None:
+    features = {"sex": config.Feature("categorical"), "words": config.Feature("text"), "age": config.Feature("numeric")}
+    for users in ("id,sex,words,age\n", "id,sex,words,age\nu1,,,\nu7,F,hello,3\n"):
+        built = build(source(csv(HEAD + GOOD), csv(users, "users.csv", user_id="id", features=features)), NONE)
+        assert [feature.values for feature in built.info.evaluated.user_features] == [(), (), None]
+        assert set(built.users["sex"].to_pylist()) == {0}
+
+
 def test_features_from_flags(build: Callable[..., Built], csv: Callable[..., config.Table]) -> None:
     items = csv(
         "id,Drama,War\ni1,1,0\ni2,0,0\ni3,1,1\ni4,,x\n",

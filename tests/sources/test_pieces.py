@@ -183,6 +183,43 @@ def test_however_a_file_is_divided_every_line_is_read_once(store: Store) -> None
         assert [(row["c0"], row["c1"]) for batch in read for row in batch.to_pylist()] == expected, part
 
 
+def test_ties_keep_their_order_however_blank_lines_and_blocks_fall(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "_BLOCK", 50)
+    lines = [f"u,i{number}" for number in range(60)]
+    path = tmp_path / "a.csv"
+    path.write_text("user,item\n" + "".join(f"{line}\n   \n\n" if row % 4 else f"{line}\n" for row, line in enumerate(lines)))
+    found = rows(describe(Table(str(path)), "interactions", 1))
+    assert [f"{row[1]},{row[2]}" for row in found] == lines
+
+
+def test_a_line_of_delimiters_is_a_row_of_nothing_whatever_stands_beside_it(both: Both) -> None:
+    text = "a\tb\n1\t2\n\t\n \n"
+    for more in ("", '"x"\t3\n'):
+        local, _ = both({"a.csv": (text + more).encode()}, delimiter="\t")
+        assert rows(local)[:2] == [(0, "1", "2", None), (0, None, None, None)]
+
+
+def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "_LONGEST", 20)
+    path = tmp_path / "a.csv"
+    path.write_text("user,item\n" + "x" * 30)
+    with pytest.raises(DataError, match=r"a\.csv has a line of more than"):
+        rows(describe(Table(str(path)), "interactions", 1))
+
+
+def test_columns_without_values_and_views_are_read(both: Both) -> None:
+    contents = {}
+    for name, note in (("a", pa.nulls(2)), ("b", pa.array(["x", None]))):
+        sink = io.BytesIO()
+        many = pa.array([["y"], None], pa.list_(pa.string_view()))
+        pq.write_table(pa.table({"user": [1, 2], "note": note, "many": many, "raw": pa.array([b"z", None])}), sink)
+        contents[f"{name}.parquet"] = sink.getvalue()
+    expected = []
+    for number, note in enumerate((None, "x")):
+        expected += [(number, 1, note, ["y"], b"z", None), (number, 2, None, None, None, None)]
+    assert rows(both(contents)[0]) == expected
+
+
 def test_small_files_share_a_task(tmp_path: Path) -> None:
     for number in range(9):
         (tmp_path / f"{number}.csv").write_text("a,b\n" + "1,2\n" * 10)
@@ -212,7 +249,7 @@ def test_all_lines_at_once_are_what_they_are_one_by_one(
 ) -> None:
     table = Table("t", delimiter=delimiter, quoting=quoting)
     expected, malformed = {}, {}
-    for row, line in enumerate(line for line in lines if line.strip()):
+    for row, line in enumerate(line for line in lines if not delimited.is_blank(line, delimiter)):
         values = delimited.split(line, delimiter, quoting)
         if values is None or len(values) != width:
             malformed[row] = line
