@@ -11,8 +11,8 @@ from recsys.progress import Log
 
 EVENTS_FILE: Final = "events.parquet"
 ITERATIONS: Final = 10
-BYTES_PER_EVENT: Final = 300
-"""An event is as much work for ALS as so many bytes of input are for the features: Java need not optimise what is over soon."""
+MANY_EVENTS: Final = 200_000
+"""So many are worth that Java optimises what it runs; fewer are done before."""
 USER, ITEM, RATING = "user", "item", "rating"
 
 
@@ -35,8 +35,8 @@ def train(arguments: Mapping[str, Any], log: Log) -> list[str]:
     config = Config(seed=arguments["seed"], spark=settings.from_dict(Spark, arguments["spark"]))
     blocks = local_cores(config.spark.master)
     folders = []
-    work = arguments["events"] * BYTES_PER_EVENT
-    with spark_session(config, "recsys als", work) as spark, translated("als"):
+    computes = arguments["events"] >= MANY_EVENTS
+    with spark_session(config, "recsys als", computes=computes) as spark, translated("als"):
         events = spark.read.parquet(f"{arguments['folder']}/{EVENTS_FILE}").coalesce(blocks).cache()
         for number, (rank, regularisation, alpha) in enumerate(arguments["grid"]):
             method = ALS(

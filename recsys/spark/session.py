@@ -23,7 +23,6 @@ from recsys.spark import failures, java, memory
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-SMALL_INPUT: Final = 64 << 20
 SHUFFLE_BYTES: Final = 32 << 20
 """Input bytes of each part into which users and items are divided."""
 
@@ -39,13 +38,14 @@ appender.console.layout.pattern = spark %p %c{1}: %m%n%maxLen{%xEx}{4000}
 
 
 @contextlib.contextmanager
-def spark_session(config: Config, app: str, input_bytes: int | None = None) -> Iterator[SparkSession]:
+def spark_session(config: Config, app: str, input_bytes: int | None = None, computes: bool = False) -> Iterator[SparkSession]:
     """A Spark session whose JVM ends with the block. Python's own memory stays: run this through `recsys.spark.child.call`.
 
     Args:
         config: `spark.master`, `spark.memory` and `spark.conf` (overrides everything set here) are read.
         app: name of the application on a cluster.
-        input_bytes: size of the input, if known: for a short job less is compiled and fewer partitions are made.
+        input_bytes: size of the input, if known: for little of it fewer partitions are made.
+        computes: whether Java itself computes for long, so that it is worth while to optimise what it runs.
 
     Raises:
         MissingComponentError: there is no Java, `obstacles` found something, or Spark does not start; the message then quotes
@@ -61,7 +61,7 @@ def spark_session(config: Config, app: str, input_bytes: int | None = None) -> I
         home = java.home_for_spark(runtime, scratch)
         os.environ.update(_environment(config, home))
         builder = SparkSession.builder.appName(app)
-        for key, value in options(config, scratch, input_bytes).items():
+        for key, value in options(config, scratch, input_bytes, computes).items():
             builder = builder.config(key, value)
         session = _start(builder, config.spark.master)
         try:
@@ -95,20 +95,19 @@ def obstacles(scratch: str) -> list[str]:
     return found
 
 
-def options(config: Config, scratch: str, input_bytes: int | None = None) -> dict[str, str]:
+def options(config: Config, scratch: str, input_bytes: int | None = None, computes: bool = False) -> dict[str, str]:
     """Spark's configuration for this job: defaults, overridden by `spark.conf`.
 
     Args:
         config: see `spark_session`.
         scratch: folder for shuffle files, caches and native libraries; under TMPDIR.
-        input_bytes: see `spark_session`.
+        input_bytes, computes: see `spark_session`.
     """
     log4j = Path(scratch, "log4j2.properties")
     log4j.write_text(_LOG4J, encoding="utf-8")
     local = is_local(config.spark.master)
     cores = local_cores(config.spark.master) if local else _executor_cores(config)
     heap = memory.heap(config.spark.memory, memory.limit()) >> 20
-    small = input_bytes is not None and input_bytes < SMALL_INPUT
     settings: dict[str, Any] = {
         "spark.master": config.spark.master,
         "spark.driver.memory": f"{heap}m",
@@ -121,7 +120,7 @@ def options(config: Config, scratch: str, input_bytes: int | None = None) -> dic
                     "-XX:MaxHeapFreeRatio=50",
                 ),
                 *("-XX:-UsePerfData", "-XX:ReservedCodeCacheSize=128m", "-Xss2m"),
-                *(("-XX:TieredStopAtLevel=1",) if small else ()),  # halves the CPU time of a short job
+                *(() if computes else ("-XX:TieredStopAtLevel=1",)),  # the optimiser takes more time than it saves
                 *(f"-Djava.io.tmpdir={scratch}", f"-Dlog4j2.configurationFile={log4j.as_uri()}"),
             ]
         ),
