@@ -124,7 +124,7 @@ def children_here(session: Any) -> Iterator[None]:
     """Runs child calls in this process and in `session`. Arguments and results still go through JSON."""
 
     @contextlib.contextmanager
-    def given(*_: object) -> Iterator[Any]:
+    def given(*_: object, **__: object) -> Iterator[Any]:
         assert session is not None, "Spark was started"
         yield session
 
