@@ -23,7 +23,7 @@ def main() -> None:
     """Turns events into the best next items for every user, as Parquet.
 
     \b
-    recsys run                                        built-in data, on a CPU, two to three minutes
+    recsys run                                        built-in data, on a CPU, about two minutes
     recsys run --dataset ml-1m --output out           MovieLens 1M: download, train, measure, recommend
     recsys run --config shop.toml --output out        your own CSV or Parquet events
     recsys show --output out --user 42                one user's history and recommendations

@@ -52,13 +52,13 @@ def main(sizes: tuple[int, ...], kind: str, repeats: int, peers: tuple[str, ...]
             raise SystemExit(f"not the same work: {kept} events kept")
         for name, cost in found.items():
             ratio = cost.seconds / found[peers[0]].seconds if peers else 1.0
-            rows.append(f"| {size:,} | {name} | {cost.seconds:.1f} | {ratio:.1f} | {cost.cpu:.1f} | {cost.peak / 2**30:.2f} |")
+            rows.append(f"| {size:,} | {name} | {cost.seconds:.1f} | {ratio:.1f} | {cost.peak / 2**30:.2f} |")
         shutil.rmtree(output / "recsys")
     words = " ".join([*(f"--events {size}" for size in sizes), f"--format {kind} --repeats {repeats}"])
     versions = "".join(f"; {name} {measure.version_in(python, name)}" for name, python in pythons.items())
     click.echo(f"`python -m benchmarks.speed.features {words}`; {measure.described()}{versions}.\n")
     compared = f"times {peers[0]}" if peers else ""
-    click.echo(f"| events | | seconds | {compared} | CPU seconds | peak GiB |\n|---|---|---|---|---|---|")
+    click.echo(f"| events | | seconds | {compared} | peak GiB |\n|---|---|---|---|---|")
     click.echo("\n".join(rows))
 
 

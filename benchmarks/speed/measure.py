@@ -1,4 +1,4 @@
-"""Runs commands in turns and says what they cost: seconds, CPU seconds and peak memory of the whole process tree."""
+"""Runs commands in turns and says what they cost: seconds, and peak memory of the whole process tree."""
 
 from __future__ import annotations
 
@@ -27,12 +27,10 @@ class Cost:
 
     Attributes:
         seconds: wall time.
-        cpu: CPU seconds of all processes, user and system.
         peak: bytes, peak of the resident memory of all processes together, sampled.
     """
 
     seconds: float
-    cpu: float
     peak: int
 
 
@@ -42,17 +40,16 @@ def run(words: Sequence[str | Path], log: Path) -> Cost:
     Raises:
         SystemExit: it failed; the end of what it printed is shown.
     """
-    before, started, peak = os.times(), time.monotonic(), 0
+    started, peak = time.monotonic(), 0
     with open(log, "wb") as output:
         process = psutil.Popen([str(word) for word in words], stdout=output, stderr=output)
         while process.poll() is None:
             peak = max(peak, _resident(process))
             time.sleep(SAMPLE_SECONDS)
-    seconds, after = time.monotonic() - started, os.times()
+    seconds = time.monotonic() - started
     if process.returncode:
         raise SystemExit(f"{' '.join(map(str, words))} ended with {process.returncode}:\n{log.read_text()[-2000:]}")
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return Cost(seconds, cpu, peak)
+    return Cost(seconds, peak)
 
 
 def in_turns(commands: Mapping[str, Sequence[str | Path]], repeats: int, folder: Path) -> dict[str, Cost]:
@@ -104,8 +101,4 @@ def _resident(process: psutil.Process) -> int:
 
 
 def _median(costs: Sequence[Cost]) -> Cost:
-    return Cost(
-        statistics.median(cost.seconds for cost in costs),
-        statistics.median(cost.cpu for cost in costs),
-        max(cost.peak for cost in costs),
-    )
+    return Cost(statistics.median(cost.seconds for cost in costs), max(cost.peak for cost in costs))
