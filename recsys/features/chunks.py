@@ -6,7 +6,8 @@ Spark moves and stores rows one by one, at about a microsecond each; a chunk is 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -137,6 +138,20 @@ def pack(batch: pa.RecordBatch) -> bytes:
 def unpack(value: bytes) -> pa.RecordBatch:
     """The inverse of `pack`."""
     return pa.ipc.open_stream(value).read_next_batch()
+
+
+def one_batch(table: pa.Table) -> pa.RecordBatch:
+    """A table as one batch."""
+    batches = table.combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
+
+
+def grouped(numbered: Iterable[tuple[int, bytes]]) -> dict[int, list[bytes]]:
+    """What `pack_by` has packed, by number."""
+    found: dict[int, list[bytes]] = defaultdict(list)
+    for number, value in numbered:
+        found[number].append(value)
+    return found
 
 
 def pack_by(number: np.ndarray, batch: pa.RecordBatch) -> Iterator[tuple[int, bytes]]:

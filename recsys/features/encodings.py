@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -205,10 +204,7 @@ def _write_part(
     placed: Iterator[tuple[int, bytes]], folders: Sequence[str], index: str, files: int
 ) -> Iterator[tuple[int, str, int]]:
     """Writes the files of this partition; gives for each list column number of the folder, name and most values of a row."""
-    packed: dict[int, list[bytes]] = defaultdict(list)
-    for number, value in placed:
-        packed[number].append(value)
-    for number, rows in packed.items():
+    for number, rows in chunks.grouped(placed).items():
         place, file = divmod(number, files)
         table = parquet.write_sorted(rows, index, folders[place], file)
         for field in table.schema:

@@ -180,15 +180,12 @@ def joined(parts: Iterator[Part], role: Role, kind: pa.DataType, features: Mappi
     for table in (seen, first):
         places = pc.index_in(ids, value_set=table[role.key])
         columns |= {name: table[name].take(places) for name in table.column_names if name != role.key}
-    whole = pa.table({name: _filled(name, column) for name, column in columns.items()}).combine_chunks()
-    (entities,) = whole.to_batches() or [pa.RecordBatch.from_pylist([], whole.schema)]
+    entities = chunks.one_batch(pa.table({name: _filled(name, column) for name, column in columns.items()}))
     for start in range(0, len(entities), _ROWS_PER_BATCH):
         yield ENTITIES, chunks.pack(entities.slice(start, _ROWS_PER_BATCH))
     yield KEYS, chunks.pack(entities.select([role.key, *role.columns]))
     if codes.coded_names(features):
-        (counts,) = codes.count_values(entities, features).combine_chunks().to_batches() or [None]
-        if counts is not None:
-            yield VALUES, chunks.pack(counts)
+        yield VALUES, chunks.pack(chunks.one_batch(codes.count_values(entities, features)))
     yield MOMENTS, json.dumps([_moments(entities.filter(entities[part.rows]), features) for part in (TRAINING, WHOLE)]).encode()
     aside = [gather.in_order([*found[ASIDE], *repeats])] if found[ASIDE] or repeats else []
     yield from gather.packed([], aside, 0)
@@ -205,9 +202,7 @@ def frequent(counts: Iterator[bytes], features: Mapping[str, Feature]) -> Iterat
     """The sums of all counts of a partition's values, without values that are too rare for any vocabulary."""
     batches = list(map(chunks.unpack, counts))
     if batches:
-        (summed,) = codes.summed(pa.Table.from_batches(batches), features).combine_chunks().to_batches() or [None]
-        if summed is not None:
-            yield chunks.pack(summed)
+        yield chunks.pack(chunks.one_batch(codes.summed(pa.Table.from_batches(batches), features)))
 
 
 def _seen(batches: Sequence[pa.RecordBatch], role: Role, kind: pa.DataType) -> pa.Table:
@@ -240,9 +235,8 @@ def _first_rows(
     table = pa.Table.from_batches(batches).combine_chunks()
     table = table.take(pa.array(np.argsort(gather.place(table), kind="stable")))
     again = table[role.key].combine_chunks().dictionary_encode().indices.to_pandas().duplicated().to_numpy()
-    (repeats,) = table.filter(pa.array(again)).combine_chunks().to_batches() or [None]
-    first = table.filter(pa.array(~again)).select(list(schema))
-    if repeats is None:
+    first, repeats = table.filter(pa.array(~again)).select(list(schema)), chunks.one_batch(table.filter(pa.array(again)))
+    if not len(repeats):
         return first, []
     reasons = pa.array([clean.DUPLICATE] * len(repeats))
     return first, [pa.RecordBatch.from_pydict({REASON: reasons, **{name: repeats[name] for name in (sums.TEXT, *ORDER)}})]

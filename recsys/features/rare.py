@@ -53,8 +53,8 @@ def _frequent(counts: Iterator[bytes], fewest: int) -> Iterator[bytes]:
     batches = list(map(chunks.unpack, counts))
     if batches:
         summed = pa.Table.from_batches(batches).group_by(ITEM_ID).aggregate([(COUNT, "sum")])
-        frequent = summed.filter(pc.greater_equal(summed[f"{COUNT}_sum"], fewest)).select([ITEM_ID]).combine_chunks()
-        yield chunks.pack(pa.RecordBatch.from_arrays([frequent[ITEM_ID].combine_chunks()], names=[ITEM_ID]))
+        frequent = summed.filter(pc.greater_equal(summed[f"{COUNT}_sum"], fewest)).select([ITEM_ID])
+        yield chunks.pack(chunks.one_batch(frequent))
 
 
 def _without(parts: Iterator[Part], frequent: Broadcast[pa.Array], least: int, layout: clean.Layout) -> Iterator[Part]:

@@ -14,6 +14,7 @@ from recsys.config import Feature
 from recsys.errors import ConfigError
 from recsys.features import values
 from recsys.features.read import Rows
+from recsys.sources.pieces import is_list
 
 GREATEST: Final = 3.4e38
 """About the greatest number that float32 holds."""
@@ -48,7 +49,7 @@ def declared(rows: Rows) -> tuple[Declared, ...]:
     for name, feature in rows.table.features.items():
         sources = feature.flags or (feature.column or name,)
         for source in sources:
-            if _is_list(rows.type(source)) and (feature.flags or feature.kind in ("categorical", "numeric")):
+            if is_list(rows.type(source)) and (feature.flags or feature.kind in ("categorical", "numeric")):
                 kinds = "must be 'multi', with this column alone," if feature.flags else "must be 'multi' or 'text'"
                 raise ConfigError(f"feature '{name}': column '{source}' holds lists; its kind {kinds}")
         found.append(Declared(name, feature, tuple(map(rows.internal, sources))))
@@ -71,7 +72,7 @@ def raw_values(batch: pa.RecordBatch, feature: Declared) -> pa.Array:
     if options.flags:
         return _flags(batch, feature)
     column = batch[feature.columns[0]]
-    if _is_list(column.type):
+    if is_list(column.type):
         listed = (found if isinstance(found, list) else None for found in values.python_values(column))
         lists = [None if found is None else [_text(value) for value in found] for found in listed]
         given = [None if found is None else [value for value in found if value is not None] for found in lists]
@@ -101,10 +102,6 @@ def _flags(batch: pa.RecordBatch, feature: Declared) -> pa.Array:
         for row in pc.indices_nonzero(pc.equal(values.numbers(found), 1.0).fill_null(False)).to_pylist():
             names[row].append(flag)
     return pa.array(names, _STRINGS)
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return any((pa.types.is_list(kind), pa.types.is_large_list(kind), pa.types.is_fixed_size_list(kind)))
 
 
 def texts(column: pa.Array) -> pa.Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -74,10 +73,7 @@ def _rows(chunk: Chunk, user: np.ndarray, item: np.ndarray, train: np.ndarray, v
 
 def _write_file(placed: Iterator[tuple[int, bytes]], folder: str, cut: split.Cut) -> Iterator[dict[str, int]]:
     """Writes the files of this partition; gives the SIZES of their parts."""
-    packed: dict[int, list[bytes]] = defaultdict(list)
-    for number, value in placed:
-        packed[number].append(value)
-    for number, rows in packed.items():
+    for number, rows in chunks.grouped(placed).items():
         table = parquet.write_sorted(rows, USER_INDEX, folder, number)
         length = pc.list_value_length(table[HISTORIES.names[1]]).to_numpy()
         train, valid = table[TRAIN_LENGTH].to_numpy(), table[VALID_LENGTH].to_numpy()

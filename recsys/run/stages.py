@@ -135,11 +135,11 @@ def evaluate(job: Job) -> dict[str, Any]:
         methods = [blend, blend.network]
     folder = job.run.path(schema.EVALUATION_DIR)
     metrics = evaluate_run(job.config, place, folder, methods, job.progress)
+    _finish(job, folder)
     if "methods" in metrics:
         job.progress(format_table(metrics))
         means = {name: method["metrics"] for name, method in metrics["methods"].items()}
         job.run.update({"published_method": metrics["comparison"]["method"], "metrics": means})
-    _finish(job, folder)
     return {}
 
 

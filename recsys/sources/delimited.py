@@ -21,6 +21,8 @@ import pyarrow.csv
 
 from recsys.config import Table
 
+csv.field_size_limit(sys.maxsize)  # of the whole process; otherwise a value of 131,072 characters would be an error
+
 LINE_END: Final = re.compile(r"\r\n|\n|\r")
 _BLANK: Final = "".join(map(chr, range(33)))
 _MARKS: Final = b"\x1f\x1e\x1d\x1c\x1b\x1a\x19"
@@ -92,7 +94,6 @@ def split(line: str, delimiter: str, quoting: bool = True) -> list[str] | None:
     mark = delimiter
     if len(mark) > 1:
         mark = next(unused for unused in map(chr, itertools.count(0xE000)) if unused not in line)
-    csv.field_size_limit(sys.maxsize)
     try:
         values = next(csv.reader((line.replace(delimiter, mark),), delimiter=mark, strict=True))
         return [value.replace(mark, delimiter) for value in values]
@@ -122,7 +123,6 @@ def _split_all(lines: Sequence[str], delimiter: str, quoting: bool) -> list[list
     """`split` of each line, several times as fast where they are regular."""
     if not quoting or len(delimiter) > 1:
         return [split(line, delimiter, quoting) for line in lines]
-    csv.field_size_limit(sys.maxsize)
     found: list[list[str] | None] = []
     while len(found) < len(lines):
         begun = len(found)

@@ -12,7 +12,7 @@ import csv
 import dataclasses
 import io
 import itertools
-import sys
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal
 
@@ -41,6 +41,22 @@ _LONGEST: Final = 1 << 30
 _COMPRESSED: Final = (".gz", ".bz2")
 _WIDE_ENCODINGS: Final = ("utf-16", "utf-32")
 _UTF_8: Final = ("utf-8", "utf-8-sig")
+_LISTS: Final = (
+    *(pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list),
+    *(pa.types.is_list_view, pa.types.is_large_list_view),
+)
+_TYPES: Final = {
+    pa.uint8(): pa.int16(),
+    pa.uint16(): pa.int32(),
+    pa.uint32(): pa.int64(),
+    pa.uint64(): pa.decimal128(20, 0),
+    pa.large_string(): pa.string(),
+    pa.string_view(): pa.string(),
+    pa.large_binary(): pa.binary(),
+    pa.binary_view(): pa.binary(),
+}
+"""In what types values of others are passed on."""
+_FIRST_LINE: Final = re.compile(rb"([^\r\n]*)(?:\r\n|\n|\r|$)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +110,11 @@ def format_of(
     return Format(table, tuple(names), None, wide or (records and table.quoting))
 
 
+def is_list(kind: pa.DataType) -> bool:
+    """Whether values of this type are lists, of whatever layout."""
+    return any(check(kind) for check in _LISTS)
+
+
 def pieces(uris: Sequence[str], form: Format, target: int) -> list[list[Piece]]:
     """The pieces of files, in order, in groups of about `target` bytes."""
     found: list[list[Piece]] = []
@@ -135,7 +156,7 @@ def _parts(uri: str, form: Format, target: int) -> Iterator[tuple[int, int, int]
         for group in range(metadata.num_row_groups):
             yield group, group + 1, metadata.row_group(group).total_byte_size
     elif form.records or uri.endswith(_COMPRESSED):
-        yield 0, sys.maxsize, size(uri)
+        yield 0, size(uri), size(uri)
     else:
         whole = size(uri)
         for start in range(0, whole, target):
@@ -168,10 +189,9 @@ def _blocks(piece: Piece, form: Format) -> Iterator[delimited.Block]:
 def _without_header(text: bytes, delimiter: str) -> bytes | None:
     """Some lines without the first that is not blank; None if all are."""
     place = 0
-    for line in delimited.LINE_END.split(text.decode()):
-        place += len(line.encode())
-        place += 2 if text.startswith(b"\r\n", place) else 1
-        if not delimited.is_blank(line, delimiter):
+    while place < len(text) and (line := _FIRST_LINE.match(text, place)):
+        place = line.end()
+        if not delimited.is_blank(line[1].decode(), delimiter):
             return text[place:]
     return None
 
@@ -212,7 +232,6 @@ def _records(uri: str, table: Table) -> Iterator[str]:
             yield from (record for record in map(_unbroken, text) if not delimited.is_blank(record, table.delimiter))
             return
         taken: list[str] = []
-        csv.field_size_limit(sys.maxsize)
         separator = table.delimiter if len(table.delimiter) == 1 else "\x1f"
         for _ in csv.reader(_kept(text, table.delimiter, separator, taken), delimiter=separator):
             record = _unbroken("".join(taken))
@@ -277,29 +296,11 @@ def _plain(kind: pa.DataType) -> pa.DataType:
         return _plain(kind.value_type)
     if pa.types.is_timestamp(kind):
         return pa.timestamp("us", kind.tz and "UTC")
-    if any(is_list(kind) for is_list in _LISTS):
+    if is_list(kind):
         return pa.list_(_plain(kind.value_type))
     if pa.types.is_struct(kind):
         return pa.struct([(field.name, _plain(field.type)) for field in kind])
     return _TYPES.get(kind, kind)
-
-
-_LISTS: Final = (
-    *(pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list),
-    *(pa.types.is_list_view, pa.types.is_large_list_view),
-)
-
-
-_TYPES: Final = {
-    pa.uint8(): pa.int16(),
-    pa.uint16(): pa.int32(),
-    pa.uint32(): pa.int64(),
-    pa.uint64(): pa.decimal128(20, 0),
-    pa.large_string(): pa.string(),
-    pa.string_view(): pa.string(),
-    pa.large_binary(): pa.binary(),
-    pa.binary_view(): pa.binary(),
-}
 
 
 def _column(batch: pa.RecordBatch, name: str, path: str) -> pa.Array:
