@@ -102,3 +102,14 @@ def test_a_process_whose_parent_is_gone_is_found(tmp_path: Path) -> None:
     assert "time.sleep(600)" in found
     process.end_orphans(tmp_path)
     assert process.orphans(tmp_path) == []
+
+
+def test_a_command_without_more_work_ignores_sigterm_or_is_gone() -> None:
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+    for words, done in ((deaf, True), (deaf.replace("SIG_IGN", "SIG_DFL"), False)):
+        with subprocess.Popen([sys.executable, "-c", words], stdout=subprocess.PIPE) as sleeper:
+            assert sleeper.stdout is not None
+            sleeper.stdout.readline()
+            assert process.is_done(sleeper.pid) is done
+            sleeper.kill()
+        assert process.is_done(sleeper.pid)

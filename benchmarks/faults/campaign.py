@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.faults.plan import CHILD, JVM, STAGES, START, Job, Kill
-from benchmarks.faults.process import POLL_SECONDS, Process, end_orphans, orphans
+from benchmarks.faults.process import POLL_SECONDS, Process, end_orphans, is_done, orphans
 from benchmarks.faults.watcher import Watcher
 from recsys import errors
 
@@ -29,8 +29,6 @@ KILLED: Final = 128 + signal.SIGKILL
 STARTS: Final = 5
 """How often in a row a command may end with "try again" although nobody has killed it."""
 STARTING_SECONDS: Final = 2.0
-TOO_LATE_SECONDS: Final = 1.0
-"""A command that is done so soon after a signal had no more work when it came."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +51,7 @@ class Killed:
         by_stage: whether its stages ran as commands of their own.
         kill: what was asked for.
         after: seconds from the start of the command.
+        done: whether the command had no more work when the signal came.
         code: exit code, as a shell has it.
         seconds: from the signal to the exit.
         said: its last message.
@@ -64,6 +63,7 @@ class Killed:
     by_stage: bool
     kill: Kill
     after: float
+    done: bool
     code: int
     seconds: float
     said: str
@@ -174,7 +174,7 @@ class Campaign:
         if killed.kill.target in (CHILD, JVM):
             return False
         if killed.code == errors.EXIT_DONE:
-            return killed.seconds < TOO_LATE_SECONDS
+            return killed.done or killed.kill.signal == signal.SIGKILL
         manifests = [home / "out" / "runs" / name / "run.json" for name in self._runs(home) - before]
         return any("publish" in json.loads(path.read_text())["stages"] for path in manifests if path.exists())
 
@@ -195,7 +195,8 @@ class Campaign:
                 time.sleep(POLL_SECONDS)
             now = time.monotonic()
             if process.kill(kill.target, kill.signal):
-                return Killed(job.number, job.by_stage, kill, now - process.started, code=-1, seconds=now, said="")
+                after, done = now - process.started, is_done(process.pid)
+                return Killed(job.number, job.by_stage, kill, after, done, code=-1, seconds=now, said="")
         return None
 
     def _judge(self, job: Job, killed: Killed, home: Path, before: set[str]) -> None:

@@ -113,6 +113,15 @@ class Process:
             self.lines.append(line.rstrip("\n"))
 
 
+def is_done(pid: int) -> bool:
+    """Whether a command's work is done, and only its process is not over yet: it ignores SIGTERM, or is gone."""
+    try:
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    except OSError:
+        return True
+    return status["State"].startswith(("Z", "X")) or bool(int(status["SigIgn"], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 def orphans(home: Path, patience: float = PATIENCE) -> list[str]:
     """Command lines of the processes of a job that live on although its command has ended."""
     end = time.monotonic() + patience

@@ -13,6 +13,7 @@ import dataclasses
 import io
 import itertools
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal
 
@@ -156,7 +157,7 @@ def _parts(uri: str, form: Format, target: int) -> Iterator[tuple[int, int, int]
         for group in range(metadata.num_row_groups):
             yield group, group + 1, metadata.row_group(group).total_byte_size
     elif form.records or uri.endswith(_COMPRESSED):
-        yield 0, size(uri), size(uri)
+        yield 0, sys.maxsize, size(uri)
     else:
         whole = size(uri)
         for start in range(0, whole, target):

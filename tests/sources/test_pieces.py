@@ -81,6 +81,12 @@ def rows(found: Rows) -> list[tuple[Any, ...]]:
             ],
         ),
         (
+            {"a.csv.gz": gzip.compress(b"user,item\n" + b"u1,i1\n" * 1000)},  # 50 times as small as its text
+            "interactions",
+            {},
+            [(0, "u1", "i1", None)] * 1000,
+        ),
+        (
             {"a.csv": codecs.BOM_UTF8 + QUOTED.encode(), "b.csv": QUOTED.replace("\n", "\r\n").encode()},
             "items",
             {},
@@ -110,7 +116,7 @@ def rows(found: Rows) -> list[tuple[Any, ...]]:
         ),
         ({"a.csv": b"id\n7\n \n8\n"}, "users", {}, [(0, "7", None), (0, "8", None)]),
     ],
-    ids=["lines", "records", "long delimiter", "wide encoding", "one column"],
+    ids=["lines", "compressed", "records", "long delimiter", "wide encoding", "one column"],
 )
 def test_text(both: Both, files: dict[str, bytes], role: str, fields: dict[str, Any], expected: list[Any]) -> None:
     local, far = both(files, role, **fields)
