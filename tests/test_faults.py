@@ -96,8 +96,12 @@ def test_the_watcher_reads_what_a_new_latest_json_names(tmp_path: Path) -> None:
 
 
 def test_a_process_whose_parent_is_gone_is_found(tmp_path: Path) -> None:
-    sleeper = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
-    subprocess.run([sys.executable, "-c", sleeper], env={**os.environ, process.MARK: str(tmp_path)}, check=True)
+    sleeper = "import time; print(flush=True); time.sleep(600)"
+    parent = (
+        "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdout=subprocess.PIPE); "
+        "child.stdout.readline()"  # until then it may still be what it was before exec
+    )
+    subprocess.run([sys.executable, "-c", parent, sleeper], env={**os.environ, process.MARK: str(tmp_path)}, check=True)
     (found,) = process.orphans(tmp_path, patience=0.0)
     assert "time.sleep(600)" in found
     process.end_orphans(tmp_path)

@@ -18,6 +18,7 @@ CONFIG = Config(seed=3, spark=Spark(master="local[2]", memory="1g"))
 N_ITEMS = 40
 
 
+@pytest.mark.slow
 def test_fold_in_agrees_with_the_factors_that_mllib_gives_training_users(tmp_path, spark: Any) -> None:
     train = random_histories(60, N_ITEMS, 0)
     users = np.repeat(np.arange(len(train), dtype=np.int32), train.lengths)

@@ -85,6 +85,7 @@ def too_large() -> Any:
     return tf.zeros([1 << 46])
 
 
+@pytest.mark.slow
 def test_when_tensorflow_runs_out_of_memory_it_says_what_to_lower() -> None:
     done = CliRunner().invoke(Group(commands={"work": click.command()(too_large)}), ["work"])
     assert done.exit_code == EXIT_USAGE

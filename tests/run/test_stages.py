@@ -164,6 +164,7 @@ def begun(job: Job, tmp_path: Path) -> Job:
     return dataclasses.replace(job, config=config, run=run)
 
 
+@pytest.mark.slow
 def test_what_was_begun_with_other_settings_is_not_continued(job: Job, tmp_path: Path) -> None:
     """A training that was interrupted after its networks, then asked for with another network."""
     first = begun(job, tmp_path)
