@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import time
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ from recsys.measure.targets import Targets, contexts, training_counts
 
 KS: Final = (5, 10, 20)
 
+Top = tuple[NDArray[np.int32], NDArray[np.float32]]
+"""Items and their scores, each [users, k]; see ranking.top_k."""
+
 
 class Scorer(Protocol):
     """A recommendation method, fitted on events before those it is measured on."""
@@ -25,15 +29,31 @@ class Scorer(Protocol):
     def name(self) -> str:
         """Name of the method in tables."""
 
-    def score(self, context: Histories) -> NDArray[np.float32]:
-        """Scores of all items for some users, only from their events before the cut.
+    def top(self, context: Histories, k: int) -> Top:
+        """The k best items of some users among those they have not had, judged only by their events before the cut.
 
         Args:
-            context: the users' events before the cut; a user may have none. Several blocks are scored at the same time.
+            context: the users' events before the cut; a user may have none. Several blocks are ranked at the same time.
+            k: length of the lists.
 
         Returns:
-            float32 [users, items + 1], higher is better; column 0 is padding and is ignored. The caller may overwrite it.
+            See ranking.top_k.
+
+        Raises:
+            RecsysError: a score is NaN or +inf.
         """
+
+
+class MatrixScorer(abc.ABC):
+    """A Scorer that computes the scores of all items as a matrix of NumPy."""
+
+    @abc.abstractmethod
+    def score(self, context: Histories) -> NDArray[np.float32]:
+        """float32 [users, items + 1], higher is better; column 0 is padding. The caller may overwrite it."""
+
+    def top(self, context: Histories, k: int) -> Top:
+        """See Scorer."""
+        return ranking.top_k(self.score(context), *ranking.seen(context), k)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,18 +94,20 @@ def evaluate(
         block: users scored at once; by default as many as take ranking.BLOCK_BYTES of scores.
 
     Raises:
-        RecsysError: the scores have the wrong shape, or one is not finite.
+        RecsysError: the lists have the wrong shape, or a score is not finite.
     """
     started = time.perf_counter()
     top = np.zeros((len(targets.rows), max(ks)), np.int32)
 
     def rank(place: tuple[slice, Histories]) -> tuple[slice, NDArray[np.int32]]:
         rows, context = place
-        scores = scorer.score(context)
-        if scores.shape != (len(context), n_items + 1):
-            raise RecsysError(f"{scorer.name} returned scores of shape {scores.shape}, expected {(len(context), n_items + 1)}")
-        seen = np.repeat(np.arange(len(context)), context.lengths)
-        return rows, ranking.top_k(scores, seen, context.items, max(ks))[0]
+        items, _ = scorer.top(context, max(ks))
+        if items.shape != (len(context), max(ks)) or items.max(initial=0) > n_items:
+            raise RecsysError(
+                f"{scorer.name} returned lists of shape {items.shape} with items up to {items.max(initial=0)}, expected "
+                f"{(len(context), max(ks))} and {n_items}"
+            )
+        return rows, items
 
     for rows, found in threads.in_order(rank, contexts(histories, targets, block or ranking.block_rows(n_items))):
         top[rows] = found

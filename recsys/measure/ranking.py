@@ -7,10 +7,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.contract.histories import Histories
 from recsys.errors import RecsysError
 
 BLOCK_BYTES: Final = 128 << 20
 """Maximum size of one block of scores; several are at work at the same time."""
+
+
+def seen(context: Histories) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The items that users have had, as pairs of row and item index."""
+    return np.repeat(np.arange(len(context)), context.lengths), context.items
 
 
 def top_k(
@@ -33,9 +39,7 @@ def top_k(
     """
     scores[:, 0] = -np.inf
     if scores.size:
-        highest = scores.max()  # NaN wins every comparison in NumPy's max
-        if np.isnan(highest) or highest == np.inf:
-            raise RecsysError(f"the model returned the score {highest}, expected finite scores; its training has diverged")
+        check_finite(scores.max())  # NaN wins every comparison in NumPy's max
     scores[rows, cols] = -np.inf
     users, columns = scores.shape
     taken = min(k, columns)
@@ -49,6 +53,16 @@ def top_k(
     best[:, :taken] = np.take_along_axis(items, order, axis=1)
     best[np.isneginf(best_scores)] = 0
     return best, best_scores
+
+
+def check_finite(highest: float) -> None:
+    """Refuses scores of which the highest is given.
+
+    Raises:
+        RecsysError: it is NaN or +inf.
+    """
+    if np.isnan(highest) or highest == np.inf:
+        raise RecsysError(f"the model returned the score {highest}, expected finite scores; its training has diverged")
 
 
 def block_rows(n_items: int, at_most: int = 1024) -> int:

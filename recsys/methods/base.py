@@ -8,13 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from recsys import storage
 from recsys.config import Config
 from recsys.contract.histories import Histories
-from recsys.measure.protocol import Scorer
+from recsys.measure.protocol import MatrixScorer, Scorer
 from recsys.progress import Log, silent
 
 DEFAULTS: Final = Config()
@@ -31,7 +30,7 @@ class Method(Scorer, Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class TraditionalMethod(abc.ABC):
+class TraditionalMethod(MatrixScorer):
     """A method without a network: a frozen dataclass of arrays and numbers.
 
     To add one, put a file into this folder, named as in config.Baseline with `_` for `-`, whose `METHOD` is the class.
@@ -64,10 +63,6 @@ class TraditionalMethod(abc.ABC):
         """Fits the method for one point, by default the first of `GRID`."""
         (fitted,) = cls.fit(events, n_items, [cls.GRID[0] if point is None else point])
         return fitted
-
-    @abc.abstractmethod
-    def score(self, context: Histories) -> NDArray[np.float32]:
-        """float32 [users, items + 1]; see measure.protocol.Scorer."""
 
     def save(self, uri: str) -> None:
         """Writes every field into one file (storage.arrays)."""

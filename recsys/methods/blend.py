@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys import storage
 from recsys.contract.histories import Histories
-from recsys.measure.protocol import Scorer
-from recsys.methods import counting
+from recsys.measure.protocol import Top
+from recsys.methods import compiled, counting
 from recsys.methods.base import Method
 from recsys.methods.ease import Ease
 from recsys.methods.transitions import Transitions
@@ -28,8 +28,6 @@ from recsys.methods.transitions import Transitions
 TRANSITIONS: Final = {"window": 10, "decay": 0.7, "balance": 0.0}
 TASTE: Final = {"penalty": 300.0, "max_columns": 5_000}
 """Points of Transitions and Ease. EASE uses only the most popular items: it grows with the square of their number."""
-FLOOR: Final = 1e-3
-"""ε: keeps the logarithm finite if nothing was counted."""
 PRIOR_EVENTS: Final = 20.0
 """Pseudo-events that pull the recent shares towards the overall ones."""
 MAX_EVENTS: Final = 5_000_000
@@ -72,6 +70,13 @@ class Counts:
     recent: Mapping[float, NDArray[np.float32]]
 
 
+class Logits(Method, Protocol):
+    """A method that the blend can combine with the counts."""
+
+    def score(self, context: Histories) -> Any:
+        """Logits of all items, a tensor float32 [users, items + 1]; column 0 is padding."""
+
+
 class Blend:
     """The network combined with the counts.
 
@@ -83,19 +88,27 @@ class Blend:
 
     name: ClassVar[str] = "blend"
 
-    def __init__(self, network: Method, counts: Counts, weights: Weights) -> None:
+    def __init__(self, network: Logits, counts: Counts, weights: Weights) -> None:
         self.network, self.counts, self.weights = network, counts, weights
 
-    def score(self, context: Histories) -> NDArray[np.float32]:
-        """float32 [users, items + 1] by the module's formula; column 0 is padding."""
-        return combine(parts(self.network, self.counts, context), self.counts, self.weights)
+    def score(self, context: Histories) -> Any:
+        """A tensor float32 [users, items + 1] by the module's formula; column 0 is padding, -inf."""
+        return compiled.blended(*self._given(context))
+
+    def top(self, context: Histories, k: int) -> Top:
+        """See measure.protocol.Scorer."""
+        return compiled.best(compiled.blended, self._given(context), context, k)
+
+    def _given(self, context: Histories) -> tuple[Any, ...]:
+        counted = counted_scores(self.counts, context)
+        return (self.network.score(context), *counted, context.lengths == 0, *biases(self.counts, self.weights))
 
     def save(self, uri: str) -> None:
         """Writes counts and weights into the folder; the network is saved separately."""
         save(uri, self.counts, self.weights)
 
     @classmethod
-    def load(cls, uri: str, network: Method) -> Self:
+    def load(cls, uri: str, network: Logits) -> Self:
         """Reads what `save` wrote.
 
         Args:
@@ -157,50 +170,20 @@ def recent_share(events: Histories, n_items: int, half_life: float) -> NDArray[n
     return logs
 
 
-@dataclasses.dataclass(frozen=True)
-class Parts:
-    """The summands that differ from user to user, before they are weighted; each float32 [users, items + 1].
-
-    Attributes:
-        network: log softmax
-        transitions: log(transitions + ε)
-        taste: log(taste + ε)
-        cold: bool [users], users without events
-    """
-
-    network: NDArray[np.float32]
-    transitions: NDArray[np.float32]
-    taste: NDArray[np.float32]
-    cold: NDArray[np.bool_]
+def counted_scores(counts: Counts, context: Histories) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The scores of transitions, float32 [users, items + 1], and of taste, float32 [users, columns]."""
+    columns = counts.taste.columns
+    taste = np.zeros((len(context), columns.max(initial=0) + 1), np.float32)
+    taste[:, columns] = counts.taste.score_columns(context)
+    return counts.transitions.score_known(context), taste
 
 
-def parts(network: Scorer, counts: Counts, context: Histories) -> Parts:
-    """Scores the users with the network and with each of the counts."""
-    logits: NDArray[np.float32] = network.score(context)
-    logits[:, 0] = -np.inf
-    logits -= logits.max(axis=1, keepdims=True)
-    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
-    liked = np.zeros_like(logits)
-    liked[:, counts.taste.columns] = np.maximum(counts.taste.score_columns(context), 0)
-    liked /= np.maximum(liked.sum(axis=1, keepdims=True), np.float32(1e-9))
-    return Parts(logits, _log(counts.transitions.score_known(context)), _log(liked), context.lengths == 0)
-
-
-def combine(summands: Parts, counts: Counts, weights: Weights) -> NDArray[np.float32]:
-    """The weighted sum, float32 [users, items + 1]."""
-    w, cold = weights, summands.cold
-    scores: NDArray[np.float32] = np.float32(w.transitions) * summands.transitions
-    if w.taste:
-        scores += np.float32(w.taste) * summands.taste
-    scores += np.float32(w.recent) * counts.recent[w.half_life] - np.float32(w.share) * counts.share
-    scores[cold] = np.float32(w.cold_recent) * counts.recent[w.cold_half_life] - np.float32(w.cold_share) * counts.share
-    scores += summands.network
-    return scores
-
-
-def _log(shares: NDArray[np.float32]) -> NDArray[np.float32]:
-    shares += np.float32(FLOOR)
-    return np.log(shares, out=shares)
+def biases(counts: Counts, weights: Weights) -> tuple[Any, ...]:
+    """The last arguments of compiled.weighted. Its weights are arrays, since Python's numbers would be compiled in."""
+    w = weights
+    warm = np.float32(w.recent) * counts.recent[w.half_life] - np.float32(w.share) * counts.share
+    cold = np.float32(w.cold_recent) * counts.recent[w.cold_half_life] - np.float32(w.cold_share) * counts.share
+    return warm, cold, np.float32(w.transitions), np.float32(w.taste)
 
 
 def _shares(events: Histories, n_items: int) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,21 @@ from recsys.contract import model_files
 from recsys.contract.features_info import FeaturesInfo
 from recsys.contract.histories import Histories
 from recsys.measure import metrics, threads
-from recsys.measure.protocol import Scorer
-from recsys.measure.ranking import block_rows, top_k
+from recsys.measure.ranking import block_rows
 from recsys.measure.targets import Targets, contexts, decisive_from, find_targets
-from recsys.methods.blend import HALF_LIVES, WEIGHTS_FILE, Counts, Parts, Weights, combine, count, parts, read_weights, save
+from recsys.methods import compiled
+from recsys.methods.blend import (
+    HALF_LIVES,
+    WEIGHTS_FILE,
+    Counts,
+    Logits,
+    Weights,
+    biases,
+    count,
+    counted_scores,
+    read_weights,
+    save,
+)
 from recsys.progress import Log
 
 TUNING_USERS: Final = 2048
@@ -37,7 +48,7 @@ ROUNDS: Final = 2
 
 
 def fit(
-    network: Scorer | None,
+    network: Logits | None,
     histories: Histories,
     info: FeaturesInfo,
     model: str,
@@ -75,7 +86,7 @@ def fit(
     return weights
 
 
-def tune(network: Scorer, counts: Counts, histories: Histories, n_items: int, seed: int, since: int | None = None) -> Weights:
+def tune(network: Logits, counts: Counts, histories: Histories, n_items: int, seed: int, since: int | None = None) -> Weights:
     """The weights with the best NDCG on the validation events, chosen separately for users with and without events.
 
     Args:
@@ -91,7 +102,7 @@ def tune(network: Scorer, counts: Counts, histories: Histories, n_items: int, se
     if not len(targets.rows):
         return Weights()
     block = block_rows(n_items, 512)
-    scored = [(context, parts(network, counts, context)) for _, context in contexts(histories, targets, block)]
+    scored = [(context, _summands(network, counts, context)) for _, context in contexts(histories, targets, block)]
     cold = targets.context_lengths == 0
     best = Weights(transitions=0.0)
     popular = list(itertools.product(RECENT_GRID, HALF_LIVES, SHARE_GRID))
@@ -110,9 +121,14 @@ def tune(network: Scorer, counts: Counts, histories: Histories, n_items: int, se
     return best
 
 
+def _summands(network: Logits, counts: Counts, context: Histories) -> tuple[Any, ...]:
+    """The arguments of compiled.weighted that no weight changes."""
+    return (*compiled.logs(network.score(context), *counted_scores(counts, context)), context.lengths == 0)
+
+
 def _best(
     candidates: Sequence[Weights],
-    scored: Sequence[tuple[Histories, Parts]],
+    scored: Sequence[tuple[Histories, tuple[Any, ...]]],
     counts: Counts,
     targets: Targets,
     users: NDArray[np.bool_],
@@ -120,12 +136,10 @@ def _best(
     """The candidate with the best NDCG over the given users; ties go to the first."""
 
     def ndcg(weights: Weights) -> float:
-        top = np.concatenate([_top(context, combine(summands, counts, weights)) for context, summands in scored])
+        same = biases(counts, weights)
+        tops = [compiled.best(compiled.weighted, (*own, *same), context, TUNING_K)[0] for context, own in scored]
+        top = np.concatenate(tops)
         values = metrics.per_user(top, targets.offsets, targets.items, (TUNING_K,))[f"ndcg@{TUNING_K}"]
         return float(values[users].mean())
 
     return candidates[int(np.argmax(list(threads.in_order(ndcg, candidates))))]
-
-
-def _top(context: Histories, scores: NDArray[np.float32]) -> NDArray[np.int32]:
-    return top_k(scores, np.repeat(np.arange(len(context)), context.lengths), context.items, TUNING_K)[0]

@@ -11,17 +11,24 @@ from recsys import storage
 from recsys.contract import histories, schema
 from recsys.contract.features_info import Encoding
 from recsys.contract.histories import Histories
+from recsys.measure.protocol import Top
 from recsys.measure.ranking import block_rows
+from recsys.methods import compiled
 from recsys.model import encoding
 from recsys.model.encoding import Bags, Encoder
 from recsys.model.network import CausalCNN, whole_table
 
-BATCH: Final = 256
-"""Maximum number of users scored at once; fewer if the catalogue is large."""
+ROWS: Final = 64
+"""Users encoded at once."""
+SHARES: Final = (8, 4, 2, 1)
+"""Histories are encoded in rows of these parts of the receptive field, each in the shortest that holds what is needed."""
+
+MANY_USERS: Final = 20_000
+"""So many are worth the seconds in which XLA compiles the encoding, which takes two thirds of the time then."""
 
 
 class Network:
-    """Scores all items as the next one of each history, with the weights as of the last `refresh`. Training fits it.
+    """Ranks all items as the next one of each history, with the weights as of the last `refresh`. Training fits it.
 
     Args:
         model: the network.
@@ -34,29 +41,41 @@ class Network:
         import tensorflow as tf
 
         self.model, self.encoder = model, encoder
-        self._items = model.spec.items
-        self._batch = block_rows(self._items, BATCH)
-
-        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-        def last_logits(batch: Any, table: Any) -> Any:
-            return model.logits(model.encode(batch, table)[:, -1], table)
-
-        self._last_logits = last_logits
+        self._block = block_rows(model.spec.items)
+        self._lengths = sorted({-(-model.spec.receptive_field // share) for share in SHARES})
+        self._encode = tf.function(model.encode_last, jit_compile=len(encoder.users.codes) > MANY_USERS)
         self.refresh()
 
     def refresh(self) -> None:
         """Recomputes the item vectors; call it after the weights have changed."""
-        self._table = whole_table(self.model)
+        import tensorflow as tf
 
-    def score(self, context: Histories) -> np.ndarray:
-        """Logits float32 [users, items + 1] for histories that may be empty; column 0 is padding."""
-        scores = np.empty((len(context), self._items + 1), np.float32)
-        for start in range(0, len(context), self._batch):
-            rows = np.arange(start, min(start + self._batch, len(context)))
-            block = context.rows(np.resize(rows, self._batch))
-            inputs = encoding.scoring_rows(block, self.encoder, self.model.spec.receptive_field)
-            scores[rows] = self._last_logits(inputs, self._table).numpy()[: len(rows)]
-        return scores
+        self._table = whole_table(self.model)
+        biases = np.append(np.float32(-np.inf), self.model.item_biases()[1:])
+        self._with_biases = tf.concat([tf.transpose(self._table), biases[None]], axis=0)  # one product gives the logits
+
+    def score(self, context: Histories) -> Any:
+        """Logits, a tensor float32 [users, items + 1], for histories that may be empty; column 0 is padding, -inf.
+
+        All products have the same shapes whoever is scored together, since their last bits depend on the shapes.
+        """
+        import tensorflow as tf
+
+        states = np.ones((max(1, -(-len(context) // self._block)) * self._block, self.model.spec.width + 1), np.float32)
+        fits = np.searchsorted(self._lengths, np.minimum(context.lengths + 1, self._lengths[-1]))
+        for number, length in enumerate(self._lengths):
+            users = np.flatnonzero(fits == number)
+            for start in range(0, len(users), ROWS):
+                some = users[start : start + ROWS]
+                inputs = encoding.scoring_rows(context.rows(np.resize(some, ROWS)), self.encoder, length)
+                states[some, :-1] = self._encode(inputs, self._table).numpy()[: len(some)]
+        blocks = (states[start : start + self._block] for start in range(0, len(states), self._block))
+        logits = [tf.matmul(block, self._with_biases) for block in blocks]
+        return (logits[0] if len(logits) == 1 else tf.concat(logits, axis=0))[: len(context)]
+
+    def top(self, context: Histories, k: int) -> Top:
+        """See measure.protocol.Scorer."""
+        return compiled.best(compiled.log_softmax, [self.score(context)], context, k)
 
     def save(self, uri: str) -> None:
         """Writes the network as one `.keras` file, atomically."""

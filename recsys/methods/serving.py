@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from recsys import storage
 from recsys.model.encoding import Encoder
 from recsys.model.network import GAP_BUCKETS, CausalCNN, whole_table
@@ -47,7 +49,7 @@ def save_for_serving(model: CausalCNN, uri: str, encoder: Encoder) -> None:
             tf.floor(tf.math.log(1.0 + tf.maximum(gaps, 0.0)) / tf.math.log(tf.constant(2.0, tf.float64))), tf.int32
         )
         codes = tf.pad(tf.minimum(codes, GAP_BUCKETS - 1), [[0, 0], [1, 0]])[:, : tf.shape(items)[1]]
-        position = end[:, None] + tf.range(1 - length, 1)[None, :]  # of the last `length` positions, right-aligned
+        position = end[:, None] + np.arange(1 - length, 1)[None, :]  # of the last `length` positions, right-aligned
         started = position > 0
         event = tf.maximum(position - 1, 0)
 
@@ -60,11 +62,11 @@ def save_for_serving(model: CausalCNN, uri: str, encoder: Encoder) -> None:
             "rating": take((ratings - mean) / deviation),
             "gap": take(codes),
             "position": tf.maximum(position, 0),
-            "user_codes": tf.repeat(user_codes[:, None, :], length, axis=1),
-            "user_numbers": tf.repeat(user_numbers[:, None, :], length, axis=1),
+            "user_codes": user_codes[:, None, :],
+            "user_numbers": user_numbers[:, None, :],
         }
         table = tf.convert_to_tensor(serving.table)
-        scores = model.logits(model.encode(batch, table)[:, -1], table)
+        scores = model.logits(model.encode_last(batch, table), table)
         rows = tf.repeat(tf.range(users)[:, None], tf.shape(items)[1], axis=1)
         seen = tf.stack([tf.reshape(rows, [-1]), tf.reshape(items, [-1])], axis=1)
         scores = tf.tensor_scatter_nd_min(scores, seen, tf.fill([tf.shape(seen)[0]], scores.dtype.min))

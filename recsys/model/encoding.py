@@ -86,16 +86,10 @@ def code_origins(before: Sequence[EncodedFeature], after: Sequence[EncodedFeatur
     return np.concatenate(origins)
 
 
-def gap_codes(timestamps: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Code of the time since the previous event, int32 [events]: see GAP_BUCKETS.
-
-    Args:
-        timestamps: int64 [events] in seconds, histories one after another.
-        position: place of each event in its history; 0 has no previous event.
-    """
-    gaps = np.diff(timestamps, prepend=timestamps[:1])
-    codes = 1 + np.floor(np.log2(1.0 + np.maximum(gaps, 0))).astype(np.int32)
-    return np.where(position > 0, np.minimum(codes, GAP_BUCKETS - 1), 0).astype(np.int32)
+def gap_codes(gaps: np.ndarray) -> np.ndarray:
+    """Codes of times between events, int32, shaped as the times in seconds: see GAP_BUCKETS."""
+    codes: np.ndarray = np.minimum(1 + np.floor(np.log2(1.0 + np.maximum(gaps, 0))), GAP_BUCKETS - 1).astype(np.int32)
+    return codes
 
 
 def positions(block: Histories, encoder: Encoder) -> Arrays:
@@ -105,43 +99,42 @@ def positions(block: Histories, encoder: Encoder) -> Arrays:
         Flat arrays of sum(lengths + 1) positions, histories one after another: item, rating, gap, position, user (the row of
         `encoder.users`). Position p of a history holds its event p - 1; position 0 holds none.
     """
-    none = np.zeros(len(block), np.int64)
-    position = ranges(none, block.lengths + 1)
-    event = np.repeat(block.offsets[:-1], block.lengths + 1) + position - 1
-    started = position > 0
-    ratings = (block.ratings - encoder.rating_mean) / encoder.rating_std
-    gaps = gap_codes(block.timestamps, ranges(none, block.lengths))
-
-    def at(values: np.ndarray) -> np.ndarray:
-        taken = np.zeros(len(position), values.dtype)
-        taken[started] = values[event[started]]
-        return taken
-
-    return {
-        "item": at(block.items).astype(np.int32),
-        "rating": at(ratings).astype(np.float32),
-        "gap": at(gaps),
-        "position": position.astype(np.int32),
-        "user": np.repeat(block.user_index, block.lengths + 1),
-    }
+    lengths = block.lengths + 1
+    rows = np.repeat(np.arange(len(block)), lengths)
+    return {**_inputs(block, encoder, rows, ranges(np.zeros(len(block), np.int64), lengths)), "user": block.user_index[rows]}
 
 
 def scoring_rows(block: Histories, encoder: Encoder, length: int) -> Arrays:
     """The last `length` positions of each history, right-aligned, for scoring the next item.
 
     Returns:
-        The network's inputs [users, length, …]; positions before a history's start have item 0 and position 0.
+        The network's inputs [users, length, …]; positions before a history's start have item 0 and position 0. The features of
+        the users are the same at all positions: user_codes [users, 1, slots], user_numbers [users, 1, features].
     """
-    arrays = positions(block, encoder)
     lengths = np.minimum(block.lengths + 1, length)
-    ends = np.cumsum(block.lengths + 1)
-    source = ranges(ends - lengths, lengths)
-    row, place = np.repeat(np.arange(len(block)), lengths), ranges(length - lengths, lengths)
-    padded = {"user": np.repeat(block.user_index[:, None], length, axis=1)}
-    for name in ("item", "rating", "gap", "position"):
-        padded[name] = np.zeros((len(block), length), arrays[name].dtype)
-        padded[name][row, place] = arrays[name][source]
-    return with_users(padded, encoder)
+    rows, places = np.repeat(np.arange(len(block)), lengths), ranges(length - lengths, lengths)
+    found = {"user": block.user_index[:, None]}
+    for name, values in _inputs(block, encoder, rows, ranges(block.lengths + 1 - lengths, lengths)).items():
+        found[name] = np.zeros((len(block), length), values.dtype)
+        found[name][rows, places] = values
+    return with_users(found, encoder)
+
+
+def _inputs(block: Histories, encoder: Encoder, rows: np.ndarray, position: np.ndarray) -> Arrays:
+    """item, rating, gap and position at some positions of the histories in some rows."""
+    event = block.offsets[rows] + position - 1
+    started, later = np.flatnonzero(position), np.flatnonzero(position > 1)
+    here, there = event[started], event[later]
+    found = {
+        "item": np.zeros(len(position), np.int32),
+        "rating": np.zeros(len(position), np.float32),
+        "gap": np.zeros(len(position), np.int32),
+        "position": position.astype(np.int32),
+    }
+    found["item"][started] = block.items[here]
+    found["rating"][started] = (block.ratings[here] - encoder.rating_mean) / encoder.rating_std
+    found["gap"][later] = gap_codes(block.timestamps[there] - block.timestamps[there - 1])
+    return found
 
 
 def with_users(arrays: Arrays, encoder: Encoder) -> Arrays:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 PACKAGE = "recsys"
@@ -93,13 +95,49 @@ class GatedCausalConv(keras.layers.Layer):
     def call(self, x: Any, position: Any, training: bool = False) -> Any:
         """x + dropout(project(value * sigmoid(gate)))"""
         h = self.norm(x)
-        taps = [h]
-        for tap in range(1, self.kernel_size):
-            lag = tap * self.dilation
-            inside = ops.cast(ops.expand_dims(position >= lag, -1), h.dtype)
-            taps.append(shift(h, lag) * inside)
+        taps = [h, *(shift(h, lag) * _inside(position, lag, h.dtype) for lag in self._lags)]
+        return x + self._mixed(taps, training)
+
+    def sees(self, places: Sequence[int], length: int) -> tuple[int, ...]:
+        """The places that outputs at some places depend on, where a place is counted back from the last position of a row.
+
+        Args:
+            places: of the outputs.
+            length: of the row.
+        """
+        seen = {place + lag for place in places for lag in (0, *self._lags)}
+        return tuple(sorted(place for place in seen if place < length))
+
+    def at(self, x: Any, position: Any, given: Sequence[int], wanted: Sequence[int]) -> Any:
+        """The outputs at some places, as `call` would have them.
+
+        Args:
+            x: [rows, len(given), width], the inputs at the places that `sees` names.
+            position: int32 [rows, len(wanted)]
+            given, wanted: places of the inputs and of the outputs.
+
+        Returns:
+            [rows, len(wanted), width]
+        """
+        h, index = self.norm(x), {place: number for number, place in enumerate(given)}
+
+        def tap(values: Any, lag: int) -> Any:
+            return ops.take(values, [index.get(place + lag, 0) for place in wanted], axis=1)
+
+        def inside(lag: int) -> Any:  # nothing is before the row's start, even if the history began earlier
+            there = np.array([place + lag in index for place in wanted])[None, :, None]
+            return _inside(position, lag, h.dtype) * ops.cast(there, h.dtype)
+
+        taps = [tap(h, 0), *(tap(h, lag) * inside(lag) for lag in self._lags)]
+        return tap(x, 0) + self._mixed(taps, training=False)
+
+    @property
+    def _lags(self) -> Sequence[int]:
+        return range(self.dilation, self.kernel_size * self.dilation, self.dilation)
+
+    def _mixed(self, taps: Sequence[Any], training: bool) -> Any:
         value, gate = ops.split(self.mix(ops.concatenate(taps, axis=-1)), 2, axis=-1)
-        return x + self.dropout(self.project(value * ops.sigmoid(gate)), training=training)
+        return self.dropout(self.project(value * ops.sigmoid(gate)), training=training)
 
     def compute_output_shape(self, x_shape: Any, position_shape: Any) -> Any:
         """Same as the input."""
@@ -158,6 +196,11 @@ def shift(x: Any, lag: int) -> Any:
     if lag >= x.shape[1]:
         return ops.zeros_like(x)
     return ops.pad(x, [[0, 0], [lag, 0], [0, 0]])[:, : x.shape[1]]
+
+
+def _inside(position: Any, lag: int, dtype: Any) -> Any:
+    """1 where a history reaches `lag` positions back, else 0: [rows, length, 1]."""
+    return ops.cast(ops.expand_dims(position >= lag, -1), dtype)
 
 
 def _glorot(seed: int) -> keras.initializers.Initializer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -179,6 +180,38 @@ class CausalCNN(keras.Model):
 
     def encode(self, batch: Batch, table: Any, training: bool = False) -> Any:
         """State after each position, float32 [B, T, width]; `batch["item"]` holds rows of `table`, 0 is padding."""
+        x = self.input_dropout(self._inputs(batch, table), training=training)
+        for block in self.blocks:
+            x = (
+                block(x, batch["position"], training=training)
+                if isinstance(block, GatedCausalConv)
+                else block(x, training=training)
+            )
+        return self.norm(x)
+
+    def encode_last(self, batch: Batch, table: Any) -> Any:
+        """State after the last position of each row, float32 [B, width]: `encode(batch, table)[:, -1]`.
+
+        Computes each block only where the last output sees it: with the default dilations less than half of the positions.
+        """
+        length = batch["item"].shape[1]
+        places: list[tuple[int, ...]] = [(0,)]
+        for block in reversed(self.blocks):
+            places.append(block.sees(places[-1], length) if isinstance(block, GatedCausalConv) else places[-1])
+        given = places.pop()
+
+        def at(values: Any, wanted: Sequence[int]) -> Any:
+            return ops.take(values, [length - 1 - place for place in wanted], axis=1)
+
+        x = self._inputs({name: at(values, given) if values.shape[1] > 1 else values for name, values in batch.items()}, table)
+        for block in self.blocks:
+            wanted = places.pop()
+            x = block.at(x, at(batch["position"], wanted), given, wanted) if isinstance(block, GatedCausalConv) else block(x)
+            given = wanted
+        return self.norm(x)[:, 0]
+
+    def _inputs(self, batch: Batch, table: Any) -> Any:
+        """What the first block sees, [B, T, width]."""
         spec = self.spec
         started = ops.cast(ops.expand_dims(batch["item"] > 0, -1), self.compute_dtype)
         x = ops.cast(ops.take(table, batch["item"], axis=0), self.compute_dtype) * started
@@ -188,14 +221,7 @@ class CausalCNN(keras.Model):
             x = x + self.gap_vectors(batch["gap"])
         if spec.use_user_features:
             x = x + self.user_features(batch["user_codes"], batch["user_numbers"])
-        x = self.input_dropout(x, training=training)
-        for block in self.blocks:
-            x = (
-                block(x, batch["position"], training=training)
-                if isinstance(block, GatedCausalConv)
-                else block(x, training=training)
-            )
-        return self.norm(x)
+        return x
 
     def logits(self, state: Any, table: Any, biases: Any = None) -> Any:
         """Scores of the items in `table` [rows, width], float32 [..., rows], for states [..., width].

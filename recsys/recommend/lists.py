@@ -17,7 +17,7 @@ from recsys.contract.histories import Histories, ranges
 from recsys.errors import DamagedError
 from recsys.measure import threads
 from recsys.measure.protocol import Scorer
-from recsys.measure.ranking import block_rows, top_k
+from recsys.measure.ranking import block_rows
 from recsys.progress import Progress
 from recsys.recommend.shards import Shard
 from recsys.recommend.writer import Writer
@@ -41,7 +41,7 @@ def recommend(
         features: folder of the finished features.
         folder: where the Parquet files go; emptied first.
         run_id: written into the files' metadata.
-        scorer: scores all items for a block of users.
+        scorer: ranks the items for a block of users.
         progress: reports progress.
         shard: which users to score.
 
@@ -63,9 +63,7 @@ def recommend(
 
         def best(users: tuple[pa.Array, Histories]) -> tuple[pa.RecordBatch, Histories]:
             user_ids, block = users
-            rows = np.repeat(np.arange(len(block)), block.lengths)
-            items, scores = top_k(scorer.score(block), rows, block.items, k)
-            return _rows(table_schema, user_ids, items, scores, item_ids), block
+            return _rows(table_schema, user_ids, *scorer.top(block, k), item_ids), block
 
         own = (users for users in aligned(features, block_users) if shard.owns(int(users[1].user_index[0]), info.users))
         for batch, block in threads.in_order(best, own):

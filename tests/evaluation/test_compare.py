@@ -14,6 +14,7 @@ from recsys.contract import histories
 from recsys.contract.histories import Histories
 from recsys.evaluation.compare import evaluate_run
 from recsys.evaluation.terminal import format_table
+from recsys.measure.protocol import MatrixScorer
 from tests.support import chains, write_features
 
 BASELINES = ("popularity", "recent-popularity", "item-knn", "ease", "transitions")
@@ -22,7 +23,7 @@ ITEMS = 40
 
 
 @dataclasses.dataclass(frozen=True)
-class NextItem:
+class NextItem(MatrixScorer):
     """Knows the rule by which tests.support.chains makes its histories."""
 
     name: str = "cnn <b>"

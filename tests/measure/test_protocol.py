@@ -16,7 +16,7 @@ from tests.measure.helpers import histories, random_histories
 
 
 @dataclasses.dataclass
-class Recorder:
+class Recorder(protocol.MatrixScorer):
     """Scores by a fixed table and remembers what it was shown."""
 
     table: np.ndarray

@@ -1,12 +1,15 @@
 """The blend against its formula, and the choice of its weights."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from recsys.contract import histories
-from recsys.methods import blend, blending
+from recsys.methods import blend, blending, compiled, transitions
 from recsys.methods.blend import Blend, Weights
 from recsys.methods.ease import Ease
+from recsys.methods.transitions import Transitions, recent_events
 from tests.support import chains, write_features
 
 ITEMS = 40
@@ -19,7 +22,9 @@ class Noise:
 
     def score(self, context):
         random = np.random.default_rng(len(context.items))
-        return random.normal(size=(len(context), ITEMS + 1)).astype(np.float32)
+        logits = random.normal(size=(len(context), ITEMS + 1)).astype(np.float32)
+        logits[:, 0] = -np.inf
+        return logits
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +75,7 @@ def test_scores_are_the_formula(everything):
         decay = blend.TRANSITIONS["decay"]
         following = sum((decay ** (lag + 1) * rows[item] for lag, item in enumerate(items)), np.zeros(ITEMS + 1))
         if len(items):
-            expected = log_p[user] + 0.5 * np.log(following[1:] + blend.FLOOR) + 0.75 * np.log(taste + blend.FLOOR)
+            expected = log_p[user] + 0.5 * np.log(following[1:] + compiled.FLOOR) + 0.75 * np.log(taste + compiled.FLOOR)
             expected += 0.25 * counts.recent[7.0][1:] - 0.5 * share
         else:
             expected = log_p[user] + 0.75 * counts.recent[30.0][1:] - share
@@ -83,6 +88,16 @@ def test_a_loaded_blend_scores_as_the_saved_one(everything, tmp_path):
     method.save(str(tmp_path / "blend"))
     loaded = Blend.load(str(tmp_path / "blend"), Noise())
     np.testing.assert_array_equal(loaded.score(everything), method.score(everything))
+
+
+def test_fuller_rows_of_the_transitions_count_as_all_others(everything, monkeypatch):
+    fitted = Transitions.fit_one(everything, ITEMS)
+    expected = (recent_events(everything, ITEMS, fitted.window, fitted.decay) @ fitted.rows).toarray()
+    for limit, dense in ((10**9, ITEMS), (5 * 4 * (ITEMS + 1), 5), (0, 0)):
+        monkeypatch.setattr(transitions, "DENSE_BYTES", limit)
+        method = dataclasses.replace(fitted)
+        np.testing.assert_allclose(method.score_known(everything), expected, rtol=1e-5, atol=1e-6)
+        assert len(method._divided[0]) == dense
 
 
 def test_recent_shares_follow_the_half_life():
@@ -115,6 +130,7 @@ def test_weights_leave_a_network_alone_that_knows_everything(everything):
 
         def score(self, context):
             scores = np.zeros((len(context), ITEMS + 1), np.float32)
+            scores[:, 0] = -np.inf
             rows = np.searchsorted(everything.user_index, context.user_index)
             scores[np.arange(len(context)), everything.items[everything.offsets[rows] + everything.train_length[rows]]] = 50.0
             return scores

@@ -72,6 +72,19 @@ def test_histories_in_one_row_do_not_see_each_other():
     np.testing.assert_array_equal(np.asarray(model(now))[:, 5:], np.asarray(model(other))[:, 5:])
 
 
+@pytest.mark.parametrize("length", [1, 2, 5, 12])
+@pytest.mark.parametrize(
+    "settings", [{}, {"kernel_size": 2, "dilations": (4, 1), "feed_forward": 2}, {"kernel_size": 1, "dilations": (3,)}]
+)
+def test_the_last_state_is_that_of_the_whole_row_whatever_is_left_out(length, settings):
+    model, now = make(**settings), batch(rows=3, length=length)
+    now["position"][1] = np.maximum(now["position"][1] - length // 2, 0)  # a history that begins in the middle of the row
+    now["position"][2] += 100  # and one that began long before
+    table = model.item_table()
+    expected = np.asarray(model.encode(now, table))[:, -1]
+    np.testing.assert_allclose(np.asarray(model.encode_last(now, table)), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_loss_is_the_cross_entropy_over_known_items():
     model, data = make(), batch()
     data["weight"][0, :3] = 0

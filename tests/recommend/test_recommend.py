@@ -11,6 +11,7 @@ from recsys import storage
 from recsys.config import Recommend
 from recsys.contract import histories, schema
 from recsys.errors import RecsysError
+from recsys.measure.protocol import MatrixScorer
 from recsys.progress import Progress
 from recsys.recommend import lists, writer
 from tests.support import chains, write_features
@@ -18,7 +19,7 @@ from tests.support import chains, write_features
 ITEMS = 40
 
 
-class Fixed:
+class Fixed(MatrixScorer):
     """Scores that depend on the user and the item alone."""
 
     name = "fixed"

@@ -13,6 +13,7 @@ from recsys import storage
 from recsys.config import Config, Recommend
 from recsys.contract import schema
 from recsys.errors import ConfigError, RecsysError, RetryError
+from recsys.measure.protocol import MatrixScorer
 from recsys.progress import Progress
 from recsys.recommend import content, lists, shards, writer
 from recsys.recommend.shards import Shard, parse
@@ -63,7 +64,7 @@ def test_three_concurrent_shards_are_merged(unscored):
     assert pq.read_table(run_folder(home / "out") / "recommendations").replace_schema_metadata(None).equals(before)
 
 
-class Fixed:
+class Fixed(MatrixScorer):
     name = "fixed"
 
     def score(self, context):

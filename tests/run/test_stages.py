@@ -21,6 +21,7 @@ from recsys.config import Config, Evaluation, Model, Publish, Recommend, Trainin
 from recsys.contract.features_info import SplitInfo, read_info, write_info
 from recsys.contract.histories import Histories
 from recsys.errors import ConfigError, RetryError, TerminatedError
+from recsys.measure.protocol import MatrixScorer
 from recsys.methods import blending, ease, transitions
 from recsys.progress import Progress
 from recsys.recommend.shards import Shard
@@ -116,7 +117,7 @@ def test_a_run_that_required_a_gpu_for_training_is_scored_without_one(trained: t
     assert stages.recommend(dataclasses.replace(job, config=config), Shard(0, 8))["rows"] > 0
 
 
-class Swallowing:
+class Swallowing(MatrixScorer):
     """Scores as a library would that is ended by SIGTERM in the middle, and goes on with what it has."""
 
     name = "swallowing"

@@ -148,11 +148,19 @@ def test_training_stops_when_validation_gets_no_better(features, tmp_path):
     assert int(np.argmax(scores)) == len(scores) - 3
 
 
+def test_nobodys_scores_depend_on_whom_they_are_scored_with(features, trained):
+    scorer = network(features, trained, model_files.PUBLISHED)
+    block = histories.read(features)
+    together = scorer.score(block).numpy()
+    for rows in ([5], [7, 2, 30], range(0, len(block), 3)):
+        np.testing.assert_array_equal(scorer.score(block.rows(np.array(rows))).numpy(), together[list(rows)])
+
+
 def test_the_saved_model_answers_as_the_scorer_does(features, trained):
     scorer = network(features, trained, model_files.PUBLISHED)
     encoder = scorer.encoder
     block = histories.read(features).rows(np.arange(20))
-    scores = scorer.score(block)
+    scores = scorer.score(block).numpy()
     length = int(block.lengths.max())
     padded = {
         name: np.zeros((20, length), dtype)
