@@ -24,8 +24,8 @@ from recsys.methods import blend
 from recsys.methods.cnn import Network, read_encoder
 from recsys.training import packing
 from recsys.training.hardware import choose
-from recsys.training.loop import make_optimizer, make_step
 from recsys.training.plan import batch_shape, fit_plan
+from recsys.training.steps import make_optimizer, make_steps
 from recsys.training.train import Setting, build, epoch_data
 
 FOLLOWS = 0.5
@@ -77,16 +77,16 @@ def main(
         plan = fit_plan(config.training, info.train_events, items, shape, hardware.xla)
         optimizer = make_optimizer(plan, model.dtype_policy.name)
         optimizer.build(model.trainable_variables)
-        step = make_step(model, optimizer, plan)
-        data = epoch_data(setting, encoder, shape, part, config.seed, plan, counts)
+        run = make_steps(model, optimizer, plan, encoder.users)
         losses, started = [], clocks()
-        for number, batch in enumerate(data(0, 0)):
-            if number == 1:
-                say(f"first step, including compilation: {since(started)}; peak so far {peak()}")
-                started = clocks()
-            if number == steps:
+        for chunk in epoch_data(setting, encoder, shape, part, config.seed, plan, counts)(0, 0):
+            for number in range(min(int(chunk["steps"]), steps - len(losses))):
+                losses.append(float(run(chunk, np.array(number, np.int32), np.array(1, np.int32))[0]))
+                if len(losses) == 1:
+                    say(f"first step, including compilation: {since(started)}; peak so far {peak()}")
+                    started = clocks()
+            if len(losses) == steps:
                 break
-            losses.append(float(step(batch)))
         positions, taken = shape[0] * shape[1], max(1, len(losses) - 1)
         drawn = f"{plan.negatives or 'all'} negatives"
         say(f"{len(losses)} steps of {positions:,} positions, {drawn}: {since(started, taken)} per step")

@@ -11,19 +11,18 @@ from typing import Any, Final
 import numpy as np
 
 from recsys.errors import RetryError
-from recsys.model.loss import next_item_loss
+from recsys.model.encoding import Bags
 from recsys.model.network import CausalCNN
 from recsys.progress import Progress
 from recsys.training.checkpoint import Checkpoints, Standing, State
 from recsys.training.plan import Plan
 from recsys.training.recovery import DivergedError, remedied, remedy
+from recsys.training.steps import Calls, learning_rates, make_optimizer, make_steps
 from recsys.training.workers import ALONE, Workers, draw_apart
 
 CHECKPOINT_SECONDS: Final = 120.0
 VALIDATED: Final = ("ndcg@10", "hit_rate@10")
 """Measured on the validation events after each epoch; the first one decides."""
-
-Step = Callable[[Any], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +30,8 @@ class Session:
     """What the loop works with.
 
     Attributes:
-        epoch_data: the batches of an epoch, starting at a step, as a tf.data.Dataset.
+        users: features of all users.
+        epoch_data: the chunks of batches of an epoch, starting at a step; see packing.dataset.
         validate: current validation metrics of the network, by name; None without validation events.
         checkpoints: where the state is saved.
         stopped: whether the process has been asked to stop.
@@ -39,6 +39,7 @@ class Session:
         workers: the processes that train together; only the chief writes checkpoints.
     """
 
+    users: Bags
     epoch_data: Callable[[int, int], Any]
     validate: Callable[[], dict[str, float]] | None
     checkpoints: Checkpoints
@@ -79,67 +80,6 @@ def fit(model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, 
     return training.standing.rows
 
 
-def make_optimizer(plan: Plan, precision: str) -> Any:
-    """Adam (AdamW if there is weight decay) with warm-up, cosine decay to zero, and gradients clipped to a global norm of 1.
-
-    Under mixed_float16 the loss is scaled, so that small gradients do not underflow.
-    """
-    import keras
-
-    schedule = _schedule(plan)
-    shared = {"beta_2": 0.98, "global_clipnorm": 1.0}
-    if plan.weight_decay:
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=plan.weight_decay, **shared)
-    else:
-        optimizer = keras.optimizers.Adam(schedule, **shared)
-    return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
-
-
-def _schedule(plan: Plan) -> Any:
-    import keras
-
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if plan.warmup_steps else plan.learning_rate,
-        decay_steps=max(1, plan.steps * plan.epochs - plan.warmup_steps),
-        warmup_target=plan.learning_rate if plan.warmup_steps else None,
-        warmup_steps=plan.warmup_steps,
-    )
-
-
-def make_step(model: CausalCNN, optimizer: Any, plan: Plan, workers: Workers = ALONE) -> Step:
-    """One training step as a compiled function: this worker's part of a batch → loss of the whole batch.
-
-    Gradients are made dense before they are clipped: for sparse embedding gradients, Keras would compute the norm lookup by
-    lookup, which is not the norm of the gradient.
-    """
-    import tensorflow as tf
-
-    def gradients(batch: Any) -> Any:
-        with tf.GradientTape() as tape:
-            loss = next_item_loss(model, batch, plan.label_smoothing, plan.loss_blocks)
-            scaled = optimizer.scale_loss(loss)
-        found = tape.gradient(scaled, model.trainable_variables)
-        pairs = zip(found, model.trainable_variables, strict=True)
-        return loss, [tf.zeros_like(variable) if g is None else tf.convert_to_tensor(g) for g, variable in pairs]
-
-    def apply(found: Any) -> None:
-        optimizer.apply_gradients(zip(found, model.trainable_variables, strict=True))
-
-    alone = workers.member.count == 1  # otherwise XLA compiles only what is around the sum, which it cannot compile
-    parts: tuple[Step, ...] = (gradients, apply)
-    learn, move = parts if alone else (tf.function(part, jit_compile=plan.xla) for part in parts)
-
-    @tf.function(jit_compile=plan.xla and alone)  # type: ignore[untyped-decorator]
-    def step(batch: Any) -> Any:
-        loss, found = learn(batch)
-        if not alone:
-            loss, found = workers.summed((loss, found))
-        move(found)
-        return loss
-
-    return step  # type: ignore[no-any-return]
-
-
 class _Training:
     """The progress of a phase: its steps, its epochs, the best weights so far, and the checkpoints that hold all of it."""
 
@@ -161,11 +101,18 @@ class _Training:
 
     def run(self) -> None:
         """Trains to the end of the phase."""
-        step = make_step(self._model, self._optimizer, self._plan, self._session.workers)
+        steps = make_steps(self._model, self._optimizer, self._plan, self._session.users, self._session.workers)
+        calls = Calls(self._session.workers.member.count == 1)
         while not self.standing.done:
             self.begin_epoch()
-            for batch in self._session.epoch_data(self.standing.epoch, self.standing.step):
-                self.take(float(step(batch)), batch["item"].shape)
+            for chunk in self._session.epoch_data(self.standing.epoch, self.standing.step):
+                first, there = 0, int(chunk["steps"])
+                while first < there:
+                    count, started = calls.steps(there - first), time.monotonic()
+                    losses = steps(chunk, np.array(first, np.int32), np.array(count, np.int32)).numpy()[:count]
+                    calls.took(count, time.monotonic() - started)
+                    self.take(losses, chunk["item"].shape[1:])
+                    first += count
             self.end_epoch()
 
     def recover(self, failure: Exception) -> None:
@@ -198,14 +145,15 @@ class _Training:
         self._started = self._saved = time.monotonic()
         self._positions = 0
 
-    def take(self, loss: float, shape: Any) -> None:
-        """Records one step with its loss; saves a checkpoint if one is due, and stops if asked to."""
+    def take(self, losses: np.ndarray, shape: Any) -> None:
+        """Records steps by their losses; saves a checkpoint if one is due, and stops if asked to."""
         at, plan, session = self.standing, self._plan, self._session
-        if not math.isfinite(loss):
-            raise DivergedError(f"the loss is {loss}")
-        at.loss_sum += loss
-        at.step += 1
-        self._positions += int(np.prod(shape))
+        for loss in map(float, losses):
+            if not math.isfinite(loss):
+                raise DivergedError(f"the loss is {loss}")
+            at.loss_sum += loss
+            at.step += 1
+        self._positions += len(losses) * int(np.prod(shape))
         where = f"{plan.phase} epoch {at.epoch + 1}/{plan.epochs}  step {at.step}/{plan.steps}"
         session.progress.update(f"{where}  loss {at.loss_sum / at.step:.4f}", min(1.0, at.step / plan.steps))
         if session.workers.total(session.stopped()):
@@ -272,7 +220,7 @@ class _Training:
         self.standing, self.best = state.standing, list(state.best)
         self._plan = remedied(self._asked, self.standing)
         if self._plan.learning_rate != self._asked.learning_rate:
-            self._optimizer.learning_rate = _schedule(self._plan)
+            self._optimizer.learning_rate = learning_rates(self._plan)
 
     def _finite(self) -> bool:
         """Whether the weights are numbers; the loss tells only at the next step."""

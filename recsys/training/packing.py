@@ -8,6 +8,7 @@ position of a batch is valid, and every shape is static.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,13 +16,16 @@ import numpy as np
 
 from recsys.contract import histories
 from recsys.contract.histories import Histories
-from recsys.model.encoding import Arrays, Bags, Encoder, positions, with_users
+from recsys.model.encoding import Arrays, Encoder, positions
 from recsys.training.cluster import Member
 
 FILES_PER_CHUNK = 4
 """Files of histories, about a million events each, whose users are shuffled together in memory."""
 
-POSITIONS = ("item", "rating", "gap", "position", "user_codes", "user_numbers", "target", "weight")
+STEPS = 64
+"""Batches that are handed to TensorFlow at once."""
+
+POSITIONS = ("item", "rating", "gap", "position", "user", "target", "weight")
 """The arrays of a batch with a value for each position."""
 
 
@@ -46,8 +50,8 @@ def training_batches(
         cold_starts: see config.Training.
 
     Yields:
-        The network's inputs and `target` int32, all [rows, row_length, …]; `weight` float32 is 1, and 0 only in the padding of
-        the last batch.
+        The network's inputs, but `user` (row of `encoder.users`) for the features of the users, and `target` int32, all [rows,
+        row_length]; `weight` float32 is 1, and 0 only in the padding of the last batch.
     """
     size, left = rows * row_length, None
     files = histories.files(features)
@@ -61,11 +65,11 @@ def training_batches(
             stream = {name: np.concatenate([left[name], value]) for name, value in stream.items()}
         whole = len(stream["item"]) // size * size
         for start in range(0, whole, size):
-            yield _shaped({name: value[start : start + size] for name, value in stream.items()}, encoder, rows, row_length)
+            yield {name: value[start : start + size].reshape(rows, row_length) for name, value in stream.items()}
         left = {name: value[whole:] for name, value in stream.items()}
     if left is not None and len(left["item"]):
         padding = size - len(left["item"])
-        yield _shaped({name: np.pad(value, (0, padding)) for name, value in left.items()}, encoder, rows, row_length)
+        yield {name: np.pad(value, (0, padding)).reshape(rows, row_length) for name, value in left.items()}
 
 
 def _with_cold_starts(block: Histories, share: float, random: np.random.Generator) -> Histories:
@@ -94,11 +98,6 @@ def _examples(block: Histories, encoder: Encoder) -> Arrays:
     return {**flat, "target": block.items.astype(np.int32), "weight": np.ones(len(block.items), np.float32)}
 
 
-def _shaped(flat: Arrays, encoder: Encoder, rows: int, row_length: int) -> Arrays:
-    arrays = with_users(flat, encoder)
-    return {name: np.ascontiguousarray(value.reshape(rows, row_length, *value.shape[1:])) for name, value in arrays.items()}
-
-
 def item_counts(features: str, n_items: int, part: Callable[[Histories], Histories]) -> np.ndarray:
     """Events of each item in a part of the histories, int64 [items + 1]; 0 for padding. `part` as in training_batches."""
     counts = np.zeros(n_items + 1, np.int64)
@@ -120,21 +119,30 @@ def part_of(batch: Arrays, member: Member) -> Arrays:
     return {**batch, **{name: batch[name][rows] for name in POSITIONS}, "total": np.array(batch["weight"].sum(), np.float32)}
 
 
+def chunks(batches: Iterator[Arrays], steps: int = STEPS) -> Iterator[Arrays]:
+    """Several batches at once: arrays [steps, …], the last filled up with zeros, and `steps` int32 [], how many there are."""
+    while some := list(itertools.islice(batches, steps)):
+        chunk = {name: np.zeros((steps, *value.shape), value.dtype) for name, value in some[0].items()}
+        for number, batch in enumerate(some):
+            for name, value in batch.items():
+                chunk[name][number] = value
+        yield {**chunk, "steps": np.array(len(some), np.int32)}
+
+
 def dataset(
-    batches: Callable[[], Iterator[Arrays]], rows: int, row_length: int, users: Bags, more: dict[str, Any] | None = None
+    batches: Callable[[], Iterator[Arrays]], rows: int, row_length: int, more: dict[str, Any] | None = None, steps: int = STEPS
 ) -> Any:
-    """The batches as a tf.data.Dataset with static shapes, prefetched.
+    """The batches in `chunks` as a tf.data.Dataset with static shapes, prefetched.
 
     `more` describes arrays in addition to those of training_batches: see negatives.signature.
     """
     import tensorflow as tf
 
-    shape = (rows, row_length)
     signature = {
-        **{name: tf.TensorSpec(shape, tf.int32) for name in ("item", "gap", "position", "target")},
-        **{name: tf.TensorSpec(shape, tf.float32) for name in ("rating", "weight")},
-        "user_codes": tf.TensorSpec((*shape, users.codes.shape[1]), tf.int32),
-        "user_numbers": tf.TensorSpec((*shape, users.numbers.shape[1]), tf.float32),
+        **{name: tf.TensorSpec((rows, row_length), tf.int32) for name in ("item", "gap", "position", "user", "target")},
+        **{name: tf.TensorSpec((rows, row_length), tf.float32) for name in ("rating", "weight")},
         **(more or {}),
     }
-    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
+    stacked = {name: tf.TensorSpec((steps, *spec.shape), spec.dtype) for name, spec in signature.items()}
+    stacked["steps"] = tf.TensorSpec((), tf.int32)
+    return tf.data.Dataset.from_generator(lambda: chunks(batches(), steps), output_signature=stacked).prefetch(2)

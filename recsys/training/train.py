@@ -136,7 +136,7 @@ def build(setting: Setting, fitted: Encoding, encoder: Encoder) -> CausalCNN:
 def epoch_data(
     setting: Setting, encoder: Encoder, shape: tuple[int, int], part: Part, seed: int, plan: Plan, counts: np.ndarray
 ) -> Callable[[int, int], Any]:
-    """The batches of an epoch, starting at a step, over one part of the histories, with negatives if the plan has any.
+    """The batches of an epoch in chunks, from a step on, over one part of the histories, with negatives if the plan has any.
 
     Args:
         setting: features and workers.
@@ -162,7 +162,7 @@ def epoch_data(
         more["total"] = tf.TensorSpec([], tf.float32)
     own = member.rows(shape[0])
     part_shape = (own.stop - own.start, shape[1])
-    return lambda epoch, first: packing.dataset(lambda: batches(epoch, first), *part_shape, encoder.users, more)
+    return lambda epoch, first: packing.dataset(lambda: batches(epoch, first), *part_shape, more)
 
 
 def _fit(setting: Setting, folder: str, progress: Progress, stopped: Callable[[], bool]) -> records.Rows:
@@ -182,6 +182,7 @@ def _fit(setting: Setting, folder: str, progress: Progress, stopped: Callable[[]
     plan = fit_plan(config.training, positions, info.items, shape, setting.hardware.xla)
     network = Network(model, encoder)
     session = Session(
+        users=encoder.users,
         epoch_data=epoch_data(setting, encoder, shape, part, config.seed, plan, counts),
         validate=_validator(setting, network, progress),
         checkpoints=setting.checkpoints(folder, progress),
@@ -219,6 +220,7 @@ def _refit(
     else:
         plan = fit_plan(config.training, positions, info.items, shape, setting.hardware.xla)
     session = Session(
+        users=encoder.users,
         epoch_data=epoch_data(setting, encoder, shape, part, config.seed + 1, plan, counts),
         validate=None,
         checkpoints=setting.checkpoints(folder, progress),

@@ -30,7 +30,7 @@ from recsys.run import runs, stages
 from recsys.run.ending import Stop
 from recsys.run.publish import show_user
 from recsys.run.stages import Job
-from recsys.training import hardware
+from recsys.training import hardware, steps
 from recsys.training.train import Setting, train
 from tests.support import chains, write_features
 
@@ -181,9 +181,10 @@ def test_what_was_begun_with_other_settings_is_not_continued(job: Job, tmp_path:
 
 @pytest.mark.slow
 def test_killed_in_training_and_started_with_another_rate_it_takes_that_rate_from_the_first_epoch_on(
-    job: Job, tmp_path: Path
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the folder was not cleared, as when the settings were changed by other means than this command."""
+    monkeypatch.setattr(steps, "CALL_SECONDS", 0.0)  # one step a call
     first = begun(job, tmp_path)
     polled = iter(range(1000))
     with pytest.raises(RetryError, match="checkpoint saved at epoch 2"):
@@ -218,7 +219,7 @@ def test_ended_in_the_export_it_only_exports(
     def refuse(*given: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("recsys.training.loop.make_step", refuse)
+    monkeypatch.setattr("recsys.training.loop.make_steps", refuse)
     cluster = {"worker": ["127.0.0.1:9", "127.0.0.1:10"]}
     for index in (1, 0):
         monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}))

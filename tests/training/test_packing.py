@@ -97,7 +97,6 @@ def test_a_later_event_changes_no_training_batch(tmp_path):
 
 def test_ratings_gaps_and_user_features_stand_beside_their_event(features):
     found = batches(features)
-    encoder = read_encoder(features, read_info(features).evaluated)
     item, rating, gap = flat(found, "item"), flat(found, "rating"), flat(found, "gap")
     there = item > 0
     np.testing.assert_allclose(rating[there], ((1 + item[there] % 5) - 3.0) / 1.4, rtol=1e-6)
@@ -105,8 +104,20 @@ def test_ratings_gaps_and_user_features_stand_beside_their_event(features):
     place = flat(found, "position")[there] - 1  # of the event itself; it came 1000 (2 place - 1) seconds after the one before
     expected = np.where(place > 0, 1 + np.floor(np.log2(1 + 1000 * np.maximum(2 * place - 1, 0))), 0)
     np.testing.assert_array_equal(gap[there], expected)
-    codes = {tuple(row) for row in flat(found, "user_codes")}
-    assert codes <= {tuple(row) for row in encoder.users.codes}
+    block = histories.read(features)
+    owners = set(zip(np.repeat(block.user_index, block.lengths), block.items, strict=True))
+    assert set(zip(flat(found, "user")[there], item[there], strict=True)) <= owners
+
+
+@pytest.mark.parametrize("steps", [1, 3, 1000])
+def test_chunks_hold_all_batches_in_order(features, steps):
+    found = batches(features)
+    chunks = list(packing.chunks(iter(found), steps))
+    assert [int(chunk["steps"]) for chunk in chunks] == [min(steps, len(found) - n) for n in range(0, len(found), steps)]
+    for name in packing.POSITIONS:
+        together = np.concatenate([chunk[name] for chunk in chunks])
+        np.testing.assert_array_equal(together[: len(found)], [batch[name] for batch in found])
+        assert len(together) % steps == 0 and not together[len(found) :].any()
 
 
 def test_scoring_rows_hold_the_last_events_and_their_places(features):

@@ -45,12 +45,16 @@ def a_bad_batch(monkeypatch):
     def poisoned(*arguments):
         data = made(*arguments)
 
-        def batches(epoch, first):
-            for batch in data(epoch, first):
-                given.append(batch)
-                yield {**batch, "rating": batch["rating"] * np.nan} if len(given) == 6 else batch
+        def chunks(epoch, first):
+            for chunk in data(epoch, first):
+                rating = chunk["rating"].numpy()
+                for number in range(int(chunk["steps"])):
+                    given.append(number)
+                    if len(given) == 6:
+                        rating[number] = np.nan
+                yield {**chunk, "rating": tf.constant(rating)}
 
-        return batches
+        return chunks
 
     monkeypatch.setattr(training, "epoch_data", poisoned)
 
@@ -102,19 +106,19 @@ def too_large(monkeypatch):
     """
 
     def limit(most):
-        made = loop.make_step
+        made = loop.make_steps
 
-        def make(model, optimizer, plan, workers):
-            step = made(model, optimizer, plan, workers)
+        def make(model, optimizer, plan, users, workers):
+            steps = made(model, optimizer, plan, users, workers)
 
-            def limited(batch):
+            def limited(*given):
                 if plan.loss_blocks <= most:
                     raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
-                return step(batch)
+                return steps(*given)
 
             return limited
 
-        monkeypatch.setattr(loop, "make_step", make)
+        monkeypatch.setattr(loop, "make_steps", make)
 
     return limit
 

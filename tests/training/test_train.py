@@ -18,7 +18,7 @@ from recsys.methods.blend import Blend
 from recsys.methods.cnn import Network, load_model, read_encoder
 from recsys.model import encoding
 from recsys.progress import Progress, silent
-from recsys.training import hardware, loop
+from recsys.training import hardware, steps
 from recsys.training.plan import batch_shape, fit_plan, refit_plan, sample_size
 from recsys.training.train import Setting, train
 from tests.support import chains, write_features
@@ -110,7 +110,10 @@ def test_a_rerun_gives_the_same_weights(features, trained, tmp_path):
 
 @pytest.mark.parametrize("after", [3, 17])
 @pytest.mark.slow
-def test_asked_to_end_in_either_phase_it_saves_a_checkpoint_and_goes_on_to_the_same_weights(features, trained, tmp_path, after):
+def test_asked_to_end_in_either_phase_it_saves_a_checkpoint_and_goes_on_to_the_same_weights(
+    features, trained, tmp_path, monkeypatch, after
+):
+    monkeypatch.setattr(steps, "CALL_SECONDS", 0.0)  # one step a call
     asked = iter(range(10_000))
     with pytest.raises(RetryError, match="checkpoint saved"):
         learn(config(), features, str(tmp_path), lambda: next(asked) >= after)
@@ -130,7 +133,8 @@ def test_with_drawn_negatives_it_learns_about_as_much(features, tmp_path):
 
 
 @pytest.mark.slow
-def test_with_drawn_negatives_it_goes_on_to_the_same_weights(features, tmp_path):
+def test_with_drawn_negatives_it_goes_on_to_the_same_weights(features, tmp_path, monkeypatch):
+    monkeypatch.setattr(steps, "CALL_SECONDS", 0.0)  # one step a call
     settings = config(epochs=2, refit_epochs=0, negatives=16)
     learn(settings, features, str(tmp_path / "whole"))
     asked = iter(range(10_000))
@@ -274,7 +278,7 @@ def test_no_phase_ends_at_its_peak_rate(epochs, refit):
     first = fit_plan(Training(epochs=epochs), 40_000, 500, (2, 256), True)
     second = refit_plan(Training(refit_epochs=refit), 40_000, 500, (2, 256), True, [{"ndcg@10": 0.1}] * epochs)
     for plan in (first, second):
-        rate = loop.make_optimizer(plan, "float32")._learning_rate
+        rate = steps.make_optimizer(plan, "float32")._learning_rate
         rates = [float(rate(step)) for step in range(plan.steps * plan.epochs)]
         assert max(rates) == pytest.approx(plan.learning_rate, rel=1e-2)
         assert rates[-1] < 0.01 * plan.learning_rate

@@ -19,12 +19,13 @@ from recsys.contract import model_files
 from recsys.contract.features_info import read_info
 from recsys.errors import ConfigError
 from recsys.methods.cnn import read_encoder
+from recsys.model.encoding import with_users
 from recsys.model.loss import next_item_loss
 from recsys.run import runs
 from recsys.training import hardware, negatives, packing
 from recsys.training.cluster import Member, member
-from recsys.training.loop import make_step
 from recsys.training.plan import fit_plan
+from recsys.training.steps import make_step
 from recsys.training.train import Setting, build
 from recsys.training.workers import draw_apart
 from tests.command import command, environment, invoke
@@ -174,7 +175,7 @@ def test_gradients_of_the_parts_add_up_to_that_of_the_batch(features, count):
 
     def learn(part):
         with tf.GradientTape() as tape:
-            loss = next_item_loss(model, {name: tf.constant(value) for name, value in part.items()}, 0.1)
+            loss = next_item_loss(model, with_users(part, encoder), 0.1)
         return loss, [tf.convert_to_tensor(g) for g in tape.gradient(loss, model.trainable_variables) if g is not None]
 
     loss, whole = learn(batch)
@@ -194,7 +195,7 @@ def test_workers_drop_different_channels_of_the_same_network(features):
         draw_apart(model, Member(index, 2))
     for one, other in zip(models[0].trainable_variables, models[2].trainable_variables, strict=True):
         np.testing.assert_array_equal(one, other)
-    states = [model.encode(batch, model.item_table(), training=True).numpy() for model in models]
+    states = [model.encode(with_users(batch, encoder), model.item_table(), training=True).numpy() for model in models]
     np.testing.assert_array_equal(states[0], states[1])
     assert np.abs(states[0] - states[2]).max() > 1e-3
 
@@ -219,10 +220,10 @@ def test_gradients_are_clipped_by_their_true_norm(features):
         before = [np.array(variable) for variable in model.trainable_variables]
         data = {name: tf.constant(value) for name, value in batch.items()}
         if alone:
-            make_step(model, optimizer, plan)(data)
+            tf.function(make_step(model, optimizer, plan, encoder.users))(data)
         else:
             with tf.GradientTape() as tape:
-                loss = next_item_loss(model, data)
+                loss = next_item_loss(model, with_users(batch, encoder))
             dense = [tf.convert_to_tensor(g) for g in tape.gradient(loss, model.trainable_variables)]
             norm = np.sqrt(sum(float(tf.reduce_sum(g * g)) for g in dense))
             assert norm > 1
