@@ -38,16 +38,14 @@ def main(sizes: tuple[int, ...], kind: str, repeats: int, peers: tuple[str, ...]
         if not source.exists():
             events.write(source, size)
         settings = output / f"events-{size}-{kind}.toml"
-        settings.write_text(
-            '[source]\ndataset = "tabular"\nid_type = "integer"\n[source.interactions]\n'
-            f'path = "{source}"\nuser_id = "userId"\nitem_id = "movieId"\nrating = "rating"\ntimestamp = "timestamp"\n'
-        )
+        settings.write_text(events.settings(source))
         commands = {"recsys": [sys.executable, "-c", _FEATURES, str(settings), str(output / "recsys")]}
         for name, python in pythons.items():
             (output / name).mkdir(exist_ok=True)
             commands[name] = [python, HERE / f"features_{name}.py", source, output / name]
-        found = measure.in_turns(commands, repeats, output)
-        kept = {(output / f"{name}.log").read_text().split()[-1].replace(",", "") for name in commands}
+        costs = measure.in_turns(commands, repeats, output)
+        found = {name: measure.median(several) for name, several in costs.items()}
+        kept = {one.told.split()[-1].replace(",", "") for several in costs.values() for one in several}
         if len(kept) != 1:
             raise SystemExit(f"not the same work: {kept} events kept")
         for name, cost in found.items():

@@ -28,10 +28,12 @@ class Cost:
     Attributes:
         seconds: wall time.
         peak: bytes, peak of the resident memory of all processes together, sampled.
+        told: the last line that it printed.
     """
 
     seconds: float
     peak: int
+    told: str = ""
 
 
 def run(words: Sequence[str | Path], log: Path) -> Cost:
@@ -49,16 +51,16 @@ def run(words: Sequence[str | Path], log: Path) -> Cost:
     seconds = time.monotonic() - started
     if process.returncode:
         raise SystemExit(f"{' '.join(map(str, words))} ended with {process.returncode}:\n{log.read_text()[-2000:]}")
-    return Cost(seconds, peak)
+    return Cost(seconds, peak, (log.read_text().splitlines() or [""])[-1])
 
 
-def in_turns(commands: Mapping[str, Sequence[str | Path]], repeats: int, folder: Path) -> dict[str, Cost]:
-    """Medians of several runs of each command, one after the other, so that noise meets all alike."""
+def in_turns(commands: Mapping[str, Sequence[str | Path]], repeats: int, folder: Path) -> dict[str, list[Cost]]:
+    """Several runs of each command, one after the other, so that noise meets all alike."""
     found: dict[str, list[Cost]] = {name: [] for name in commands}
     for _ in range(repeats):
         for name, words in commands.items():
             found[name].append(run(words, folder / f"{name}.log"))
-    return {name: _median(costs) for name, costs in found.items()}
+    return found
 
 
 def environment(folder: Path, *packages: str) -> Path:
@@ -100,5 +102,6 @@ def _resident(process: psutil.Process) -> int:
     return total
 
 
-def _median(costs: Sequence[Cost]) -> Cost:
+def median(costs: Sequence[Cost]) -> Cost:
+    """The median of the seconds, and the greatest peak."""
     return Cost(statistics.median(cost.seconds for cost in costs), max(cost.peak for cost in costs))

@@ -131,7 +131,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     place = job.run.path(schema.FEATURES_DIR)
     methods: list[Method] = []
     if read_info(place).split.holds_out:
-        blend = _load_blend(job, model_files.EVALUATED, model_files.EVALUATED_BLEND)
+        blend = load_blend(job, model_files.EVALUATED, model_files.EVALUATED_BLEND)
         methods = [blend, blend.network]
     folder = job.run.path(schema.EVALUATION_DIR)
     metrics = evaluate_run(job.config, place, folder, methods, job.progress)
@@ -147,7 +147,7 @@ def recommend(job: Job, shard: Shard | None = None) -> dict[str, Any]:
     """The published blend → recommendations/, or one shard of them."""
     from recsys.recommend.lists import EVERYBODY, recommend
 
-    blend = _load_blend(job, model_files.PUBLISHED, model_files.PUBLISHED_BLEND)
+    blend = load_blend(job, model_files.PUBLISHED, model_files.PUBLISHED_BLEND)
     folder = job.run.path(schema.RECOMMENDATIONS_DIR) if shard is None else shard.folder(job.run.path(schema.SHARDS_DIR))
     place = job.run.path(schema.FEATURES_DIR)
     facts = recommend(job.config.recommend, place, folder, job.run.run_id, blend, job.progress, shard or EVERYBODY)
@@ -186,7 +186,8 @@ def _finish(job: Job, folder: str) -> None:
     storage.mark_success(folder)
 
 
-def _load_blend(job: Job, network: str, blend: str) -> Blend:
+def load_blend(job: Job, network: str, blend: str) -> Blend:
+    """A fitted blend of the run, evaluated or published, by the names of its files (contract.model_files)."""
     from recsys.methods.blend import Blend
     from recsys.training.hardware import choose
 

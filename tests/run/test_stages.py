@@ -133,7 +133,7 @@ class Swallowing(MatrixScorer):
 
 def test_what_a_library_makes_of_sigterm_is_no_result(trained: tuple[Job, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     job, _ = trained
-    monkeypatch.setattr(stages, "_load_blend", lambda *given: Swallowing(ITEMS))
+    monkeypatch.setattr(stages, "load_blend", lambda *given: Swallowing(ITEMS))
     before = signal.getsignal(signal.SIGTERM)
     try:
         for stage, folder in ((stages.evaluate, "evaluation"), (stages.recommend, "recommendations")):

@@ -1,0 +1,94 @@
+"""Scoring: the published lists of `recsys recommend` beside implicit's ALS, from a fitted method to Parquet.
+
+    python -m benchmarks.speed.scoring --items 3000 --items 27000 --items 300000 --output out/speed
+
+For each size of the catalogue it makes events, features and a network (one epoch; how good it is changes no time), then ranks
+all items for every user, seen items filtered, in turns with the peer, which runs in a virtual environment of its own. Both are
+timed in their own process from the first user to the last file; reading model and histories is not in it, compiling is. recsys
+scores with the blend: the network, transitions, EASE and recent popularity. implicit multiplies two factors of width 64, with
+OPENBLAS_NUM_THREADS=1 as it asks for.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from benchmarks.speed import events, measure
+
+HERE = Path(__file__).parent
+PEER = "implicit"
+TRAINING = ("training.epochs=1", "training.refit_epochs=0", "training.negatives=1024")
+
+
+@click.command()
+@click.option("--items", "sizes", type=click.IntRange(1000), multiple=True, default=(3_000, 27_000, 300_000), show_default=True)
+@click.option("--k", "lengths", type=click.IntRange(1), multiple=True, default=(10, 100), show_default=True)
+@click.option("--users", type=click.IntRange(1000), default=34_000, show_default=True)
+@click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), default=Path("out/speed"), show_default=True)
+def main(sizes: tuple[int, ...], lengths: tuple[int, ...], users: int, repeats: int, output: Path) -> None:
+    """Measures users per second; each user has about 36 events, drawn by Zipf's law."""
+    output = output.resolve()
+    output.mkdir(parents=True, exist_ok=True)
+    python = measure.environment(output / "environments" / PEER, PEER, "pyarrow")
+    rows = []
+    for items in sizes:
+        home = _trained(output / f"scoring-{items}-{users}", items, users)
+        for k in lengths:
+            commands: dict[str, list[str | Path]] = {
+                "recsys": [sys.executable, "-c", _RECOMMEND, str(home), str(k), str(output / "recsys")],
+                PEER: ["env", "OPENBLAS_NUM_THREADS=1", python, HERE / "scoring_implicit.py", home, str(k), output / PEER],
+            }
+            found = measure.in_turns(commands, repeats, output)
+            rates = {name: users / statistics.median(float(cost.told) for cost in costs) for name, costs in found.items()}
+            for name, costs in found.items():
+                cells = (f"{items:,}", str(k), name, f"{rates[name]:,.0f}", f"{rates[name] / rates[PEER]:.2f}")
+                rows.append(f"| {' | '.join(cells)} | {measure.median(costs).peak / 2**30:.2f} |")
+    options = [*(f"--items {size}" for size in sizes), *(f"--k {k}" for k in lengths), f"--users {users} --repeats {repeats}"]
+    described = f"{measure.described()}; {PEER} {measure.version_in(python, PEER)}"
+    click.echo(f"`python -m benchmarks.speed.scoring {' '.join(options)}`; {described}.\n")
+    click.echo(f"| items | K | | users/s | of {PEER} | peak GiB |\n|---|---|---|---|---|---|")
+    click.echo("\n".join(rows))
+
+
+def _trained(home: Path, items: int, users: int) -> Path:
+    """The folder of a run with features and a model, which are made if they are not there."""
+    run = home / "out" / "runs" / "speed"
+    if not (run / "model" / "_SUCCESS").exists():
+        home.mkdir(exist_ok=True)
+        source, settings = home / "events.parquet", home / "settings.toml"
+        events.write(source, 40 * users, users, items)
+        settings.write_text(events.settings(source))
+        shared = ["--output", home / "out", "--run-id", "speed", "--quiet"]
+        chosen = [word for setting in TRAINING for word in ("--set", setting)]
+        for words in (["features", "--config", settings, *chosen], ["train"]):
+            subprocess.run([sys.executable, "-m", "recsys.cli", *words, *shared], check=True)
+    return run
+
+
+_RECOMMEND = """
+import dataclasses, sys, time
+from recsys.config import Config
+from recsys.contract import model_files, schema
+from recsys.progress import Progress
+from recsys.recommend.lists import recommend
+from recsys.run import runs
+from recsys.run.ending import Stop
+from recsys.run.stages import Job, load_blend
+run, k, folder = sys.argv[1:]
+output, _, name = run.rpartition("/runs/")
+job = Job(Config(output=output), runs.find(output, name), Progress(quiet=True), Stop())
+blend = load_blend(job, model_files.PUBLISHED, model_files.PUBLISHED_BLEND)
+settings = dataclasses.replace(job.config.recommend, k=int(k))
+started = time.monotonic()
+recommend(settings, job.run.path(schema.FEATURES_DIR), folder, name, blend, Progress(quiet=True))
+print(time.monotonic() - started)
+"""
+
+if __name__ == "__main__":
+    main()
