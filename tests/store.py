@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import threading
 import urllib.request
@@ -12,11 +13,17 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
 BUCKET = "recsys-tests"
+SLOW_DOWN = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message>'
+    b"<RequestId>656c76696e6727732072657175657374</RequestId><HostId>Uuag1LuByRx9e6j5Onimru9pO4ZVKnJ2Qz7/C1NPcfTWAtRPfTaOFg==</HostId>"
+    b"</Error>"
+)
 SECRET = "not-to-be-seen-anywhere"
 
 
@@ -59,6 +66,25 @@ class Store:
             yield
         finally:
             self._ask_after("inf")
+
+    @contextlib.contextmanager
+    def refusing(self, every: int) -> Iterator[list[str]]:
+        """While the block runs, every so many-th request is refused as S3 does under load; yields those, as method and path."""
+        answer, lock, numbers = DomainDispatcherApplication.__call__, threading.Lock(), itertools.count(1)
+        refused: list[str] = []
+
+        def overloaded(application: Any, request: dict[str, Any], start_response: Any) -> Any:
+            with lock:
+                refuse = next(numbers) % every == 0
+            if not refuse:
+                return answer(application, request, start_response)
+            refused.append(f"{request['REQUEST_METHOD']} {request['PATH_INFO']}")
+            request["wsgi.input"].read(int(request.get("CONTENT_LENGTH") or 0))
+            start_response("503 Slow Down", [("Content-Type", "application/xml"), ("Content-Length", str(len(SLOW_DOWN)))])
+            return [SLOW_DOWN]
+
+        with mock.patch.object(DomainDispatcherApplication, "__call__", overloaded):
+            yield refused
 
     def _ask_after(self, requests: str) -> None:
         plain = {"Content-Type": "text/plain"}

@@ -105,10 +105,9 @@ def load_model(uri: str, precision: str) -> CausalCNN:
     """
     import keras
 
-    system, path = storage.resolve(uri)
     with storage.scratch("network") as folder, storage.undamaged(uri):
         local = Path(folder) / "model.keras"
-        with system.open_input_stream(path) as stream:
+        with storage.open_input(uri) as stream:
             local.write_bytes(stream.read())
         saved: CausalCNN = keras.saving.load_model(local, compile=False)
     if saved.dtype_policy.name == precision:

@@ -172,9 +172,8 @@ def open_parquet(path: str) -> Any:
     Raises:
         DataError: it is not a Parquet file, or incomplete.
     """
-    system, inner = storage.resolve(path)
     try:
-        return pq.ParquetFile(system.open_input_file(inner))
+        return pq.ParquetFile(storage.open_input(path))
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise storage.failure(str(error)) or DataError(

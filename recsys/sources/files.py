@@ -85,9 +85,8 @@ def open_binary(path: str) -> Iterator[Any]:
         DataError: the file cannot be opened, or is damaged or truncated (raised while reading in the block, too).
         RetryError: the storage fails for now.
     """
-    system, inner = storage.resolve(path)
     try:
-        with system.open_input_stream(inner, compression=None) as raw:
+        with storage.open_input(path) as raw:
             if path.endswith(".gz"):
                 with gzip.GzipFile(fileobj=raw, mode="rb") as stream:
                     yield stream
@@ -110,9 +109,8 @@ def open_seekable(path: str) -> Iterator[Any]:
         DataError: the file cannot be opened or read.
         RetryError: the storage fails for now.
     """
-    system, inner = storage.resolve(path)
     try:
-        with system.open_input_file(inner) as file:
+        with storage.open_input(path) as file:
             yield file
     except OSError as error:
         raise _unreadable(path, error) from None

@@ -9,6 +9,7 @@ from recsys.storage.leftovers import scratch, sweep, sweep_temporary
 from recsys.storage.locks import lock
 from recsys.storage.parquet_files import open_parquet, parquet_files
 from recsys.storage.paths import at, check, failure, is_local, join, resolve
+from recsys.storage.reading import open_input
 from recsys.storage.whole import (
     SUCCESS_FILE,
     atomic_output,
@@ -57,6 +58,7 @@ __all__ = [
     "of_disk",
     "open_arrays",
     "open_checked",
+    "open_input",
     "open_parquet",
     "parquet_files",
     "permit",

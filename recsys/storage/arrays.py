@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from recsys.storage.faults import undamaged
-from recsys.storage.paths import resolve
+from recsys.storage.reading import open_input
 from recsys.storage.whole import atomic_output
 
 
@@ -29,6 +29,5 @@ def open_arrays(uri: str) -> Iterator[Any]:
     Raises:
         DamagedError: in the block, too: the file is missing, is not what was written, or lacks an array.
     """
-    system, path = resolve(uri)
-    with undamaged(uri), system.open_input_file(path) as file, np.load(file, allow_pickle=False) as arrays:
+    with undamaged(uri), open_input(uri) as file, np.load(file, allow_pickle=False) as arrays:
         yield arrays

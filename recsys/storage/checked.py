@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 from collections.abc import Iterator
 from typing import Any, Final
 
 from recsys.errors import DamagedError
 from recsys.storage.checksums import Summed
 from recsys.storage.faults import undamaged
-from recsys.storage.paths import resolve
+from recsys.storage.reading import open_input
 from recsys.storage.whole import atomic_output
 
 _DIGEST: Final = hashlib.sha256().digest_size
@@ -35,21 +36,18 @@ def open_checked(uri: str) -> Iterator[Any]:
         ConfigError: this user may not read it.
         RetryError: the storage fails.
     """
-    system, path = resolve(uri)
-    with undamaged(uri):
-        _verify(uri, system, path)
-        with system.open_input_stream(path, buffer_size=_BLOCK) as file:
-            yield file
+    with undamaged(uri), open_input(uri) as file:
+        _verify(uri, file)
+        file.seek(0)
+        yield io.BufferedReader(file, _BLOCK)
 
 
-def _verify(uri: str, system: Any, path: str) -> None:
-    with system.open_input_file(path) as file:
-        left, found = file.size() - _DIGEST, hashlib.sha256()
+def _verify(uri: str, file: Any) -> None:
+    left, found = file.size() - _DIGEST, hashlib.sha256()
     if left < 0:
         raise DamagedError(f"{uri} is damaged: it has only {left + _DIGEST} bytes", uri)
-    with system.open_input_stream(path, buffer_size=_BLOCK) as file:
-        while left > 0 and (block := file.read(min(left, _BLOCK))):
-            found.update(block)
-            left -= len(block)
-        if file.read(_DIGEST) != found.digest():
-            raise DamagedError(f"{uri} is damaged: its checksum does not match", uri)
+    while left > 0 and (block := file.read(min(left, _BLOCK))):
+        found.update(block)
+        left -= len(block)
+    if file.read(_DIGEST) != found.digest():
+        raise DamagedError(f"{uri} is damaged: its checksum does not match", uri)

@@ -7,7 +7,7 @@ import hashlib
 import io
 from typing import Any
 
-from recsys.storage.paths import resolve
+from recsys.storage.reading import open_input
 
 _BLOCK = 1 << 20
 
@@ -54,9 +54,8 @@ def checksum(uri: str) -> Checksum:
     Raises:
         OSError: the file cannot be read.
     """
-    system, path = resolve(uri)
     digest, size = hashlib.sha256(), 0
-    with system.open_input_stream(path, compression=None) as stream:
+    with open_input(uri) as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
             size += len(block)

@@ -8,7 +8,7 @@ from typing import Any
 
 from recsys.errors import DamagedError
 from recsys.storage.faults import undamaged
-from recsys.storage.paths import resolve
+from recsys.storage.reading import open_input
 from recsys.storage.whole import list_files
 
 
@@ -21,8 +21,7 @@ def open_parquet(uri: str) -> Iterator[Any]:
     """
     import pyarrow.parquet as pq
 
-    system, path = resolve(uri)
-    with undamaged(uri), system.open_input_file(path) as file:
+    with undamaged(uri), open_input(uri) as file:
         yield pq.ParquetFile(file, page_checksum_verification=True)
 
 

@@ -15,6 +15,7 @@ from pyarrow import fs
 from recsys.storage.faults import of_disk, undamaged
 from recsys.storage.leftovers import create_temporary
 from recsys.storage.paths import join, resolve
+from recsys.storage.reading import open_input
 
 T = TypeVar("T")
 SUCCESS_FILE: Final = "_SUCCESS"
@@ -165,8 +166,7 @@ def read_json(uri: str) -> dict[str, Any]:
         ConfigError: this user may not read it.
         RetryError: the storage fails.
     """
-    system, path = resolve(uri)
-    with undamaged(uri), system.open_input_stream(path) as stream:
+    with undamaged(uri), open_input(uri) as stream:
         return decode_json(stream.read())
 
 

@@ -30,8 +30,7 @@ def write(folder: str, rows: Rows) -> None:
 
 def read(folder: str) -> Rows:
     """Reads the rows back as they were written."""
-    system, path = storage.resolve(storage.join(folder, HISTORY))
-    with system.open_input_stream(path) as stream:
+    with storage.open_input(storage.join(folder, HISTORY)) as stream:
         rows = csv.DictReader(io.StringIO(stream.read().decode()))
         return [{name: _number(value) for name, value in row.items() if value != ""} for row in rows]
 

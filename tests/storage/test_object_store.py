@@ -131,6 +131,18 @@ def test_no_secret_is_written_or_said(job: Job) -> None:
 
 
 @pytest.mark.slow
+def test_a_store_that_refuses_every_tenth_request_is_asked_again(store: Store, tmp_path: Path, with_spark: Command) -> None:
+    had, output = put_shop(store), f"{store.bucket}/overloaded"
+    (tmp_path / "shop.toml").write_text(SHOP.format(bucket=store.bucket))
+    asked = ("--config", "shop.toml", "--output", output, *SMALL, *SPARK, *ONLY_POPULARITY, "--epochs", "2")
+    with store.refusing(every=10) as refused:
+        succeed("features", *asked, home=tmp_path, run=with_spark)
+        succeed("run", *asked, home=tmp_path)
+    assert len(refused) > 20 and {"GET", "PUT", "HEAD"} <= {one.split()[0] for one in refused}
+    contract.check_output(store.download("overloaded", tmp_path / "copy"), had, had, ITEMS, 10)
+
+
+@pytest.mark.slow
 def test_other_commands_read_the_output_there(job: Job) -> None:
     shown = succeed("show", "--output", job.output, "--user", "u03", home=job.home, run=invoke).stdout
     assert "The i" in shown and shown.count("(i") == 10 + 10
