@@ -181,7 +181,7 @@ class Spark:
     conf: Mapping[Name, str] = Field(default_factory=dict)
     """Spark properties; they override the ones that recsys sets."""
     memory: Memory = None
-    """Heap of the driver, such as 2g, at least 450m. Defaults to a share of the container's memory limit."""
+    """Heap of the driver, such as 2g, at least 512m. Defaults to a share of the container's memory limit."""
 
 
 @dataclass(frozen=True, config=_CHECKED)

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from recsys import storage
 from recsys.errors import ConfigError
 
-LEAST_HEAP: Final = 450 << 20
+LEAST_HEAP: Final = 512 << 20
 """Bytes; Spark refuses to start with less."""
 _MASTER: Final = re.compile(r"local(\[(\*|[1-9]\d{0,3})(,\s*[1-9]\d{0,3})?\])?|spark://\S+|k8s://\S+|yarn")
 _URL: Final = re.compile(r"(https?|file)://\S+")

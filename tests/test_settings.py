@@ -104,7 +104,7 @@ REFUSED = [
     ("source.items.features.tags", {"kind": "text", "flags": ["a"]}, "flags need kind multi"),
     ("source.mirror", "here", "URL"),
     ("source.synthetic.users", 10**12, "at most 10,000,000"),
-    ("spark.memory", "10m", "at least 450m"),
+    ("spark.memory", "10m", "at least 512m"),
     ("spark.memory", "much", "a size"),
     ("spark.master", "foo", "local[N]"),
     ("spark.master", "local[0]", "local[N]"),

@@ -54,6 +54,7 @@ _PASSING: Final = re.compile(
 )
 """What a cluster that cannot be reached, or is busy, is recognised by; `code` is the answer of a Kubernetes API server."""
 _SPARK: Final = ("pyspark", "py4j")
+_JVM: Final = "Spark's JVM"
 JVM_SECONDS: Final = 5.0
 """Longer than the system takes to end a killed JVM after its connections."""
 ENDING_SECONDS: Final = 2.0
@@ -82,7 +83,7 @@ def translated(doing: str) -> Iterator[None]:
         lost = isinstance(error, ConnectionError) or _is_of_py4j(error)
         known = None if lost else _of_worker(text) or explain(text, doing)
         if known is None and (status := _status_of_jvm(JVM_SECONDS if lost else ENDING_SECONDS)) is not None:
-            known = ended("Spark's JVM", status, doing)
+            known = ended(_JVM, status, doing)
         if known is None and not _is_named_by_spark(error):
             raise
         raise known or explain(text, doing) or RuntimeError(f"{doing}: Spark failed: {cause(text)}") from None
@@ -127,6 +128,12 @@ def is_jvm_gone(error: Exception) -> bool:
     from py4j.protocol import Py4JNetworkError
 
     return isinstance(error, (ConnectionError, Py4JNetworkError)) or "JAVA_GATEWAY_EXITED" in str(error)
+
+
+def of_killed_jvm(doing: str) -> RecsysError | None:
+    """The error for a JVM that a signal has ended; None if there is none, it lives, or has ended by itself."""
+    status = _status_of_jvm(JVM_SECONDS)
+    return ended(_JVM, status, doing) if status is not None and status < 0 else None
 
 
 def _is_named_by_spark(error: Exception) -> bool:

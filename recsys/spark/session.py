@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from recsys import storage
 from recsys.config import Config
-from recsys.errors import MissingComponentError
+from recsys.errors import ConfigError, MissingComponentError
 from recsys.redaction import MASK
+from recsys.setting_types import LEAST_HEAP
 from recsys.spark import failures, java, memory
 
 if TYPE_CHECKING:
@@ -107,7 +108,13 @@ def options(config: Config, scratch: str, input_bytes: int | None = None, comput
     log4j.write_text(_LOG4J, encoding="utf-8")
     local = is_local(config.spark.master)
     cores = local_cores(config.spark.master) if local else _executor_cores(config)
-    heap = memory.heap(config.spark.memory, memory.limit()) >> 20
+    limit = memory.limit()
+    heap = memory.heap(config.spark.memory, limit) >> 20
+    if heap << 20 < LEAST_HEAP:
+        raise ConfigError(
+            f"the memory limit of {limit >> 20} MiB leaves {heap} MiB for Spark's heap, which needs {LEAST_HEAP >> 20} MiB; "
+            "give the container at least 2 GiB"
+        )
     settings: dict[str, Any] = {
         "spark.master": config.spark.master,
         "spark.driver.memory": f"{heap}m",
@@ -201,10 +208,13 @@ def _start(builder: Any, master: str, again: bool = True) -> SparkSession:
         session: SparkSession = builder.getOrCreate()
         return session
     except (PySparkException, Py4JError, OSError, RuntimeError) as error:
-        if again and failures.is_jvm_gone(error):
-            _end(None)
-            return _start(builder, master, again=False)
-        raise failures.not_started(str(error), master, is_local(master)) from None
+        if not failures.is_jvm_gone(error):
+            raise failures.not_started(str(error), master, is_local(master)) from None
+        killed = failures.of_killed_jvm("starting Spark")
+        if not again:
+            raise killed or failures.not_started(str(error), master, is_local(master)) from None
+        _end(None)
+        return _start(builder, master, again=False)
 
 
 def _end(session: SparkSession | None) -> None:

@@ -16,8 +16,8 @@ WHOLE_BYTES: Final = 16 << 20
 def open_input(uri: str) -> Any:
     """A file as it is stored, a pyarrow.NativeFile that can be read at any place.
 
-    Small objects are read by obstore, which asks again where a store refuses: Arrow's client for S3 fails at once if the words of
-    a refusal are longer than the range that it has asked for.
+    Small objects are read by obstore, which asks again where a store refuses: Arrow's client for S3 fails at once if the words
+    of a refusal are longer than the range that it has asked for.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
