@@ -18,7 +18,7 @@ from recsys.model import encoding
 from recsys.model.encoding import Bags, Encoder
 from recsys.model.network import CausalCNN, whole_table
 
-ROWS: Final = 64
+ROWS: Final = 128
 """Users encoded at once."""
 SHARES: Final = (8, 4, 2, 1)
 """Histories are encoded in rows of these parts of the receptive field, each in the shortest that holds what is needed."""
