@@ -248,7 +248,7 @@ class Training:
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     """Numeric precision; `auto` chooses by the hardware."""
     xla: Literal["auto", "on", "off"] = "auto"
-    """Whether to compile training steps with XLA; `auto` chooses by the hardware."""
+    """Whether to compile training steps with XLA; `auto` chooses by the hardware. Scoring always uses it."""
 
 
 @dataclass(frozen=True, config=_CHECKED)

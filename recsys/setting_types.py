@@ -13,7 +13,7 @@ from recsys import storage
 from recsys.errors import ConfigError
 
 LEAST_HEAP: Final = 512 << 20
-"""Bytes; Spark refuses to start with less."""
+"""Bytes. Spark wants 450 MiB of what Java reports, which is a little less than the heap."""
 _MASTER: Final = re.compile(r"local(\[(\*|[1-9]\d{0,3})(,\s*[1-9]\d{0,3})?\])?|spark://\S+|k8s://\S+|yarn")
 _URL: Final = re.compile(r"(https?|file)://\S+")
 _ENCODINGS: Final = re.compile(

@@ -101,7 +101,7 @@ def tune(network: Logits, counts: Counts, histories: Histories, n_items: int, se
     targets = find_targets(histories, "valid", users, seed, since)
     if not len(targets.rows):
         return Weights()
-    block = block_rows(n_items, 512)
+    block = block_rows(n_items)
     scored = [(context, _summands(network, counts, context)) for _, context in contexts(histories, targets, block)]
     cold = targets.context_lengths == 0
     best = Weights(transitions=0.0)

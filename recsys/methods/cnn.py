@@ -51,8 +51,8 @@ class Network:
         import tensorflow as tf
 
         self._table = whole_table(self.model)
-        biases = np.append(np.float32(-np.inf), self.model.item_biases()[1:])
-        self._with_biases = tf.concat([tf.transpose(self._table), biases[None]], axis=0)  # one product gives the logits
+        self._columns = tf.transpose(self._table)
+        self._biases = np.append(np.float32(-np.inf), self.model.item_biases()[1:])
 
     def score(self, context: Histories) -> Any:
         """Logits, a tensor float32 [users, items + 1], for histories that may be empty; column 0 is padding, -inf.
@@ -61,16 +61,16 @@ class Network:
         """
         import tensorflow as tf
 
-        states = np.ones((max(1, -(-len(context) // self._block)) * self._block, self.model.spec.width + 1), np.float32)
+        states = np.zeros((max(1, -(-len(context) // self._block)) * self._block, self.model.spec.width), np.float32)
         fits = np.searchsorted(self._lengths, np.minimum(context.lengths + 1, self._lengths[-1]))
         for number, length in enumerate(self._lengths):
             users = np.flatnonzero(fits == number)
             for start in range(0, len(users), ROWS):
                 some = users[start : start + ROWS]
                 inputs = encoding.scoring_rows(context.rows(np.resize(some, ROWS)), self.encoder, length)
-                states[some, :-1] = self._encode(inputs, self._table).numpy()[: len(some)]
+                states[some] = self._encode(inputs, self._table).numpy()[: len(some)]
         blocks = (states[start : start + self._block] for start in range(0, len(states), self._block))
-        logits = [tf.matmul(block, self._with_biases) for block in blocks]
+        logits = [compiled.linear(block, self._columns, self._biases) for block in blocks]
         return (logits[0] if len(logits) == 1 else tf.concat(logits, axis=0))[: len(context)]
 
     def top(self, context: Histories, k: int) -> Top:

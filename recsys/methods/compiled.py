@@ -20,8 +20,8 @@ def best(scores: Callable[..., Any], given: Sequence[Any], context: Histories, k
     """The k best items of each user among those not seen, as ranking.top_k has them.
 
     Args:
-        scores: one of the functions below: float32 [users, items + 1], a row of NaN if one of its scores is not finite; -inf
-            excludes an item, as in column 0, which is padding.
+        scores: one of the functions below: float32 [users, items + 1]; -inf excludes an item, as in column 0, which is padding.
+            If a score is NaN or +inf, its whole row is NaN.
         given: its arguments.
         context: what the users have seen.
         k: length of the lists.
@@ -29,8 +29,9 @@ def best(scores: Callable[..., Any], given: Sequence[Any], context: Histories, k
     Raises:
         RecsysError: a score is NaN.
     """
-    items, values = (found.numpy() for found in _best(scores, given, np.stack(ranking.seen(context), axis=1), np.int32(k)))
-    ranking.check_finite(values.max(initial=-np.inf))
+    found = _best(scores, given, np.stack(ranking.seen(context), axis=1), np.int32(k))
+    items, values, padding = (tensor.numpy() for tensor in found)
+    ranking.check_finite(padding.max(initial=-np.inf))
     missing = [(0, 0), (0, k - items.shape[1])]
     return np.pad(items, missing), np.pad(values, missing, constant_values=-np.inf)
 
@@ -40,7 +41,13 @@ def _best(scores: Callable[..., Any], given: Sequence[Any], seen: Any, k: Any) -
     found = scores(*given)
     unseen = tf.tensor_scatter_nd_update(found, seen, tf.fill([tf.shape(seen)[0]], -np.inf))
     values, items = tf.math.top_k(unseen, tf.minimum(k, tf.shape(found)[1]))
-    return tf.where(tf.math.is_inf(values), 0, items), values
+    return tf.where(tf.math.is_inf(values), 0, items), values, found[:, 0]
+
+
+@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+def linear(states: Any, columns: Any, biases: Any) -> Any:
+    """states [users, width] · columns [width, items + 1] + biases [items + 1], in one pass over the result."""
+    return tf.nn.bias_add(tf.matmul(states, columns), biases)
 
 
 @tf.function(jit_compile=True)  # type: ignore[untyped-decorator]

@@ -78,9 +78,10 @@ class Transitions(TraditionalMethod):
         filled, width = np.diff(self.rows.indptr), self.rows.shape[1]
         fullest = np.argsort(-filled, kind="stable")[: DENSE_BYTES // (4 * width)]
         chosen = np.sort(fullest[filled[fullest] > width / 20])
-        rest = self.rows.copy()
-        rest.data[ranges(rest.indptr[chosen], filled[chosen])] = 0
-        rest.eliminate_zeros()
+        kept = np.repeat(~np.isin(np.arange(len(filled)), chosen), filled)
+        filled[chosen] = 0
+        ends = np.concatenate(([0], np.cumsum(filled)))
+        rest = sparse.csr_matrix((self.rows.data[kept], self.rows.indices[kept], ends), shape=self.rows.shape)
         return self.rows[chosen].toarray(), chosen, rest
 
 

@@ -131,7 +131,7 @@ def is_jvm_gone(error: Exception) -> bool:
 
 
 def of_killed_jvm(doing: str) -> RecsysError | None:
-    """The error for a JVM that a signal has ended; None if there is none, it lives, or has ended by itself."""
+    """The error for a JVM that a signal has ended; None if it lives, has ended by itself, or before it told its port."""
     status = _status_of_jvm(JVM_SECONDS)
     return ended(_JVM, status, doing) if status is not None and status < 0 else None
 

@@ -210,8 +210,8 @@ def _start(builder: Any, master: str, again: bool = True) -> SparkSession:
     except (PySparkException, Py4JError, OSError, RuntimeError) as error:
         if not failures.is_jvm_gone(error):
             raise failures.not_started(str(error), master, is_local(master)) from None
-        killed = failures.of_killed_jvm("starting Spark")
         if not again:
+            killed = failures.of_killed_jvm("starting Spark")
             raise killed or failures.not_started(str(error), master, is_local(master)) from None
         _end(None)
         return _start(builder, master, again=False)

@@ -1,4 +1,4 @@
-"""Conditional writes to an object store (obstore): the basis of locks, latest.json and run.json there.
+"""Small objects of an object store (obstore): read with retries, written on conditions, the basis of locks and run.json there.
 
 S3, Google Cloud Storage and Azure can write an object on condition that it does not exist yet (`If-None-Match: *`) or is still
 the version that was read (`If-Match: ETag`; on Google its generation). pyarrow.fs, which moves the bulk of the data, cannot.

@@ -9,7 +9,7 @@ import pyarrow as pa
 from recsys.storage import objects
 from recsys.storage.paths import is_local, resolve
 
-WHOLE_BYTES: Final = 16 << 20
+WHOLE_BYTES: Final = 1 << 20
 """Objects up to this size are read at once."""
 
 

@@ -23,7 +23,8 @@ FILES_PER_CHUNK = 4
 """Files of histories, about a million events each, whose users are shuffled together in memory."""
 
 STEPS = 64
-"""Batches that are handed to TensorFlow at once."""
+CHUNK_BYTES = 32 << 20
+"""So many batches are handed to TensorFlow at once at most, and about so many bytes of them."""
 
 POSITIONS = ("item", "rating", "gap", "position", "user", "target", "weight")
 """The arrays of a batch with a value for each position."""
@@ -119,7 +120,7 @@ def part_of(batch: Arrays, member: Member) -> Arrays:
     return {**batch, **{name: batch[name][rows] for name in POSITIONS}, "total": np.array(batch["weight"].sum(), np.float32)}
 
 
-def chunks(batches: Iterator[Arrays], steps: int = STEPS) -> Iterator[Arrays]:
+def chunks(batches: Iterator[Arrays], steps: int) -> Iterator[Arrays]:
     """Several batches at once: arrays [steps, …], the last filled up with zeros, and `steps` int32 [], how many there are."""
     while some := list(itertools.islice(batches, steps)):
         chunk = {name: np.zeros((steps, *value.shape), value.dtype) for name, value in some[0].items()}
@@ -129,9 +130,7 @@ def chunks(batches: Iterator[Arrays], steps: int = STEPS) -> Iterator[Arrays]:
         yield {**chunk, "steps": np.array(len(some), np.int32)}
 
 
-def dataset(
-    batches: Callable[[], Iterator[Arrays]], rows: int, row_length: int, more: dict[str, Any] | None = None, steps: int = STEPS
-) -> Any:
+def dataset(batches: Callable[[], Iterator[Arrays]], rows: int, row_length: int, more: dict[str, Any] | None = None) -> Any:
     """The batches in `chunks` as a tf.data.Dataset with static shapes, prefetched.
 
     `more` describes arrays in addition to those of training_batches: see negatives.signature.
@@ -143,6 +142,7 @@ def dataset(
         **{name: tf.TensorSpec((rows, row_length), tf.float32) for name in ("rating", "weight")},
         **(more or {}),
     }
+    steps = int(np.clip(CHUNK_BYTES // (4 * len(POSITIONS) * rows * row_length), 1, STEPS))
     stacked = {name: tf.TensorSpec((steps, *spec.shape), spec.dtype) for name, spec in signature.items()}
     stacked["steps"] = tf.TensorSpec((), tf.int32)
     return tf.data.Dataset.from_generator(lambda: chunks(batches(), steps), output_signature=stacked).prefetch(2)

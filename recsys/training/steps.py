@@ -12,7 +12,8 @@ from recsys.training.plan import Plan
 from recsys.training.workers import ALONE, Workers
 
 CALL_SECONDS: Final = 1.0
-"""About so long are calls into TensorFlow; between them training can be stopped and saved, and shows how far it is."""
+"""The longest that a call into TensorFlow should take: between calls training can be stopped and saved. It takes at least one
+step, and at most the rest of a chunk; with several workers one."""
 
 Step = Callable[[Any], Any]
 Steps = Callable[[Any, Any, Any], Any]

@@ -34,7 +34,8 @@ def test_the_best_are_those_that_numpy_finds_ties_included(k: int) -> None:
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 @pytest.mark.parametrize("place", [1, 17, ITEMS])
-def test_a_logit_that_is_not_finite_is_refused_wherever_it_stands(wrong: float, place: int) -> None:
+@pytest.mark.parametrize("k", [1, 5])
+def test_a_logit_that_is_not_finite_is_refused_wherever_it_stands(wrong: float, place: int, k: int) -> None:
     logits = np.random.default_rng(0).normal(size=(9, ITEMS + 1)).astype(np.float32)
     logits[4, place], logits[:, 0] = wrong, -np.inf
     context = random_histories(9, ITEMS, seed=0)
@@ -44,7 +45,7 @@ def test_a_logit_that_is_not_finite_is_refused_wherever_it_stands(wrong: float, 
         (compiled.blended, [logits, *rest, np.float32(1.0), np.float32(1.0)]),
     ):
         with pytest.raises(RecsysError, match="diverged"):
-            compiled.best(scores, arguments, context, 5)
+            compiled.best(scores, arguments, context, k)
 
 
 def test_other_weights_are_not_compiled_anew() -> None:

@@ -175,3 +175,9 @@ def ending_file(features, epoch):
     learned = block.head(block.train_length)
     ends = [learned.items[end - 3 : end].tolist() == last for end in learned.offsets[1:]]
     return int(np.flatnonzero(ends)[0]) // 10
+
+
+@pytest.mark.parametrize(("rows", "length", "steps"), [(4, 16, packing.STEPS), (64, 8192, 2), (512, 65536, 1)])
+def test_a_chunk_is_bounded_by_its_bytes_as_well(rows, length, steps):
+    spec = packing.dataset(lambda: iter(()), rows, length).element_spec
+    assert spec["item"].shape == (steps, rows, length)

@@ -13,7 +13,7 @@ from recsys.contract.features_info import read_info
 from recsys.errors import MissingComponentError, RetryError
 from recsys.measure.protocol import evaluate
 from recsys.measure.targets import find_targets
-from recsys.methods import blending
+from recsys.methods import blend, blending
 from recsys.methods.blend import Blend
 from recsys.methods.cnn import Network, load_model, read_encoder
 from recsys.model import encoding
@@ -80,8 +80,8 @@ def test_it_learns_the_order_better_than_chance_and_the_blend_does_not_spoil_it(
     alone = network(features, folder)
     assert ndcg(features, alone) > 0.4  # chance is about .12, always knowing the most likely next item about .8
     blending.fit(alone, histories.read(features), read_info(features), folder, 0, silent, list)
-    blend = Blend.load(storage.join(folder, model_files.EVALUATED_BLEND), alone)
-    assert ndcg(features, blend) >= ndcg(features, alone) - 0.05
+    blended = Blend.load(storage.join(folder, model_files.EVALUATED_BLEND), alone)
+    assert ndcg(features, blended) >= ndcg(features, alone) - 0.05
 
 
 def test_a_blend_that_is_there_is_not_fitted_again(features, trained, monkeypatch):
@@ -156,8 +156,13 @@ def test_nobodys_scores_depend_on_whom_they_are_scored_with(features, trained):
     scorer = network(features, trained, model_files.PUBLISHED)
     block = histories.read(features)
     together = scorer.score(block).numpy()
+    method = Blend(scorer, blend.count(block, ITEMS, 0), blend.Weights(taste=0.5, recent=0.5, share=0.5))
+    items, scores = method.top(block, 10)
     for rows in ([5], [7, 2, 30], range(0, len(block), 3)):
-        np.testing.assert_array_equal(scorer.score(block.rows(np.array(rows))).numpy(), together[list(rows)])
+        some = block.rows(np.array(rows))
+        np.testing.assert_array_equal(scorer.score(some).numpy(), together[list(rows)])
+        for found, expected in zip(method.top(some, 10), (items, scores), strict=True):
+            np.testing.assert_array_equal(found, expected[list(rows)])
 
 
 def test_the_saved_model_answers_as_the_scorer_does(features, trained):
