@@ -63,6 +63,7 @@ def test_the_future_of_a_history_moves_no_score_of_its_past(everything, network,
 
 @settings(max_examples=5, deadline=None)
 @given(random=futures)
+@pytest.mark.slow
 def test_test_events_move_no_weight_of_the_blend(everything, network, random):
     weights = []
     for data in (everything, with_other_events(everything, everything.valid_length, random)):

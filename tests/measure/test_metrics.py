@@ -25,6 +25,7 @@ def _random_case(seed: int, users: int = 40, items: int = 30) -> tuple[np.ndarra
 
 
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.slow
 def test_every_users_values_agree_with_ranx(seed: int) -> None:
     top, offsets, relevant = _random_case(seed)
     qrels = Qrels({str(u): {str(i): 1 for i in relevant[offsets[u] : offsets[u + 1]]} for u in range(len(top))})

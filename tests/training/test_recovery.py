@@ -74,6 +74,7 @@ def test_divergence_goes_back_to_the_last_checkpoint_with_half_the_rate(features
     assert all(np.isfinite(value).all() for value in weights(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_second_divergence_ends_with_the_step_and_what_to_lower(tmp_path):
     """A rating that is no number stays one, whatever the rate."""
     features = write_features(tmp_path / "features", chains(), ITEMS)
@@ -88,6 +89,7 @@ def test_a_second_divergence_ends_with_the_step_and_what_to_lower(tmp_path):
     assert "half the learning rate" in str(raised.value) and "training.learning_rate" in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_network_whose_weights_are_no_numbers_is_never_exported(tmp_path, monkeypatch):
     """The last step may spoil the weights, and no loss tells."""
     features = write_features(tmp_path / "features", chains(), ITEMS, valid=0)

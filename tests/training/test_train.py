@@ -102,6 +102,7 @@ def test_the_folder_tells_what_happened(trained):
     assert storage.read_json(storage.join(trained, model_files.MODEL))["hardware"]["device"] == "cpu"
 
 
+@pytest.mark.slow
 def test_a_rerun_gives_the_same_weights(features, trained, tmp_path):
     learn(config(), features, str(tmp_path))
     for one, other in zip(weights(trained), weights(tmp_path), strict=True):
@@ -145,6 +146,7 @@ def test_with_drawn_negatives_it_goes_on_to_the_same_weights(features, tmp_path,
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_training_stops_when_validation_gets_no_better(features, tmp_path):
     learn(config(epochs=30, patience=2, learning_rate=0.05), features, str(tmp_path))
     scores = [float(row["ndcg@10"]) for row in rows(tmp_path) if row["phase"] == "fit"]
@@ -236,6 +238,7 @@ def test_falling_back_to_the_cpu_is_warned_of_where_a_gpu_was_to_be_expected(mon
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.slow
 def test_mixed_precision_trains_with_float32_logits(features, tmp_path, precision):
     learn(config(epochs=1, refit_epochs=0, precision=precision), features, str(tmp_path))
     uri = storage.join(str(tmp_path), model_files.PUBLISHED)
@@ -252,6 +255,7 @@ def test_mixed_precision_trains_with_float32_logits(features, tmp_path, precisio
     np.testing.assert_allclose(here(inputs), model(inputs), atol=0.1)
 
 
+@pytest.mark.slow
 def test_without_validation_events_the_last_weights_are_kept_and_the_refit_is_as_long_as_ever(tmp_path):
     features = write_features(tmp_path / "features", chains(users=100), ITEMS, valid=0)
     said = []
@@ -267,6 +271,7 @@ def test_without_validation_events_the_last_weights_are_kept_and_the_refit_is_as
     assert all(not row.get("ndcg@10") for row in found)
 
 
+@pytest.mark.slow
 def test_users_with_too_few_events_teach_nothing(tmp_path):
     """Item 40 is known from users with a single event alone."""
     alone = [[40]] * 30
