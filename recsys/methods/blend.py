@@ -74,7 +74,7 @@ class Logits(Method, Protocol):
     """A method that the blend can combine with the counts."""
 
     def score(self, context: Histories) -> Any:
-        """Logits of all items, a tensor float32 [users, items + 1]; column 0 is padding."""
+        """Logits of all items, a tensor float32 [users, items + 1]; column 0 is padding, -inf."""
 
 
 class Blend:

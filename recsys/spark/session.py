@@ -51,7 +51,8 @@ def spark_session(config: Config, app: str, input_bytes: int | None = None, comp
     Raises:
         MissingComponentError: there is no Java, `obstacles` found something, or Spark does not start; the message then quotes
             Spark.
-        RetryError: the cluster cannot be reached.
+        ConfigError: see `options`.
+        RetryError: the cluster cannot be reached, or the JVM was killed while it started.
     """
     from pyspark.sql import SparkSession
 
@@ -103,6 +104,9 @@ def options(config: Config, scratch: str, input_bytes: int | None = None, comput
         config: see `spark_session`.
         scratch: folder for shuffle files, caches and native libraries; under TMPDIR.
         input_bytes, computes: see `spark_session`.
+
+    Raises:
+        ConfigError: the memory limit leaves too little for Spark's heap.
     """
     log4j = Path(scratch, "log4j2.properties")
     log4j.write_text(_LOG4J, encoding="utf-8")
