@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +17,7 @@ from recsys.progress import Progress
 from recsys.training.checkpoint import Checkpoints, Standing, State
 from recsys.training.plan import Plan
 from recsys.training.recovery import DivergedError, remedied, remedy
-from recsys.training.steps import Calls, learning_rates, make_optimizer, make_steps
+from recsys.training.steps import Pace, Steps, learning_rates, make_optimizer, make_steps
 from recsys.training.workers import ALONE, Workers, draw_apart
 
 CHECKPOINT_SECONDS: Final = 120.0
@@ -72,7 +72,9 @@ def fit(model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, 
     training = _Training(model, plan, session, history)
     while not training.standing.done:
         try:
-            training.run()
+            steps = training.compiled()
+            for chunk, first, count in training.calls():
+                training.take(steps(chunk, first, count).numpy()[:count], chunk["item"].shape[1:])
         except (DivergedError, tf.errors.ResourceExhaustedError) as failure:
             training.recover(failure)
     for variable, value in zip(model.trainable_variables, training.best, strict=True):
@@ -99,19 +101,21 @@ class _Training:
             self._save()  # where a training that diverges early can return to
         draw_apart(model, session.workers.member)
 
-    def run(self) -> None:
-        """Trains to the end of the phase."""
-        steps = make_steps(self._model, self._optimizer, self._plan, self._session.users, self._session.workers)
-        calls = Calls(self._session.workers.member.count == 1)
+    def compiled(self) -> Steps:
+        """The steps of the plan as it is in force."""
+        return make_steps(self._model, self._optimizer, self._plan, self._session.users, self._session.workers)
+
+    def calls(self) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+        """What to call the steps with, to the end of the phase: chunk, first step, number of steps."""
+        pace = Pace(self._session.workers.member.count == 1)
         while not self.standing.done:
             self.begin_epoch()
             for chunk in self._session.epoch_data(self.standing.epoch, self.standing.step):
                 first, there = 0, int(chunk["steps"])
                 while first < there:
-                    count, started = calls.steps(there - first), time.monotonic()
-                    losses = steps(chunk, np.array(first, np.int32), np.array(count, np.int32)).numpy()[:count]
-                    calls.took(count, time.monotonic() - started)
-                    self.take(losses, chunk["item"].shape[1:])
+                    count, started = pace.steps(there - first), time.monotonic()
+                    yield chunk, np.array(first, np.int32), np.array(count, np.int32)
+                    pace.took(count, time.monotonic() - started)
                     first += count
             self.end_epoch()
 

@@ -109,7 +109,7 @@ def make_steps(model: CausalCNN, optimizer: Any, plan: Plan, users: Bags, worker
     return steps  # type: ignore[no-any-return]
 
 
-class Calls:
+class Pace:
     """How many steps to ask for at a time: one, until it is known how long a step takes without the time of compiling it.
 
     Args:
