@@ -258,7 +258,7 @@ class Recommend:
     k: Annotated[int, Field(ge=1), NUMBER] = 10
     """Recommendations per user."""
     block_users: Size = 1024
-    """Maximum number of users scored at once; fewer if the catalogue is large."""
+    """Users scored at once."""
     rows_per_file: Size = 5_000_000
     """Most rows per Parquet file."""
 

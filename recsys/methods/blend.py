@@ -11,7 +11,9 @@ full-rank transition and EASE matrices add what it cannot represent. The network
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Final, Protocol, Self
 
 import numpy as np
@@ -19,11 +21,13 @@ from numpy.typing import NDArray
 
 from recsys import storage
 from recsys.contract.histories import Histories
+from recsys.measure import ranking
 from recsys.measure.protocol import Top
 from recsys.methods import compiled, counting
 from recsys.methods.base import Method
 from recsys.methods.ease import Ease
-from recsys.methods.transitions import Transitions
+from recsys.methods.tiles import Tiles
+from recsys.methods.transitions import Transitions, divide
 
 TRANSITIONS: Final = {"window": 10, "decay": 0.7, "balance": 0.0}
 TASTE: Final = {"penalty": 300.0, "max_columns": 5_000}
@@ -73,8 +77,15 @@ class Counts:
 class Logits(Method, Protocol):
     """A method that the blend can combine with the counts."""
 
-    def score(self, context: Histories) -> Any:
-        """Logits of all items, a tensor float32 [users, items + 1]; column 0 is padding, -inf."""
+    @property
+    def tiles(self) -> Tiles:
+        """How its logits are divided."""
+
+    def logits(self, context: Histories) -> Iterator[tuple[slice, Iterator[Any]]]:
+        """For each of tiles.blocks(context) its slice and its logits: a tensor float32 [rows, width] for each tile of items.
+
+        The first column of all, and those that fill up the last tile, are -inf.
+        """
 
 
 class Blend:
@@ -91,17 +102,24 @@ class Blend:
     def __init__(self, network: Logits, counts: Counts, weights: Weights) -> None:
         self.network, self.counts, self.weights = network, counts, weights
 
-    def score(self, context: Histories) -> Any:
-        """A tensor float32 [users, items + 1] by the module's formula; column 0 is padding, -inf."""
-        return compiled.blended(*self._given(context))
-
     def top(self, context: Histories, k: int) -> Top:
-        """See measure.protocol.Scorer."""
-        return compiled.best(compiled.blended, self._given(context), context, k)
+        """See measure.protocol.Scorer. The scores are those of the module's formula."""
+        return compiled.best(compiled.blended, self._blocks(context), self.network.tiles, context, k)
 
-    def _given(self, context: Histories) -> tuple[Any, ...]:
-        counted = counted_scores(self.counts, context)
-        return (self.network.score(context), *counted, context.lengths == 0, *biases(self.counts, self.weights))
+    def _blocks(self, context: Histories) -> Iterator[tuple[slice, Iterator[compiled.Summands]]]:
+        tiles = self.network.tiles
+        for (users, logits), (_, some) in zip(self.network.logits(context), tiles.blocks(context), strict=True):
+            parts = zip(logits, self._tiled.scores(some), self._biases, strict=True)
+            cold, weights = some.lengths == 0, (np.float32(self.weights.transitions), np.float32(self.weights.taste))
+            yield users, ((scores, *counted, cold, *same, *weights) for scores, counted, same in parts)
+
+    @cached_property
+    def _tiled(self) -> Tiled:
+        return Tiled(self.counts, self.network.tiles, self.weights.transitions > 0, self.weights.taste > 0)
+
+    @cached_property
+    def _biases(self) -> list[tuple[Any, Any]]:
+        return biases(self.counts, self.weights, self.network.tiles)
 
     def save(self, uri: str) -> None:
         """Writes counts and weights into the folder; the network is saved separately."""
@@ -170,20 +188,52 @@ def recent_share(events: Histories, n_items: int, half_life: float) -> NDArray[n
     return logs
 
 
-def counted_scores(counts: Counts, context: Histories) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The scores of transitions, float32 [users, items + 1], and of taste, float32 [users, columns]."""
-    columns = counts.taste.columns
-    taste = np.zeros((len(context), columns.max(initial=0) + 1), np.float32)
-    taste[:, columns] = counts.taste.score_columns(context)
-    return counts.transitions.score_known(context), taste
+class Tiled:
+    """The counts that differ from user to user, in tiles; a kind whose weight is zero need not be counted.
+
+    Args:
+        counts: what is divided.
+        tiles: how.
+        transitions, taste: whether they count.
+    """
+
+    def __init__(self, counts: Counts, tiles: Tiles, transitions: bool = True, taste: bool = True) -> None:
+        self._counts, self._tiles = counts, tiles
+        self._transitions = divide(counts.transitions.rows, tiles.width) if transitions else None
+        columns = counts.taste.columns if taste else np.zeros(0, np.int64)
+        self._ends = np.searchsorted(columns, [*tiles.firsts, tiles.items + 1])
+
+    def scores(self, context: Histories) -> Iterator[tuple[Any, Any]]:
+        """Shares of transitions and of taste, the arguments of compiled.logs, for each tile."""
+        nothing = np.zeros((len(context), 0), np.float32)
+        transitions: Iterator[Any] = itertools.repeat(nothing)
+        if self._transitions:
+            transitions = self._counts.transitions.tiles(context, self._transitions)
+        columns = self._counts.taste.columns
+        liked = self._liked(context) if self._ends[-1] else nothing
+        for first, start, end in zip(self._tiles.firsts, self._ends, self._ends[1:], strict=False):
+            taste = nothing
+            if end > start:
+                taste = np.zeros((len(context), self._tiles.width), np.float32)
+                taste[:, columns[start:end] - first] = liked[:, start:end]
+            yield next(transitions), taste
+
+    def _liked(self, context: Histories) -> NDArray[np.float32]:
+        """Shares of the taste, float32 [users, columns]."""
+        liked = self._counts.taste.score_columns(context)
+        np.maximum(liked, 0.0, out=liked)
+        total = liked.sum(axis=1, keepdims=True)
+        ranking.check_finite(total.max(initial=0.0))
+        liked /= np.maximum(total, 1e-9)
+        return liked
 
 
-def biases(counts: Counts, weights: Weights) -> tuple[Any, ...]:
-    """The last arguments of compiled.weighted. Its weights are arrays, since Python's numbers would be compiled in."""
+def biases(counts: Counts, weights: Weights, tiles: Tiles) -> list[tuple[Any, Any]]:
+    """warm_bias and cold_bias of compiled.weighted for each tile."""
     w = weights
     warm = np.float32(w.recent) * counts.recent[w.half_life] - np.float32(w.share) * counts.share
     cold = np.float32(w.cold_recent) * counts.recent[w.cold_half_life] - np.float32(w.cold_share) * counts.share
-    return warm, cold, np.float32(w.transitions), np.float32(w.taste)
+    return list(zip(tiles.divided(warm, 0.0), tiles.divided(cold, 0.0), strict=True))
 
 
 def _shares(events: Histories, n_items: int) -> NDArray[np.float32]:

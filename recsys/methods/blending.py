@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -23,13 +23,14 @@ from recsys.methods.blend import (
     WEIGHTS_FILE,
     Counts,
     Logits,
+    Tiled,
     Weights,
     biases,
     count,
-    counted_scores,
     read_weights,
     save,
 )
+from recsys.methods.tiles import Tiles
 from recsys.progress import Log
 
 TUNING_USERS: Final = 2048
@@ -102,7 +103,8 @@ def tune(network: Logits, counts: Counts, histories: Histories, n_items: int, se
     if not len(targets.rows):
         return Weights()
     block = block_rows(n_items)
-    scored = [(context, _summands(network, counts, context)) for _, context in contexts(histories, targets, block)]
+    tiled = Tiled(counts, network.tiles)
+    scored = [(context, list(_summands(network, tiled, context))) for _, context in contexts(histories, targets, block)]
     cold = targets.context_lengths == 0
     best = Weights(transitions=0.0)
     popular = list(itertools.product(RECENT_GRID, HALF_LIVES, SHARE_GRID))
@@ -110,34 +112,43 @@ def tune(network: Logits, counts: Counts, histories: Histories, n_items: int, se
         before = best
         if not cold.all():
             for name in ("transitions", "taste"):
-                best = _best([dataclasses.replace(best, **{name: x}) for x in GRID], scored, counts, targets, ~cold)
+                best = _best(
+                    [dataclasses.replace(best, **{name: x}) for x in GRID], scored, counts, network.tiles, targets, ~cold
+                )
             now = [dataclasses.replace(best, recent=b, half_life=h, share=p) for b, h, p in popular]
-            best = _best(now, scored, counts, targets, ~cold)
+            best = _best(now, scored, counts, network.tiles, targets, ~cold)
         if cold.any():
             now = [dataclasses.replace(best, cold_recent=c, cold_half_life=k, cold_share=q) for c, k, q in popular]
-            best = _best(now, scored, counts, targets, cold)
+            best = _best(now, scored, counts, network.tiles, targets, cold)
         if best == before:
             break
     return best
 
 
-def _summands(network: Logits, counts: Counts, context: Histories) -> tuple[Any, ...]:
-    """The arguments of compiled.weighted that no weight changes."""
-    return (*compiled.logs(network.score(context), *counted_scores(counts, context)), context.lengths == 0)
+def _summands(network: Logits, tiled: Tiled, context: Histories) -> Iterator[tuple[slice, list[tuple[Any, ...]]]]:
+    """The arguments of compiled.weighted that no weight changes, for each block of users and tile of items."""
+    for (users, logits), (_, some) in zip(network.logits(context), network.tiles.blocks(context), strict=True):
+        parts = zip(logits, tiled.scores(some), strict=True)
+        yield users, [(scores, *compiled.logs(*counted), some.lengths == 0) for scores, counted in parts]
 
 
 def _best(
     candidates: Sequence[Weights],
-    scored: Sequence[tuple[Histories, tuple[Any, ...]]],
+    scored: Sequence[tuple[Histories, list[tuple[slice, list[tuple[Any, ...]]]]]],
     counts: Counts,
+    tiles: Tiles,
     targets: Targets,
     users: NDArray[np.bool_],
 ) -> Weights:
     """The candidate with the best NDCG over the given users; ties go to the first."""
 
     def ndcg(weights: Weights) -> float:
-        same = biases(counts, weights)
-        tops = [compiled.best(compiled.weighted, (*own, *same), context, TUNING_K)[0] for context, own in scored]
+        same = biases(counts, weights, tiles)
+        last = np.float32(weights.transitions), np.float32(weights.taste)
+        tops = []
+        for context, blocks in scored:
+            summed = ((users, [(*own, *of, *last) for own, of in zip(parts, same, strict=True)]) for users, parts in blocks)
+            tops.append(compiled.best(compiled.weighted, summed, tiles, context, TUNING_K)[0])
         top = np.concatenate(tops)
         values = metrics.per_user(top, targets.offsets, targets.items, (TUNING_K,))[f"ndcg@{TUNING_K}"]
         return float(values[users].mean())

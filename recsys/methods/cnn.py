@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys import storage
 from recsys.contract import histories, schema
 from recsys.contract.features_info import Encoding
 from recsys.contract.histories import Histories
 from recsys.measure.protocol import Top
-from recsys.measure.ranking import block_rows
 from recsys.methods import compiled
+from recsys.methods.tiles import Tiles
 from recsys.model import encoding
 from recsys.model.encoding import Bags, Encoder
 from recsys.model.network import CausalCNN, whole_table
@@ -41,7 +43,7 @@ class Network:
         import tensorflow as tf
 
         self.model, self.encoder = model, encoder
-        self._block = block_rows(model.spec.items)
+        self.tiles = Tiles.of(model.spec.items)
         self._lengths = sorted({-(-model.spec.receptive_field // share) for share in SHARES})
         self._encode = tf.function(model.encode_last, jit_compile=len(encoder.users.codes) > MANY_USERS)
         self.refresh()
@@ -51,17 +53,23 @@ class Network:
         import tensorflow as tf
 
         self._table = whole_table(self.model)
-        self._columns = tf.transpose(self._table)
-        self._biases = np.append(np.float32(-np.inf), self.model.item_biases()[1:])
+        biases = np.append(np.float32(-np.inf), self.model.item_biases()[1:])
+        columns = self.tiles.divided(self._table.numpy().T, 0.0), self.tiles.divided(biases, -np.inf)
+        self._columns = [tuple(map(tf.constant, pair)) for pair in zip(*columns, strict=True)]
 
-    def score(self, context: Histories) -> Any:
-        """Logits, a tensor float32 [users, items + 1], for histories that may be empty; column 0 is padding, -inf.
+    def logits(self, context: Histories) -> Iterator[tuple[slice, Iterator[Any]]]:
+        """See blend.Logits; histories may be empty."""
+        states = self._states(context)
+        for users, _ in self.tiles.blocks(context):
+            block = states[users.start : users.start + self.tiles.rows]
+            yield users, (compiled.linear(block, *columns) for columns in self._columns)
+
+    def _states(self, context: Histories) -> NDArray[np.float32]:
+        """The state of each user, float32 [users, width], filled up to whole blocks.
 
         All products have the same shapes whoever is scored together, since their last bits depend on the shapes.
         """
-        import tensorflow as tf
-
-        states = np.zeros((max(1, -(-len(context) // self._block)) * self._block, self.model.spec.width), np.float32)
+        states = np.zeros((-(-len(context) // self.tiles.rows) * self.tiles.rows, self.model.spec.width), np.float32)
         fits = np.searchsorted(self._lengths, np.minimum(context.lengths + 1, self._lengths[-1]))
         for number, length in enumerate(self._lengths):
             users = np.flatnonzero(fits == number)
@@ -69,13 +77,12 @@ class Network:
                 some = users[start : start + ROWS]
                 inputs = encoding.scoring_rows(context.rows(np.resize(some, ROWS)), self.encoder, length)
                 states[some] = self._encode(inputs, self._table).numpy()[: len(some)]
-        blocks = (states[start : start + self._block] for start in range(0, len(states), self._block))
-        logits = [compiled.linear(block, self._columns, self._biases) for block in blocks]
-        return (logits[0] if len(logits) == 1 else tf.concat(logits, axis=0))[: len(context)]
+        return states
 
     def top(self, context: Histories, k: int) -> Top:
         """See measure.protocol.Scorer."""
-        return compiled.best(compiled.log_softmax, [self.score(context)], context, k)
+        blocks = ((users, ((tile,) for tile in logits)) for users, logits in self.logits(context))
+        return compiled.best(compiled.alone, blocks, self.tiles, context, k)
 
     def save(self, uri: str) -> None:
         """Writes the network as one `.keras` file, atomically."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -11,49 +11,90 @@ import tensorflow as tf
 from recsys.contract.histories import Histories
 from recsys.measure import ranking
 from recsys.measure.protocol import Top
+from recsys.methods.tiles import GROUP, Tiles
 
 FLOOR: Final = 1e-3
 """ε of log(share + ε): keeps the logarithm finite if nothing was counted."""
+NOTHING: Final = np.float32(np.log(FLOOR))
+
+Summands = Sequence[Any]
+"""Logits [rows, width], -inf for padding, and what else a function of scores takes for one tile."""
 
 
-def best(scores: Callable[..., Any], given: Sequence[Any], context: Histories, k: int) -> Top:
+def best(
+    scores: Callable[..., Any], blocks: Iterable[tuple[slice, Iterable[Summands]]], tiles: Tiles, context: Histories, k: int
+) -> Top:
     """The k best items of each user among those not seen, as ranking.top_k has them.
 
     Args:
-        scores: one of the functions below: float32 [users, items + 1]; -inf excludes an item, as in column 0, which is padding.
-            If a score is NaN or +inf, its whole row is NaN.
-        given: its arguments.
+        scores: one of the functions below, of the summands of a tile: float32 [rows, width]; -inf excludes an item.
+        blocks: for each of tiles.blocks(context) its slice, and the summands of its tiles.
+        tiles: how scores are divided.
         context: what the users have seen.
         k: length of the lists.
 
+    Returns:
+        See ranking.top_k; the logarithm of the sum of exp(logits) over all items is taken off the scores.
+
     Raises:
-        RecsysError: a score is NaN.
+        RecsysError: a logit is NaN or +inf.
     """
-    found = _best(scores, given, np.stack(ranking.seen(context), axis=1), np.int32(k))
-    items, values, padding = (tensor.numpy() for tensor in found)
-    ranking.check_finite(padding.max(initial=-np.inf))
-    missing = [(0, 0), (0, k - items.shape[1])]
-    return np.pad(items, missing), np.pad(values, missing, constant_values=-np.inf)
+    items, values = np.zeros((len(context), k), np.int32), np.full((len(context), k), -np.inf, np.float32)
+    for users, block in blocks:
+        rows, seen = ranking.seen(context.rows(np.arange(users.start, users.stop)))
+        found = []
+        for first, summands in zip(tiles.firsts, block, strict=True):
+            here = (seen >= first) & (seen < first + tiles.width)
+            places = np.stack([rows[here], seen[here] - first], axis=1)
+            found.append(_best_of_tile(scores, summands, places, np.int32(first), np.int32(k)))
+        merged, scored, total = (tensor.numpy()[: users.stop - users.start] for tensor in _merged(found, np.int32(k)))
+        ranking.check_finite(total.max(initial=-np.inf))
+        items[users, : merged.shape[1]], values[users, : merged.shape[1]] = merged, scored
+    return items, values
 
 
 @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-def _best(scores: Callable[..., Any], given: Sequence[Any], seen: Any, k: Any) -> Any:
-    found = scores(*given)
+def _best_of_tile(scores: Callable[..., Any], summands: Summands, seen: Any, first: Any, k: Any) -> Any:
+    """The k best items of a tile, their scores, and log Σ exp(logits).
+
+    Only the k groups with the greatest maxima are looked into: they hold the k best, since each of them holds one score that
+    no other group exceeds. A lower item wins a tie in both steps.
+    """
+    found = scores(*summands)
     unseen = tf.tensor_scatter_nd_update(found, seen, tf.fill([tf.shape(seen)[0]], -np.inf))
-    values, items = tf.math.top_k(unseen, tf.minimum(k, tf.shape(found)[1]))
-    return tf.where(tf.math.is_inf(values), 0, items), values, found[:, 0]
+    grouped = tf.reshape(unseen, [tf.shape(unseen)[0], -1, GROUP])
+    greatest = tf.reduce_max(grouped, axis=2)
+    groups = tf.sort(tf.math.top_k(greatest, tf.minimum(k, tf.shape(greatest)[1]), sorted=False).indices, axis=1)
+    candidates = tf.reshape(tf.gather(grouped, groups, batch_dims=1), [tf.shape(unseen)[0], -1])
+    values, places = tf.math.top_k(candidates, tf.minimum(k, tf.shape(candidates)[1]))
+    items = first + GROUP * tf.gather(groups, places // GROUP, batch_dims=1) + places % GROUP
+    return items, values, log_sum(summands[0])
+
+
+@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+def _merged(found: Sequence[Any], k: Any) -> Any:
+    """The k best items of several tiles, their scores and the sum, as in `best`."""
+    items, values, totals = (tf.concat(parts, axis=1) for parts in zip(*found, strict=True))
+    values, places = tf.math.top_k(values, tf.minimum(k, tf.shape(values)[1]))
+    total = tf.reduce_logsumexp(totals, axis=1)
+    return tf.where(tf.math.is_inf(values), 0, tf.gather(items, places, batch_dims=1)), values - total[:, None], total
 
 
 @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
 def linear(states: Any, columns: Any, biases: Any) -> Any:
-    """states [users, width] · columns [width, items + 1] + biases [items + 1], in one pass over the result."""
+    """states [rows, width] · columns [width, items] + biases [items], in one pass over the result."""
     return tf.nn.bias_add(tf.matmul(states, columns), biases)
 
 
 @tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
-def log_softmax(logits: Any) -> Any:
-    """float32 [users, items + 1]"""
-    return tf.nn.log_softmax(logits)
+def log_sum(logits: Any) -> Any:
+    """log Σ exp(logits), float32 [rows, 1]."""
+    return tf.reduce_logsumexp(logits, axis=1, keepdims=True)
+
+
+def alone(logits: Any) -> Any:
+    """The scores of the network without counts."""
+    return logits
 
 
 @tf.function  # type: ignore[untyped-decorator]
@@ -67,43 +108,39 @@ def blended(
     of_transitions: Any,
     of_taste: Any,
 ) -> Any:
-    """The blend's scores, float32 [users, items + 1]; for the arguments see `logs` and `weighted`.
+    """The blend's scores for one tile, float32 [rows, width]; for the arguments see `logs` and `weighted`.
 
     Compiled in two parts, of which XLA makes better loops than of the whole.
     """
-    return weighted(*logs(logits, transitions, taste), cold, warm_bias, cold_bias, of_transitions, of_taste)
+    return weighted(logits, *logs(transitions, taste), cold, warm_bias, cold_bias, of_transitions, of_taste)
 
 
 @tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
-def logs(logits: Any, transitions: Any, taste: Any) -> Any:
-    """The summands of the blend that differ from user to user, before they are weighted.
+def logs(transitions: Any, taste: Any) -> Any:
+    """Logarithms of what was counted: log(share + ε), float32 as given.
 
     Args:
-        logits: float32 [users, items + 1], -inf for padding.
-        transitions: float32 [users, items + 1], shares.
-        taste: float32 [users, columns], scores of the first columns.
-
-    Returns:
-        log softmax(logits) and log(transitions + ε), float32 [users, items + 1]; log(share of the taste + ε), float32 [users,
-        columns].
+        transitions: float32 [rows, width], shares; [rows, 0] if there are none in this tile.
+        taste: float32 [rows, width] or [rows, 0], likewise.
     """
-    liked = tf.maximum(taste, 0.0)
-    liked /= tf.maximum(tf.reduce_sum(liked, axis=1, keepdims=True), 1e-9)
-    return tf.nn.log_softmax(logits), tf.math.log(transitions + FLOOR), tf.math.log(liked + FLOOR)
+    return tf.math.log(transitions + FLOOR), tf.math.log(taste + FLOOR)
 
 
 @tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
 def weighted(
-    network: Any, transitions: Any, taste: Any, cold: Any, warm_bias: Any, cold_bias: Any, of_transitions: Any, of_taste: Any
+    logits: Any, transitions: Any, taste: Any, cold: Any, warm_bias: Any, cold_bias: Any, of_transitions: Any, of_taste: Any
 ) -> Any:
-    """The weighted sum of what `logs` returns and of what is the same for all users, float32 [users, items + 1].
+    """The weighted sum of the logits, of what `logs` returns and of what is the same for all users, float32 [rows, width].
 
     Args:
-        network, transitions, taste: see `logs`; the taste of the other columns is log(ε).
-        cold: bool [users], users without events, for whom only the network and their own bias count.
-        warm_bias, cold_bias: float32 [items + 1], for users with events and for those without.
+        logits: float32 [rows, width].
+        transitions, taste: see `logs`; of the columns that they do not have, log(ε).
+        cold: bool [rows], users without events, for whom only the network and their own bias count.
+        warm_bias, cold_bias: float32 [width], for users with events and for those without.
         of_transitions, of_taste: weights, float32 scalars.
     """
-    liked = tf.pad(taste, [[0, 0], [0, tf.shape(network)[1] - tf.shape(taste)[1]]], constant_values=np.log(FLOOR))
-    warm = warm_bias + of_transitions * transitions + of_taste * liked
-    return network + tf.where(cold[:, None], cold_bias, warm)
+    missing = [tf.shape(logits)[1] - tf.shape(part)[1] for part in (transitions, taste)]
+    following = tf.pad(transitions, [[0, 0], [0, missing[0]]], constant_values=NOTHING)
+    liked = tf.pad(taste, [[0, 0], [0, missing[1]]], constant_values=NOTHING)
+    warm = warm_bias + of_transitions * following + of_taste * liked
+    return logits + tf.where(cold[:, None], cold_bias, warm)

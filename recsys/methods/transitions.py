@@ -22,6 +22,41 @@ DENSE_BYTES: Final = 256 << 20
 
 
 @dataclasses.dataclass(frozen=True)
+class Divided:
+    """Rows of transitions as the product with them is fast: a sparse one takes about 20 times as long for an entry.
+
+    Attributes:
+        chosen: int64 [chosen], the fullest rows, ascending.
+        dense: them, float32 [chosen, width] for each tile of columns.
+        rest: all other rows, CSR float32 [items + 1, width] for each tile.
+    """
+
+    chosen: NDArray[np.int64]
+    dense: Sequence[NDArray[np.float32]]
+    rest: Sequence[sparse.csr_matrix]
+
+
+def divide(rows: sparse.csr_matrix, width: int) -> Divided:
+    """CSR float32 [items + 1, items + 1] in tiles of so many columns, the last one filled up with zeros."""
+    filled, columns = np.diff(rows.indptr), rows.shape[1]
+    fullest = np.argsort(-filled, kind="stable")[: DENSE_BYTES // (4 * columns)]
+    chosen = np.sort(fullest[filled[fullest] > columns / 20])
+    kept = np.repeat(~np.isin(np.arange(len(filled)), chosen), filled)
+    filled[chosen] = 0
+    ends = np.concatenate(([0], np.cumsum(filled)))
+    tiled = (columns, -(-columns // width) * width)
+    rest = sparse.csr_matrix((rows.data[kept], rows.indices[kept], ends), shape=tiled)
+    full = rows[chosen]
+    full.resize(len(chosen), tiled[1])
+    firsts = range(0, tiled[1], width)
+    return Divided(
+        chosen,
+        [full[:, first : first + width].toarray() for first in firsts],
+        [rest[:, first : first + width] for first in firsts] if len(firsts) > 1 else [rest],
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Transitions(TraditionalMethod):
     """Higher-order transition model.
 
@@ -63,26 +98,23 @@ class Transitions(TraditionalMethod):
 
     def score_known(self, context: Histories) -> NDArray[np.float32]:
         """`score` without the fallback: zeros if nothing was counted."""
-        recent = recent_events(context, len(self.popular) - 1, self.window, self.decay)
-        dense, rows, sparse_rows = self._divided
-        scores: NDArray[np.float32] = recent[:, rows] @ dense
-        others = recent @ sparse_rows
-        places = np.repeat(np.arange(len(context)) * scores.shape[1], np.diff(others.indptr)) + others.indices
-        scores.reshape(-1)[places] += others.data  # no place twice
+        (scores,) = self.tiles(context, self._whole)
         return scores
 
+    def tiles(self, context: Histories, divided: Divided) -> Iterator[NDArray[np.float32]]:
+        """`score_known` in tiles, float32 [users, width] each."""
+        recent = recent_events(context, len(self.popular) - 1, self.window, self.decay)
+        of_dense = recent[:, divided.chosen]
+        for dense, rest in zip(divided.dense, divided.rest, strict=True):
+            scores: NDArray[np.float32] = of_dense @ dense
+            others = recent @ rest
+            places = np.repeat(np.arange(len(context)) * scores.shape[1], np.diff(others.indptr)) + others.indices
+            scores.reshape(-1)[places] += others.data  # no place twice
+            yield scores
+
     @cached_property
-    def _divided(self) -> tuple[NDArray[np.float32], NDArray[np.int64], sparse.csr_matrix]:
-        """The fullest rows as a dense matrix, their numbers, and the matrix of the rest: a sparse product takes about 20 times
-        as long for an entry."""
-        filled, width = np.diff(self.rows.indptr), self.rows.shape[1]
-        fullest = np.argsort(-filled, kind="stable")[: DENSE_BYTES // (4 * width)]
-        chosen = np.sort(fullest[filled[fullest] > width / 20])
-        kept = np.repeat(~np.isin(np.arange(len(filled)), chosen), filled)
-        filled[chosen] = 0
-        ends = np.concatenate(([0], np.cumsum(filled)))
-        rest = sparse.csr_matrix((self.rows.data[kept], self.rows.indices[kept], ends), shape=self.rows.shape)
-        return self.rows[chosen].toarray(), chosen, rest
+    def _whole(self) -> Divided:
+        return divide(self.rows, self.rows.shape[1])
 
 
 def matrix(events: Histories, n_items: int, window: int, decay: float) -> sparse.csr_matrix:

@@ -17,7 +17,6 @@ from recsys.contract.histories import Histories, ranges
 from recsys.errors import DamagedError
 from recsys.measure import threads
 from recsys.measure.protocol import Scorer
-from recsys.measure.ranking import block_rows
 from recsys.progress import Progress
 from recsys.recommend.shards import Shard
 from recsys.recommend.writer import Writer
@@ -54,7 +53,6 @@ def recommend(
     info = read_info(features)
     item_ids = histories.read_table(features, schema.ITEMS_DIR, [schema.ITEM_ID]).column(0).combine_chunks()
     k = min(config.k, info.items)
-    block_users = block_rows(info.items, config.block_users)
     done = without_events = 0
     user_id_type = histories.read_schema(features, schema.USERS_DIR).field(schema.USER_ID).type
     metadata = {"run_id": run_id, "generated_at": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -65,7 +63,7 @@ def recommend(
             user_ids, block = users
             return _rows(table_schema, user_ids, *scorer.top(block, k), item_ids), block
 
-        own = (users for users in aligned(features, block_users) if shard.owns(int(users[1].user_index[0]), info.users))
+        own = (users for users in aligned(features, config.block_users) if shard.owns(int(users[1].user_index[0]), info.users))
         for batch, block in threads.in_order(best, own):
             writer.write(batch)
             done += len(block)

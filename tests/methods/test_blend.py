@@ -1,5 +1,7 @@
 """The blend against its formula, and the choice of its weights."""
 
+from __future__ import annotations
+
 import dataclasses
 
 import numpy as np
@@ -9,16 +11,16 @@ from recsys.contract import histories
 from recsys.methods import blend, blending, compiled, transitions
 from recsys.methods.blend import Blend, Weights
 from recsys.methods.ease import Ease
+from recsys.methods.tiles import GROUP, Tiles
 from recsys.methods.transitions import Transitions, recent_events
+from tests.methods.matrices import FromMatrix
 from tests.support import chains, write_features
 
 ITEMS = 40
 
 
-class Noise:
+class Noise(FromMatrix):
     """A scorer that knows nothing, differently for each user."""
-
-    name = "noise"
 
     def score(self, context):
         random = np.random.default_rng(len(context.items))
@@ -32,18 +34,23 @@ def everything(tmp_path_factory):
     return histories.read(write_features(tmp_path_factory.mktemp("features"), chains(users=150), ITEMS))
 
 
+def items_of(events, user):
+    return events.items[events.offsets[user] : events.offsets[user + 1]]
+
+
 def brute_force(events):
     """Transition counts in plain loops: {(before, after): Σ .7^(lag - 1)}, divided by the sum of the row."""
     counts = np.zeros((ITEMS + 1, ITEMS + 1))
     for user in range(len(events)):
-        items = events.items[events.offsets[user] : events.offsets[user + 1]]
+        items = items_of(events, user)
         for after in range(len(items)):
             for lag in range(1, min(blend.TRANSITIONS["window"], after) + 1):
                 counts[items[after - lag], items[after]] += blend.TRANSITIONS["decay"] ** (lag - 1)
     return counts / np.maximum(counts.sum(1, keepdims=True), 1e-9)
 
 
-def test_scores_are_the_formula(everything):
+@pytest.mark.parametrize("tiles", [Tiles.of(ITEMS), Tiles(ITEMS, rows=3, width=GROUP)])
+def test_scores_are_the_formula(everything, tiles):
     train = everything.head(everything.train_length)
     counts = blend.count(train, ITEMS, seed=0)
     nobody = histories.Histories(
@@ -63,31 +70,43 @@ def test_scores_are_the_formula(everything):
         cold_half_life=30.0,
         cold_share=1.0,
     )
-    found = Blend(Noise(), counts, weights).score(context)
-    logits = Noise().score(context)[:, 1:].astype(np.float64)
+    items, values = Blend(Noise(ITEMS, tiles), counts, weights).top(context, ITEMS)
+    logits = Noise(ITEMS).score(context)[:, 1:].astype(np.float64)
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     rows = brute_force(train)
     share = np.log((np.bincount(train.items, minlength=ITEMS + 1) + 0.5) / (len(train.items) + 0.5 * (ITEMS + 1)))[1:]
     liked = Ease.fit_one(train, ITEMS, blend.TASTE).score(context)
     for user in range(8):
-        items = context.items[context.offsets[user] : context.offsets[user + 1]][::-1][: blend.TRANSITIONS["window"]]
+        last = items_of(context, user)[::-1][: blend.TRANSITIONS["window"]]
         taste = np.maximum(liked[user, 1:], 0) / np.maximum(liked[user, 1:], 0).sum()
         decay = blend.TRANSITIONS["decay"]
-        following = sum((decay ** (lag + 1) * rows[item] for lag, item in enumerate(items)), np.zeros(ITEMS + 1))
-        if len(items):
+        following = sum((decay ** (lag + 1) * rows[item] for lag, item in enumerate(last)), np.zeros(ITEMS + 1))
+        if len(last):
             expected = log_p[user] + 0.5 * np.log(following[1:] + compiled.FLOOR) + 0.75 * np.log(taste + compiled.FLOOR)
             expected += 0.25 * counts.recent[7.0][1:] - 0.5 * share
         else:
             expected = log_p[user] + 0.75 * counts.recent[30.0][1:] - share
-        np.testing.assert_allclose(found[user, 1:], expected, rtol=1e-4, atol=1e-4)
+        listed = items[user][items[user] > 0]
+        assert sorted({*listed, *items_of(context, user)}) == list(range(1, ITEMS + 1))
+        np.testing.assert_allclose(values[user, : len(listed)], expected[listed - 1], rtol=1e-4, atol=1e-4)
 
 
 def test_a_loaded_blend_scores_as_the_saved_one(everything, tmp_path):
     weights = Weights(transitions=0.5, taste=1.0, recent=0.5, half_life=7.0, share=0.5)
-    method = Blend(Noise(), blend.count(everything, ITEMS, seed=0), weights)
+    method = Blend(Noise(ITEMS), blend.count(everything, ITEMS, seed=0), weights)
     method.save(str(tmp_path / "blend"))
-    loaded = Blend.load(str(tmp_path / "blend"), Noise())
-    np.testing.assert_array_equal(loaded.score(everything), method.score(everything))
+    loaded = Blend.load(str(tmp_path / "blend"), Noise(ITEMS))
+    for found, expected in zip(loaded.top(everything, 10), method.top(everything, 10), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["transitions", "taste"])
+def test_what_has_no_weight_is_not_counted(everything, kind, monkeypatch):
+    counts = blend.count(everything, ITEMS, seed=0)
+    weights = dataclasses.replace(Weights(transitions=0.5, taste=0.5), **{kind: 0.0})
+    monkeypatch.setattr(*{"transitions": (Transitions, "tiles"), "taste": (Ease, "score_columns")}[kind], None)
+    items, _ = Blend(Noise(ITEMS), counts, weights).top(everything, 10)
+    assert (items[:, 0] > 0).all()
 
 
 def test_fuller_rows_of_the_transitions_count_as_all_others(everything, monkeypatch):
@@ -95,9 +114,11 @@ def test_fuller_rows_of_the_transitions_count_as_all_others(everything, monkeypa
     expected = (recent_events(everything, ITEMS, fitted.window, fitted.decay) @ fitted.rows).toarray()
     for limit, dense in ((10**9, ITEMS), (5 * 4 * (ITEMS + 1), 5), (0, 0)):
         monkeypatch.setattr(transitions, "DENSE_BYTES", limit)
-        method = dataclasses.replace(fitted)
-        np.testing.assert_allclose(method.score_known(everything), expected, rtol=1e-5, atol=1e-6)
-        assert len(method._divided[0]) == dense
+        for width in (ITEMS + 1, 16):
+            divided = transitions.divide(fitted.rows, width)
+            found = np.concatenate(list(fitted.tiles(everything, divided)), axis=1)[:, : ITEMS + 1]
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+            assert len(divided.chosen) == dense
 
 
 def test_recent_shares_follow_the_half_life():
@@ -120,14 +141,12 @@ def test_recent_shares_follow_the_half_life():
 
 def test_weights_help_a_network_that_knows_nothing(everything):
     counts = blend.count(everything.head(everything.train_length), ITEMS, seed=0)
-    weights = blending.tune(Noise(), counts, everything, ITEMS, seed=0)
+    weights = blending.tune(Noise(ITEMS), counts, everything, ITEMS, seed=0)
     assert weights.transitions >= 2
 
 
 def test_weights_leave_a_network_alone_that_knows_everything(everything):
-    class Oracle:
-        name = "oracle"
-
+    class Oracle(FromMatrix):
         def score(self, context):
             scores = np.zeros((len(context), ITEMS + 1), np.float32)
             scores[:, 0] = -np.inf
@@ -136,7 +155,7 @@ def test_weights_leave_a_network_alone_that_knows_everything(everything):
             return scores
 
     counts = blend.count(everything.head(everything.train_length), ITEMS, seed=0)
-    weights = blending.tune(Oracle(), counts, everything, ITEMS, seed=0)
+    weights = blending.tune(Oracle(ITEMS), counts, everything, ITEMS, seed=0)
     assert weights.transitions == weights.taste == weights.recent == 0
 
 

@@ -21,6 +21,7 @@ from recsys.progress import Progress, silent
 from recsys.training import hardware, steps
 from recsys.training.plan import batch_shape, fit_plan, refit_plan, sample_size
 from recsys.training.train import Setting, train
+from tests.methods.matrices import logits_of
 from tests.support import chains, write_features
 
 ITEMS = 40
@@ -157,12 +158,12 @@ def test_training_stops_when_validation_gets_no_better(features, tmp_path):
 def test_nobodys_scores_depend_on_whom_they_are_scored_with(features, trained):
     scorer = network(features, trained, model_files.PUBLISHED)
     block = histories.read(features)
-    together = scorer.score(block).numpy()
+    together = logits_of(scorer, block)
     method = Blend(scorer, blend.count(block, ITEMS, 0), blend.Weights(taste=0.5, recent=0.5, share=0.5))
     items, scores = method.top(block, 10)
     for rows in ([5], [7, 2, 30], range(0, len(block), 3)):
         some = block.rows(np.array(rows))
-        np.testing.assert_array_equal(scorer.score(some).numpy(), together[list(rows)])
+        np.testing.assert_array_equal(logits_of(scorer, some), together[list(rows)])
         for found, expected in zip(method.top(some, 10), (items, scores), strict=True):
             np.testing.assert_array_equal(found, expected[list(rows)])
 
@@ -171,7 +172,7 @@ def test_the_saved_model_answers_as_the_scorer_does(features, trained):
     scorer = network(features, trained, model_files.PUBLISHED)
     encoder = scorer.encoder
     block = histories.read(features).rows(np.arange(20))
-    scores = scorer.score(block).numpy()
+    scores = logits_of(scorer, block)
     length = int(block.lengths.max())
     padded = {
         name: np.zeros((20, length), dtype)

@@ -1,0 +1,66 @@
+"""Users and items divided into tiles of scores, small enough for the caches of a processor."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.contract.histories import Histories
+
+WIDEST: Final = 16_384
+"""Items in a tile, at most."""
+CACHED_BYTES: Final = 8 << 20
+"""Size of a tile for which its rows are chosen: what is written is still at hand when it is read again."""
+FEWEST_ROWS, MOST_ROWS = 128, 1024
+"""Users in a tile: fewer would read the vectors of the items too often."""
+GROUP: Final = 16
+"""Widths are multiples of this, see compiled.best_of_tile."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiles:
+    """Scores [users, items + 1] in tiles [rows, width] of one size, since the last bits of a product depend on its shape.
+
+    Attributes:
+        items: of the catalogue; column 0 is padding.
+        rows: users of a tile.
+        width: columns of a tile; the last one is filled up.
+    """
+
+    items: int
+    rows: int
+    width: int
+
+    @classmethod
+    def of(cls, items: int) -> Self:
+        """Tiles of about CACHED_BYTES for a catalogue of that size."""
+        count = -(-(items + 1) // WIDEST)
+        width = -(-(items + 1) // (count * GROUP)) * GROUP
+        rows = 1 << int(np.log2(CACHED_BYTES // (4 * width)))
+        return cls(items, int(np.clip(rows, FEWEST_ROWS, MOST_ROWS)), width)
+
+    @property
+    def count(self) -> int:
+        """Tiles that hold all items of the same users."""
+        return -(-(self.items + 1) // self.width)
+
+    def divided(self, values: NDArray[Any], fill: float) -> list[NDArray[Any]]:
+        """Values of the items [..., items + 1] as one array [..., width] for each tile."""
+        missing = [(0, 0)] * (values.ndim - 1) + [(0, self.count * self.width - self.items - 1)]
+        padded = np.pad(values, missing, constant_values=fill)
+        return [np.ascontiguousarray(padded[..., first : first + self.width]) for first in self.firsts]
+
+    @property
+    def firsts(self) -> range:
+        """The first column of each tile."""
+        return range(0, self.count * self.width, self.width)
+
+    def blocks(self, context: Histories) -> Iterator[tuple[slice, Histories]]:
+        """The users, `rows` at a time, as (their slice of the context, histories); the last block repeats users to be full."""
+        for start in range(0, len(context), self.rows):
+            users = np.arange(start, min(start + self.rows, len(context)))
+            yield slice(start, start + len(users)), context.rows(np.resize(users, self.rows))

@@ -1,0 +1,39 @@
+"""Matrices of scores where the product has tiles of logits, and the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from recsys.contract.histories import Histories
+from recsys.methods.blend import Logits
+from recsys.methods.tiles import Tiles
+
+
+class FromMatrix:
+    """Logits for the blend from `score`, which a subclass defines: float32 [users, items + 1], column 0 -inf."""
+
+    name = "matrix"
+
+    def __init__(self, items: int, tiles: Tiles | None = None) -> None:
+        self.tiles = tiles or Tiles.of(items)
+
+    def score(self, context: Histories) -> np.ndarray:
+        raise NotImplementedError
+
+    def logits(self, context: Histories) -> Iterator[tuple[slice, Iterator[Any]]]:
+        whole = self.score(context)
+        for users, _ in self.tiles.blocks(context):
+            filled = np.resize(whole[users], (self.tiles.rows, whole.shape[1]))
+            yield users, iter(self.tiles.divided(filled, -np.inf))
+
+    def save(self, uri: str) -> None:
+        raise NotImplementedError
+
+
+def logits_of(network: Logits, context: Histories) -> np.ndarray:
+    """Logits of all items, float32 [users, items + 1]."""
+    blocks = [np.concatenate(list(tiles), axis=1)[: users.stop - users.start] for users, tiles in network.logits(context)]
+    return np.concatenate(blocks)[:, : network.tiles.items + 1]
