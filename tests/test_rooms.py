@@ -26,6 +26,7 @@ BELOW = {
     "model": {"config", "contract"},
     "methods": {"config", "contract", "errors", "measure", "model", "progress", "settings", "spark", "storage"},
     "training": {"config", "contract", "errors", "measure", "methods", "model", "progress", "settings", "storage"},
+    "bench": {"contract", "measure", "methods", "model", "progress", "storage", "training"},
     "evaluation": {"config", "contract", "errors", "measure", "methods", "progress", "storage"},
     "recommend": {"config", "contract", "errors", "measure", "progress", "redaction", "storage"},
 }
