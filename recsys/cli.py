@@ -163,6 +163,24 @@ def doctor(as_json: bool, **given: Any) -> None:
     checks.raise_if_unfit(report)
 
 
+@main.command()
+@click.option("--items", type=click.IntRange(1), default=3_416, show_default=True, help="Items of the made-up catalogue.")
+@click.option("--events", type=click.IntRange(1_000, 4_000_000), default=1_000_000, show_default=True, help="Made-up events.")
+@click.option(
+    "--repeats", type=click.IntRange(1), default=3, show_default=True, help="Calls to time, of about a second or less."
+)
+@cli_options.bench_options
+def bench(items: int, events: int, repeats: int, **given: Any) -> None:
+    """Times training and scoring on this machine, on made-up events, and prints JSON.
+
+    Every combination of the repeatable options is timed. docs/performance.md explains the fields.
+    """
+    from recsys.run import speed
+
+    report = speed.measure(cli_options.combinations(given), items, events, repeats, Progress(quiet=given["quiet"]))
+    _print(json.dumps(report, indent=2))
+
+
 @main.group()
 def dataset() -> None:
     """Lists, downloads and describes data sets."""

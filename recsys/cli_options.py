@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from recsys.spark import memory
 Command = Callable[..., Any]
 
 _DEFAULTS = Config()
+_WIDTHS = (64, 128)
 
 _FIELDS: list[tuple[str, str, str, str]] = [
     (
@@ -113,6 +115,39 @@ def _run_options(command: Command, run_id: str) -> Command:
 def stage_options(command: Command) -> Command:
     """Options of the commands for one later stage."""
     return _run_options(redo_option(wait_for_stages(command)), "Name of the run. [default: the newest]")
+
+
+def bench_options(command: Command) -> Command:
+    """Options of the command that times combinations; passed on to `combinations` as they are."""
+    for decorate in (
+        click.option("--quiet", is_flag=True, help="Print no progress."),
+        set_option,
+        click.option("--batch-tokens", multiple=True, help="Positions a step; repeatable. [default: follows from the events]"),
+        click.option("--xla", multiple=True, help="auto, on or off; repeatable. [default: auto]"),
+        click.option("--precision", multiple=True, help="auto, float32, mixed_bfloat16 or mixed_float16; repeatable. [default: auto]"),
+        click.option("--width", multiple=True, help="Width of the network; repeatable. [default: 64 and 128]"),
+        click.option("--device", help=f"auto, cpu or gpu; gpu fails if there is none. [default: {_DEFAULTS.training.device}]"),
+    ):
+        command = decorate(command)
+    return command
+
+
+def combinations(given: dict[str, Any]) -> list[Config]:
+    """The configurations that the options of `bench_options` ask for, one for each combination.
+
+    Raises:
+        ConfigError: a setting is unknown or wrong.
+    """
+    shared = [*pairs(given["changes"], "--set"), ("training.device", given["device"])]
+    as_set = (None,)
+    axes = {
+        "model.width": given["width"] or (as_set if settings.load(None, os.environ, shared).model.width else _WIDTHS),
+        "training.precision": given["precision"] or as_set,
+        "training.xla": given["xla"] or as_set,
+        "training.batch_tokens": given["batch_tokens"] or as_set,
+    }
+    chosen = (zip(axes, values, strict=True) for values in itertools.product(*axes.values()))
+    return [settings.load(None, os.environ, [*shared, *one]) for one in chosen]
 
 
 def resolve(given: dict[str, Any]) -> Resolved:
