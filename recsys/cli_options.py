@@ -124,7 +124,7 @@ def bench_options(command: Command) -> Command:
         set_option,
         click.option("--batch-tokens", multiple=True, help="Positions a step; repeatable. [default: follows from the events]"),
         click.option("--xla", multiple=True, help="auto, on or off; repeatable. [default: auto]"),
-        click.option("--precision", multiple=True, help="auto, float32, mixed_bfloat16 or mixed_float16; repeatable. [default: auto]"),
+        click.option("--precision", multiple=True, help="As for recsys run; repeatable. [default: auto]"),
         click.option("--width", multiple=True, help="Width of the network; repeatable. [default: 64 and 128]"),
         click.option("--device", help=f"auto, cpu or gpu; gpu fails if there is none. [default: {_DEFAULTS.training.device}]"),
     ):

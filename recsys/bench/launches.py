@@ -55,7 +55,7 @@ def count(text: str) -> Program:
     A fusion is one, whatever is in it, and so is a call of a library, whatever it launches. Calls are entered; of a conditional
     all branches count; an inner loop counts as often as XLA knows it to turn, otherwise once. On a CPU an instruction is a
     function that is called, on a GPU mostly one kernel; several may be launched together as a graph. What the runtime adds
-    between two steps is not in the program: on a GPU it reads one byte, whether there is another step.
+    between two steps is not in the program: on a GPU it may read one byte, whether there is another step.
 
     Args:
         text: optimized HLO. If there are several loops, the one with the most instructions.
