@@ -1,12 +1,12 @@
-"""Scoring: the published lists of `recsys recommend` beside implicit's ALS, from a fitted method to Parquet.
+"""Scoring: the published lists of `recsys recommend` beside factors of width 64, from a fitted method to Parquet.
 
     python -m benchmarks.speed.scoring --items 3000 --items 27000 --items 300000 --output out/speed
 
 For each size of the catalogue it makes events, features and a network (one epoch; how good it is changes no time), then ranks
-all items for every user, seen items filtered, in turns with the peer, which runs in a virtual environment of its own. Both are
-timed in their own process from the first user to the last file; reading model and histories is not in it, compiling is. recsys
-scores with the blend: the network, transitions, EASE and recent popularity. implicit multiplies two factors of width 64, with
-OPENBLAS_NUM_THREADS=1 as it asks for.
+all items for every user, seen items filtered, in turns with the peers. Each is timed in its own process from the first user to
+the last file; reading model and histories is not in it, compiling is. recsys scores with the blend: the network, transitions,
+EASE and recent popularity. implicit multiplies two factors of width 64, in a virtual environment of its own and with
+OPENBLAS_NUM_THREADS=1 as it asks for; Spark does too, without a filter for what was seen.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import click
 from benchmarks.speed import events, measure
 
 HERE = Path(__file__).parent
-PEER = "implicit"
+PEERS = ("implicit", "spark")
 TRAINING = ("training.epochs=1", "training.refit_epochs=0", "training.negatives=1024")
 
 
@@ -30,29 +30,42 @@ TRAINING = ("training.epochs=1", "training.refit_epochs=0", "training.negatives=
 @click.option("--k", "lengths", type=click.IntRange(1), multiple=True, default=(10, 100), show_default=True)
 @click.option("--users", type=click.IntRange(1000), default=34_000, show_default=True)
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--peer", "peers", type=click.Choice(PEERS), multiple=True, default=["implicit"], show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("out/speed"), show_default=True)
-def main(sizes: tuple[int, ...], lengths: tuple[int, ...], users: int, repeats: int, output: Path) -> None:
+def main(
+    sizes: tuple[int, ...], lengths: tuple[int, ...], users: int, repeats: int, peers: tuple[str, ...], output: Path
+) -> None:
     """Measures users per second; each user has about 36 events, drawn by Zipf's law."""
     output = output.resolve()
     output.mkdir(parents=True, exist_ok=True)
-    python = measure.environment(output / "environments" / PEER, PEER, "pyarrow")
-    rows = []
+    python, versions, rows = Path(sys.executable), "", []
+    if "implicit" in peers:
+        python = measure.environment(output / "environments" / "implicit", "implicit", "pyarrow")
+        versions = f"; implicit {measure.version_in(python, 'implicit')}"
+    programs: dict[str, list[str | Path]] = {
+        "recsys": [sys.executable, "-c", _RECOMMEND],
+        "implicit": ["env", "OPENBLAS_NUM_THREADS=1", python, HERE / "scoring_implicit.py"],
+        "spark": [sys.executable, HERE / "scoring_spark.py"],
+    }
     for items in sizes:
         home = _trained(output / f"scoring-{items}-{users}", items, users)
         for k in lengths:
-            commands: dict[str, list[str | Path]] = {
-                "recsys": [sys.executable, "-c", _RECOMMEND, str(home), str(k), str(output / "recsys")],
-                PEER: ["env", "OPENBLAS_NUM_THREADS=1", python, HERE / "scoring_implicit.py", home, str(k), output / PEER],
-            }
+            commands = {name: [*programs[name], home, str(k), output / name] for name in ("recsys", *peers)}
             found = measure.in_turns(commands, repeats, output)
             rates = {name: users / statistics.median(float(cost.told) for cost in costs) for name, costs in found.items()}
             for name, costs in found.items():
-                cells = (f"{items:,}", str(k), name, f"{rates[name]:,.0f}", f"{rates[name] / rates[PEER]:.2f}")
+                cells = (
+                    f"{items:,}",
+                    str(k),
+                    name,
+                    f"{rates[name]:,.0f}",
+                    f"{rates[name] / rates[peers[0]]:.2f}" if peers else "",
+                )
                 rows.append(f"| {' | '.join(cells)} | {measure.median(costs).peak / 2**30:.2f} |")
     options = [*(f"--items {size}" for size in sizes), *(f"--k {k}" for k in lengths), f"--users {users} --repeats {repeats}"]
-    described = f"{measure.described()}; {PEER} {measure.version_in(python, PEER)}"
-    click.echo(f"`python -m benchmarks.speed.scoring {' '.join(options)}`; {described}.\n")
-    click.echo(f"| items | K | | users/s | of {PEER} | peak GiB |\n|---|---|---|---|---|---|")
+    options += [f"--peer {name}" for name in peers]
+    click.echo(f"`python -m benchmarks.speed.scoring {' '.join(options)}`; {measure.described()}{versions}.\n")
+    click.echo(f"| items | K | | users/s | {f'of {peers[0]}' if peers else ''} | peak GiB |\n|---|---|---|---|---|---|")
     click.echo("\n".join(rows))
 
 

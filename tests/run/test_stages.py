@@ -32,6 +32,7 @@ from recsys.run.publish import show_user
 from recsys.run.stages import Job
 from recsys.training import hardware, steps
 from recsys.training.train import Setting, train
+from tests.methods.matrices import FromMatrix
 from tests.support import chains, write_features
 
 ITEMS = 40
@@ -117,18 +118,17 @@ def test_a_run_that_required_a_gpu_for_training_is_scored_without_one(trained: t
     assert stages.recommend(dataclasses.replace(job, config=config), Shard(0, 8))["rows"] > 0
 
 
-class Swallowing(MatrixScorer):
+class Swallowing(FromMatrix, MatrixScorer):
     """Scores as a library would that is ended by SIGTERM in the middle, and goes on with what it has."""
 
-    name = "swallowing"
-
     def __init__(self, items: int) -> None:
-        self._items, self.network = items, self
+        super().__init__(items)
+        self.network = self
 
     def score(self, context: Histories) -> np.ndarray:
         with contextlib.suppress(BaseException):
             os.kill(os.getpid(), signal.SIGTERM)
-        return np.zeros((len(context), self._items + 1), np.float32)
+        return np.zeros((len(context), self.tiles.items + 1), np.float32)
 
 
 def test_what_a_library_makes_of_sigterm_is_no_result(trained: tuple[Job, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
