@@ -63,12 +63,20 @@ def in_turns(commands: Mapping[str, Sequence[str | Path]], repeats: int, folder:
     return found
 
 
-def environment(folder: Path, *packages: str) -> Path:
-    """Python of a virtual environment with some packages, which is made if it is not there."""
+def environment(folder: Path, *packages: str, alone: Sequence[str] = ()) -> Path:
+    """Python of a virtual environment with some packages, which is made if it is not there.
+
+    Args:
+        folder: of the environment.
+        packages: installed with all that they need.
+        alone: packages installed without what they say they need.
+    """
     python = folder / "bin" / "python"
     if not (folder / "made").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
+        if alone:
+            subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", *alone], check=True)
         (folder / "made").touch()
     return python
 
