@@ -233,8 +233,7 @@ class Training:
     learning_rate: Annotated[float, Field(gt=0, le=1), NUMBER] = 2e-3
     """Peak learning rate."""
     cold_starts: Annotated[float | None, Field(ge=0, le=1), NUMBER_OR_AUTO] = None
-    """Extra positions, as a share of all, at which the history is hidden: a user's event, drawn at random, is predicted from
-    the user's features alone. Users without events are scored in the same way."""
+    """Extra positions, as a share of all, that predict a random event from the user's features alone, as for new users."""
     weight_decay: Annotated[float, Field(ge=0, le=1), NUMBER] = 0.0
     """Weight decay of AdamW."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.0
@@ -249,6 +248,8 @@ class Training:
     """Numeric precision; `auto` chooses by the hardware."""
     xla: Literal["auto", "on", "off"] = "auto"
     """Whether to compile training steps with XLA; `auto` chooses by the hardware. Scoring always uses it."""
+    deterministic: Literal["auto", "on", "off"] = "auto"
+    """Whether a rerun gives the same bits, training and scoring; `auto`: on CPUs, not on GPUs, where it costs much time."""
 
 
 @dataclass(frozen=True, config=_CHECKED)

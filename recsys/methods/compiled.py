@@ -26,6 +26,9 @@ def best(
 ) -> Top:
     """The k best items of each user among those not seen, as ranking.top_k has them.
 
+    On a GPU with op determinism on, TensorFlow masks what was seen on the host: it copies all scores there and back
+    (DoScatterNdOnCpu in tensorflow/core/kernels/scatter_nd_op.cc).
+
     Args:
         scores: one of the functions below, of the summands of a tile: float32 [rows, width]; -inf excludes an item.
         blocks: for each of tiles.blocks(context) its slice, and the summands of its tiles.

@@ -80,6 +80,7 @@ def _tensorflow(training: Training) -> dict[str, Any]:
         "device": f"{chosen['device']}: {', '.join(chosen['names'])}",
         "precision": f"{chosen['precision']} ({chosen['reason']})",
         "xla": "on" if chosen["xla"] else "off",
+        "deterministic": "yes" if chosen["deterministic"] else "no",
         **({"warning": chosen["warning"]} if chosen["warning"] else {}),
     }
 

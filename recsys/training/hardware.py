@@ -1,4 +1,4 @@
-"""Chooses device, precision and XLA by what the machine has."""
+"""Chooses device, precision, XLA and determinism by what the machine has."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class Hardware:
         device: "cpu" or "gpu".
         precision: name of the Keras dtype policy.
         xla: whether XLA compiles the steps.
+        deterministic: whether operations give the same bits each time.
         names: the devices used, for display.
         reason: why this precision.
         warning: what may surprise the user about this choice, or empty.
@@ -41,6 +42,7 @@ class Hardware:
     device: str
     precision: str
     xla: bool
+    deterministic: bool
     names: tuple[str, ...]
     reason: str
     warning: str = ""
@@ -54,6 +56,9 @@ def choose(training: Training) -> Hardware:
     Precision: mixed_bfloat16 on matrix units that support it (GPUs from compute capability 8.0, CPUs with AMX);
     mixed_float16 with loss scaling on GPUs of capability 7.x; otherwise float32, also on CPUs with AVX-512 BF16 but no AMX,
     which were measured to be slower in bfloat16 (docs/model.md).
+
+    Determinism: on CPUs it costs nothing. On GPUs XLA turns each scatter, the gradient of a lookup, into a loop over its
+    updates, and TensorFlow's own take a way through the host (compiled.best). It cannot be undone in a process.
 
     Raises:
         MissingComponentError: a GPU was requested and there is none.
@@ -77,10 +82,14 @@ def choose(training: Training) -> Hardware:
     names, precision, reason = _gpu_precision(tf, gpus[0]) if gpus else _cpu_precision()
     if training.precision != "auto":
         precision, reason = training.precision, "as requested"
+    deterministic = training.deterministic == "on" or (training.deterministic == "auto" and not gpus)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
     return Hardware(
         device="gpu" if gpus else "cpu",
         precision=precision,
         xla=training.xla != "off",
+        deterministic=deterministic,
         names=names,
         reason=reason,
         warning=warning,
@@ -98,7 +107,7 @@ def probe(training: Mapping[str, Any], log: Log) -> dict[str, Any]:
 
 
 def import_tensorflow() -> Any:
-    """Imports TensorFlow, quiet and deterministic.
+    """Imports TensorFlow, quiet, and sets how memory is kept.
 
     Raises:
         MissingComponentError: TensorFlow is not installed.
@@ -110,7 +119,6 @@ def import_tensorflow() -> Any:
         raise MissingComponentError(
             f"TensorFlow cannot be imported ({error}); install recsys with an extra: pip install '.[cpu]' or '.[gpu]'"
         ) from None
-    tf.config.experimental.enable_op_determinism()
     _keep_freed_memory()
     return tf
 

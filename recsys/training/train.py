@@ -283,7 +283,8 @@ def _announce(setting: Setting, progress: Progress) -> None:
     hardware, items = setting.hardware, setting.info.items
     if hardware.warning:
         progress(f"  warning: {hardware.warning}")
-    progress(f"  {', '.join(hardware.names)}: {hardware.precision} ({hardware.reason}), XLA {'on' if hardware.xla else 'off'}")
+    xla, same = "on" if hardware.xla else "off", "" if hardware.deterministic else "not "
+    progress(f"  {', '.join(hardware.names)}: {hardware.precision} ({hardware.reason}), XLA {xla}, {same}deterministic")
     sampled = sample_size(setting.config.training, items)
     progress(f"  softmax over {f'{sampled:,} sampled' if sampled else 'all'} of {items:,} items")
 

@@ -10,7 +10,7 @@ from recsys import storage
 from recsys.config import Config, Evaluation, Model, Training
 from recsys.contract import histories, model_files
 from recsys.contract.features_info import read_info
-from recsys.errors import MissingComponentError, RetryError
+from recsys.errors import RetryError
 from recsys.measure.protocol import evaluate
 from recsys.measure.targets import find_targets
 from recsys.methods import blend, blending
@@ -100,7 +100,8 @@ def test_the_folder_tells_what_happened(trained):
     assert not storage.exists(storage.join(trained, model_files.CHECKPOINTS))
     assert [(row["phase"], row["epoch"]) for row in rows(trained)] == [("fit", "1"), ("fit", "2"), ("fit", "3"), ("refit", "1")]
     assert float(rows(trained)[2]["loss"]) < float(rows(trained)[0]["loss"])
-    assert storage.read_json(storage.join(trained, model_files.MODEL))["hardware"]["device"] == "cpu"
+    found = storage.read_json(storage.join(trained, model_files.MODEL))["hardware"]
+    assert found["device"] == "cpu" and found["deterministic"] is True
 
 
 @pytest.mark.slow
@@ -220,24 +221,6 @@ def test_large_catalogues_are_sampled_unless_told_otherwise():
     assert sample_size(Training(negatives=64), 100) == 64
 
 
-def test_a_demanded_gpu_that_is_not_there_is_a_missing_component():
-    if tf.config.list_physical_devices("GPU"):
-        pytest.skip("this machine has a GPU")
-    with pytest.raises(MissingComponentError, match="no GPU"):
-        hardware.choose(Training(device="gpu"))
-
-
-@pytest.mark.parametrize(
-    ("device", "made_for_gpus", "warned"), [("auto", True, True), ("auto", False, False), ("cpu", True, False)]
-)
-def test_falling_back_to_the_cpu_is_warned_of_where_a_gpu_was_to_be_expected(monkeypatch, device, made_for_gpus, warned):
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
-    monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: made_for_gpus)
-    chosen = hardware.choose(Training(device=device))
-    assert chosen.device == "cpu"
-    assert ("finds none" in chosen.warning) is warned
-
-
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.slow
 def test_mixed_precision_trains_with_float32_logits(features, tmp_path, precision):
@@ -267,6 +250,7 @@ def test_without_validation_events_the_last_weights_are_kept_and_the_refit_is_as
 
     learn(config(epochs=5, refit_epochs=None), features, tmp_path / "model", progress=Said())
     assert any("no validation events" in line for line in said)
+    assert any(line.endswith("XLA off, deterministic") for line in said)
     found = rows(tmp_path / "model")
     assert [row["phase"] for row in found] == ["fit"] * 5 + ["refit"]  # a quarter of five epochs, not of the first
     assert all(not row.get("ndcg@10") for row in found)
@@ -294,18 +278,3 @@ def test_no_phase_ends_at_its_peak_rate(epochs, refit):
         assert max(rates) == pytest.approx(plan.learning_rate, rel=1e-2)
         assert rates[-1] < 0.01 * plan.learning_rate
         assert np.argmax(rates) <= plan.warmup_steps < len(rates) / 2
-
-
-def test_of_several_gpus_the_most_capable_one_is_used_and_said_so(monkeypatch):
-    cards = {"GPU:0": ("old", (7, 0)), "GPU:1": ("new", (9, 0)), "GPU:2": ("new", (9, 0))}
-    seen = []
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: list(cards))
-    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None: list(cards))
-    monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind=None: seen.append(devices))
-    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: None)
-    details = {gpu: {"device_name": name, "compute_capability": at} for gpu, (name, at) in cards.items()}
-    monkeypatch.setattr(tf.config.experimental, "get_device_details", details.__getitem__)
-    chosen = hardware.choose(Training())
-    assert seen == [["GPU:1"]]
-    assert (chosen.names, chosen.precision) == (("new",), "mixed_bfloat16")
-    assert "3 GPUs found; only the most capable one (new) is used" in chosen.warning

@@ -1,0 +1,72 @@
+"""What is chosen by the devices, with TensorFlow's answers about GPUs replaced."""
+
+from __future__ import annotations
+
+import pytest
+import tensorflow as tf
+
+from recsys.config import Training
+from recsys.errors import MissingComponentError
+from recsys.progress import Progress
+from recsys.training import hardware
+
+
+@pytest.fixture
+def cards(monkeypatch):
+    """`cards(name=(7, 0))` makes TensorFlow find these GPUs; returns the list that takes those made visible."""
+
+    def found(**capabilities):
+        seen = []
+        details = {
+            f"GPU:{number}": {"device_name": name, "compute_capability": at}
+            for number, (name, at) in enumerate(capabilities.items())
+        }
+        monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: list(details))
+        monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None: list(details))
+        monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind=None: seen.append(devices))
+        monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: None)
+        monkeypatch.setattr(tf.config.experimental, "get_device_details", details.__getitem__)
+        return seen
+
+    return found
+
+
+def test_a_demanded_gpu_that_is_not_there_is_a_missing_component():
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(MissingComponentError, match="no GPU"):
+        hardware.choose(Training(device="gpu"))
+
+
+@pytest.mark.parametrize(
+    ("device", "made_for_gpus", "warned"), [("auto", True, True), ("auto", False, False), ("cpu", True, False)]
+)
+def test_falling_back_to_the_cpu_is_warned_of_where_a_gpu_was_to_be_expected(cards, monkeypatch, device, made_for_gpus, warned):
+    cards()
+    monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: made_for_gpus)
+    chosen = hardware.choose(Training(device=device))
+    assert chosen.device == "cpu"
+    assert ("finds none" in chosen.warning) is warned
+
+
+def test_of_several_gpus_the_most_capable_one_is_used_and_said_so(cards):
+    seen = cards(old=(7, 0), new=(9, 0), newer=(9, 0))
+    chosen = hardware.choose(Training())
+    assert seen == [["GPU:1"]]
+    assert (chosen.names, chosen.precision) == (("new",), "mixed_bfloat16")
+    assert "3 GPUs found; only the most capable one (new) is used" in chosen.warning
+
+
+@pytest.mark.parametrize(("asked", "on_cpu", "on_gpu"), [("auto", True, False), ("on", True, True), ("off", False, False)])
+def test_determinism_is_switched_on_where_it_costs_nothing_or_is_asked_for(cards, monkeypatch, asked, on_cpu, on_gpu):
+    calls = []
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: calls.append(True))
+    for capabilities, expected in (({}, on_cpu), ({"card": (9, 0)}, on_gpu)):
+        cards(**capabilities)
+        calls.clear()
+        assert hardware.choose(Training(deterministic=asked)).deterministic is expected
+        assert calls == [True] * expected
+
+
+def test_the_probe_of_another_process_tells_the_same():
+    assert hardware.probe({"deterministic": "off", "device": "cpu"}, Progress(quiet=True))["deterministic"] is False
