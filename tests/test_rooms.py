@@ -9,6 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "recsys"
 BELOW = {
+    "blocks": set(),
     "errors": set(),
     "redaction": set(),
     "progress": {"redaction"},
@@ -22,10 +23,10 @@ BELOW = {
     "sources": {"config", "errors", "progress", "storage"},
     "spark": {"config", "errors", "progress", "redaction", "setting_types", "settings", "sources", "storage"},
     "features": {"config", "contract", "errors", "progress", "settings", "setting_types", "sources", "spark", "storage"},
-    "measure": {"contract", "errors"},
-    "model": {"config", "contract"},
-    "methods": {"config", "contract", "errors", "measure", "model", "progress", "settings", "spark", "storage"},
-    "training": {"config", "contract", "errors", "measure", "methods", "model", "progress", "settings", "storage"},
+    "measure": {"blocks", "contract", "errors"},
+    "model": {"blocks", "config", "contract"},
+    "methods": {"blocks", "config", "contract", "errors", "measure", "model", "progress", "settings", "spark", "storage"},
+    "training": {"blocks", "config", "contract", "errors", "measure", "methods", "model", "progress", "settings", "storage"},
     "bench": {"contract", "measure", "methods", "model", "progress", "storage", "training"},
     "evaluation": {"config", "contract", "errors", "measure", "methods", "progress", "storage"},
     "recommend": {"config", "contract", "errors", "measure", "progress", "redaction", "storage"},

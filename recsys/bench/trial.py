@@ -14,7 +14,6 @@ import numpy as np
 from recsys.contract import histories
 from recsys.contract.histories import Histories
 from recsys.measure import threads
-from recsys.measure.ranking import block_rows
 from recsys.methods.cnn import Network, read_encoder
 from recsys.model.encoding import Encoder
 from recsys.model.network import CausalCNN
@@ -144,7 +143,7 @@ def users_per_second(trial: Trial, k: int, repeats: int) -> float:
         repeats: passes over all users, after one that compiles what is left; the median counts.
     """
     network, everyone = Network(trial.model, trial.encoder), histories.read(trial.features)
-    size = block_rows(trial.model.spec.items)
+    size = network.block_users(trial.model.spec.items)
     blocks = [everyone.rows(np.arange(at, min(at + size, len(everyone)))) for at in range(0, len(everyone), size)]
 
     def rank(block: Histories) -> int:

@@ -29,6 +29,9 @@ class Scorer(Protocol):
     def name(self) -> str:
         """Name of the method in tables."""
 
+    def block_users(self, n_items: int) -> int:
+        """Users that `top` should be given at once, for a catalogue of that size."""
+
     def top(self, context: Histories, k: int) -> Top:
         """The k best items of some users among those they have not had, judged only by their events before the cut.
 
@@ -46,6 +49,10 @@ class Scorer(Protocol):
 
 class MatrixScorer(abc.ABC):
     """A Scorer that computes the scores of all items as a matrix of NumPy."""
+
+    def block_users(self, n_items: int) -> int:
+        """As many as take ranking.BLOCK_BYTES."""
+        return ranking.block_rows(n_items)
 
     @abc.abstractmethod
     def score(self, context: Histories) -> NDArray[np.float32]:
@@ -91,7 +98,7 @@ def evaluate(
         targets: the users and the items to find; see targets.find_targets.
         n_items: size of the catalogue.
         ks: lengths of lists to measure.
-        block: users scored at once; by default as many as take ranking.BLOCK_BYTES of scores.
+        block: users scored at once; by default what the scorer asks for.
 
     Raises:
         RecsysError: the lists have the wrong shape, or a score is not finite.
@@ -109,7 +116,8 @@ def evaluate(
             )
         return rows, items
 
-    for rows, found in threads.in_order(rank, contexts(histories, targets, block or ranking.block_rows(n_items))):
+    users = block or scorer.block_users(n_items)
+    for rows, found in threads.in_order(rank, contexts(histories, targets, users)):
         top[rows] = found
     counts, train_users = training_counts(histories, n_items)
     return Result(

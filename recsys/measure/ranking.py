@@ -12,8 +12,8 @@ from recsys.errors import RecsysError
 
 BLOCK_BYTES: Final = 128 << 20
 """Maximum size of one block of scores; several are at work at the same time."""
-ROUND: Final = 128
-"""More users than this are rounded down to a multiple of it, which methods.tiles.Tiles divides without a rest."""
+BLOCK_USERS: Final = 1024
+"""Maximum number of users in one block."""
 
 
 def seen(context: Histories) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
@@ -67,10 +67,9 @@ def check_finite(highest: float) -> None:
         raise RecsysError(f"the model returned the score {highest}, expected finite scores; its training has diverged")
 
 
-def block_rows(n_items: int, at_most: int = 1024) -> int:
+def block_rows(n_items: int) -> int:
     """Users to score at once so that float32 scores [users, n_items + 1] stay within `BLOCK_BYTES`."""
-    rows = BLOCK_BYTES // (4 * (n_items + 1))
-    return max(1, min(at_most, rows - rows % ROUND if rows > ROUND else rows))
+    return max(1, min(BLOCK_USERS, BLOCK_BYTES // (4 * (n_items + 1))))
 
 
 def _unordered(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:

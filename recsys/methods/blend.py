@@ -102,6 +102,10 @@ class Blend:
     def __init__(self, network: Logits, counts: Counts, weights: Weights) -> None:
         self.network, self.counts, self.weights = network, counts, weights
 
+    def block_users(self, n_items: int) -> int:
+        """See measure.protocol.Scorer."""
+        return self.network.block_users(n_items)
+
     def top(self, context: Histories, k: int) -> Top:
         """See measure.protocol.Scorer. The scores are those of the module's formula."""
         return compiled.best(compiled.blended, self._blocks(context), self.network.tiles, context, k)

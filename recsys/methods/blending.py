@@ -15,7 +15,6 @@ from recsys.contract import model_files
 from recsys.contract.features_info import FeaturesInfo
 from recsys.contract.histories import Histories
 from recsys.measure import metrics, threads
-from recsys.measure.ranking import block_rows
 from recsys.measure.targets import Targets, contexts, decisive_from, find_targets
 from recsys.methods import compiled
 from recsys.methods.blend import (
@@ -102,7 +101,7 @@ def tune(network: Logits, counts: Counts, histories: Histories, n_items: int, se
     targets = find_targets(histories, "valid", users, seed, since)
     if not len(targets.rows):
         return Weights()
-    block = block_rows(n_items)
+    block = network.block_users(n_items)
     tiled = Tiled(counts, network.tiles)
     scored = [(context, list(_summands(network, tiled, context))) for _, context in contexts(histories, targets, block)]
     cold = targets.context_lengths == 0

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys import storage
+from recsys.blocks import CPU
 from recsys.contract import histories, schema
 from recsys.contract.features_info import Encoding
 from recsys.contract.histories import Histories
 from recsys.measure.protocol import Top
 from recsys.methods import compiled
-from recsys.methods.tiles import Tiles
+from recsys.methods.tiles import MOST_ROWS, Tiles
 from recsys.model import encoding
 from recsys.model.encoding import Bags, Encoder
 from recsys.model.network import CausalCNN, whole_table
@@ -35,15 +36,16 @@ class Network:
     Args:
         model: the network.
         encoder: turns histories into its inputs.
+        tile_bytes: see recsys.blocks.
     """
 
     name: ClassVar[str] = "cnn"
 
-    def __init__(self, model: CausalCNN, encoder: Encoder) -> None:
+    def __init__(self, model: CausalCNN, encoder: Encoder, tile_bytes: int = CPU.scores) -> None:
         import tensorflow as tf
 
         self.model, self.encoder = model, encoder
-        self.tiles = Tiles.of(model.spec.items)
+        self.tiles = Tiles.of(model.spec.items, tile_bytes)
         self._lengths = sorted({-(-model.spec.receptive_field // share) for share in SHARES})
         self._encode = tf.function(model.encode_last, jit_compile=len(encoder.users.codes) > MANY_USERS)
         self.refresh()
@@ -79,6 +81,10 @@ class Network:
                 states[some] = self._encode(inputs, self._table).numpy()[: len(some)]
         return states
 
+    def block_users(self, n_items: int) -> int:
+        """See measure.protocol.Scorer: scores are made in tiles, whose memory does not depend on the users."""
+        return MOST_ROWS
+
     def top(self, context: Histories, k: int) -> Top:
         """See measure.protocol.Scorer."""
         blocks = ((users, ((tile,) for tile in logits)) for users, logits in self.logits(context))
@@ -93,15 +99,16 @@ class Network:
                 stream.write(local.read_bytes())
 
     @classmethod
-    def load(cls, uri: str, encoder: Encoder, precision: str) -> Self:
+    def load(cls, uri: str, encoder: Encoder, precision: str, tile_bytes: int = CPU.scores) -> Self:
         """Reads what `save` wrote.
 
         Args:
             uri: of the file.
             encoder: must be that of the features the network was trained on.
             precision: Keras dtype policy to compute with, whatever the network was trained with.
+            tile_bytes: see recsys.blocks.
         """
-        return cls(load_model(uri, precision), encoder)
+        return cls(load_model(uri, precision), encoder, tile_bytes)
 
 
 def load_model(uri: str, precision: str) -> CausalCNN:

@@ -1,4 +1,4 @@
-"""Users and items divided into tiles of scores, small enough for the caches of a processor."""
+"""Users and items divided into tiles of scores, of a size that suits the device."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.blocks import CPU
 from recsys.contract.histories import Histories
 
-WIDEST: Final = 16_384
-"""Items in a tile, at most."""
-CACHED_BYTES: Final = 8 << 20
-"""Size of a tile for which its rows are chosen: what is written is still at hand when it is read again."""
 FEWEST_ROWS, MOST_ROWS = 128, 1024
 """Users in a tile: fewer would read the vectors of the items too often."""
 GROUP: Final = 16
@@ -36,11 +33,11 @@ class Tiles:
     width: int
 
     @classmethod
-    def of(cls, items: int) -> Self:
-        """Tiles of about CACHED_BYTES for a catalogue of that size."""
-        count = -(-(items + 1) // WIDEST)
+    def of(cls, items: int, tile_bytes: int = CPU.scores) -> Self:
+        """As few tiles as can be of about that many bytes, see recsys.blocks, for a catalogue of that size."""
+        count = -(-(items + 1) // max(GROUP, tile_bytes // (4 * FEWEST_ROWS)))
         width = -(-(items + 1) // (count * GROUP)) * GROUP
-        rows = 1 << int(np.log2(CACHED_BYTES // (4 * width)))
+        rows = 1 << int(np.log2(max(1, tile_bytes // (4 * width))))
         return cls(items, int(np.clip(rows, FEWEST_ROWS, MOST_ROWS)), width)
 
     @property

@@ -8,15 +8,15 @@ from typing import Any
 
 from keras import ops
 
+from recsys.blocks import CPU
 from recsys.model.network import NEVER, Batch, CausalCNN
-
-LOGITS_BYTES = 512 * 1024 * 1024
-"""If the logits of one step are larger, they are computed a block at a time, and recomputed in the backward pass."""
 
 Losses = Callable[[Any, Any, Any, Any], Any]
 
 
-def next_item_loss(model: CausalCNN, batch: Batch, label_smoothing: float = 0.0, finer: int = 1) -> Any:
+def next_item_loss(
+    model: CausalCNN, batch: Batch, label_smoothing: float = 0.0, block_bytes: int = CPU.logits, finer: int = 1
+) -> Any:
     """Mean cross-entropy of the next item at every position, float32 scalar.
 
     With `negative` in the batch the softmax is sampled, and only the vectors of the items in `rows` are computed.
@@ -28,7 +28,8 @@ def next_item_loss(model: CausalCNN, batch: Batch, label_smoothing: float = 0.0,
             what recsys.training.negatives adds: `rows` int32 [R], the items that the step needs, with `item` and `target` as
             places in it; `negative` int32 [S], places too; `log_expected` float32 [S], see `_sampled`.
         label_smoothing: share of each target that is spread evenly over the items with training events.
-        finer: the blocks of logits are this many times smaller than LOGITS_BYTES asks for.
+        block_bytes: most bytes of a block of logits, see recsys.blocks.
+        finer: the blocks are this many times smaller than `block_bytes` asks for.
     """
     rows = batch.get("rows")
     table = model.item_table(rows)
@@ -41,7 +42,8 @@ def next_item_loss(model: CausalCNN, batch: Batch, label_smoothing: float = 0.0,
         losses, columns = partial(_sampled, model, label_smoothing, batch), batch["negative"].shape[0]
     biases = model.item_biases(rows, known_only=True)
     total = batch["total"] if "total" in batch else ops.sum(weight)
-    return _summed(losses, state, table, biases, target, weight, columns, finer) / ops.maximum(total, 1.0)
+    blocks = _blocks(target.shape[0], columns, block_bytes, finer)
+    return _summed(losses, state, table, biases, target, weight, blocks) / ops.maximum(total, 1.0)
 
 
 def _full(model: CausalCNN, label_smoothing: float, state: Any, table: Any, biases: Any, target: Any) -> Any:
@@ -87,28 +89,27 @@ def _sampled(model: CausalCNN, label_smoothing: float, batch: Batch, state: Any,
     return total - wanted
 
 
-def _summed(losses: Losses, state: Any, table: Any, biases: Any, target: Any, weight: Any, columns: int, finer: int) -> Any:
-    """Σ weight · loss over the positions, in as many blocks as needed."""
+def _summed(losses: Losses, state: Any, table: Any, biases: Any, target: Any, weight: Any, blocks: int) -> Any:
+    """Σ weight · loss over the positions, in so many blocks."""
 
     def summed(state: Any, table: Any, biases: Any, target: Any, weight: Any) -> Any:
         return ops.sum(losses(state, table, biases, target) * weight)
 
-    positions = target.shape[0]
-    blocks = _blocks(positions, columns, finer)
     if blocks == 1:
         return summed(state, table, biases, target, weight)
     import tensorflow as tf
 
     block = tf.recompute_grad(summed)  # only passes gradients to its arguments
+    positions = target.shape[0]
     size = positions // blocks
     parts = [slice(start, start + size) for start in range(0, positions, size)]
     return sum(block(state[part], table, biases, target[part], weight[part]) for part in parts)
 
 
-def _blocks(positions: int, columns: int, finer: int) -> int:
-    """Smallest number of equal blocks of positions whose logits over these columns stay below LOGITS_BYTES, at least `finer`
+def _blocks(positions: int, columns: int, block_bytes: int, finer: int) -> int:
+    """Smallest number of equal blocks of positions whose logits over these columns stay within `block_bytes`, at least `finer`
     times as many as needed."""
-    wanted = max(1, -(-positions * columns * 4 // LOGITS_BYTES)) * finer
+    wanted = max(1, -(-positions * columns * 4 // block_bytes)) * finer
     return (
         next(blocks for blocks in range(wanted, positions + 1) if positions % blocks == 0) if wanted < positions else positions
     )

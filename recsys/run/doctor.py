@@ -81,6 +81,7 @@ def _tensorflow(training: Training) -> dict[str, Any]:
         "precision": f"{chosen['precision']} ({chosen['reason']})",
         "xla": "on" if chosen["xla"] else "off",
         "deterministic": "yes" if chosen["deterministic"] else "no",
+        **({"free memory": f"{chosen['memory'] / GIB:.1f} GiB"} if chosen["memory"] else {}),
         **({"warning": chosen["warning"]} if chosen["warning"] else {}),
     }
 

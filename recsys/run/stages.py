@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from recsys.methods.blend import Blend
     from recsys.methods.cnn import Network
     from recsys.recommend.shards import Shard
+    from recsys.training.hardware import Hardware
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +116,7 @@ def train(job: Job) -> dict[str, Any]:
             facts = train(dataclasses.replace(setting, workers=workers), folder, job.progress, job.stop)
         if taking_part.chief:
             everything = histories.read_learnable(place, info.min_user_events)
-            network = _network(place, folder, model_files.EVALUATED, hardware.precision) if info.split.holds_out else None
+            network = _network(place, folder, model_files.EVALUATED, hardware) if info.split.holds_out else None
             weights = blending.fit(network, everything, info, folder, job.config.seed, job.progress, job.stop.check)
             _finish(job, folder)
             facts = {**facts, "blend": dataclasses.asdict(weights)}
@@ -195,17 +196,17 @@ def load_blend(job: Job, network: str, blend: str) -> Blend:
     training = job.config.training
     if training.device == "gpu":  # was required for training; scoring takes what is there
         training = dataclasses.replace(training, device="auto")
-    loaded = _network(place, model, network, choose(training).precision)
+    loaded = _network(place, model, network, choose(training))
     return Blend.load(storage.join(model, blend), loaded)
 
 
-def _network(place: str, model: str, file: str, precision: str) -> Network:
+def _network(place: str, model: str, file: str, hardware: Hardware) -> Network:
     """The evaluated or the published network, with the features in its own encoding."""
     from recsys.methods.cnn import Network, read_encoder
 
     info = read_info(place)
     encoder = read_encoder(place, info.evaluated if file == model_files.EVALUATED else info.published)
-    return Network.load(storage.join(model, file), encoder, precision)
+    return Network.load(storage.join(model, file), encoder, hardware.precision, hardware.blocks.scores)
 
 
 @contextmanager

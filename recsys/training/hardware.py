@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from recsys import settings
+from recsys.blocks import CPU, Blocks, of_gpu
 from recsys.config import Training
 from recsys.errors import MissingComponentError
 from recsys.progress import Log
@@ -37,6 +39,7 @@ class Hardware:
         names: the devices used, for display.
         reason: why this precision.
         warning: what may surprise the user about this choice, or empty.
+        memory: bytes that were free on the GPU; 0 for a CPU, or if unknown.
     """
 
     device: str
@@ -46,6 +49,12 @@ class Hardware:
     names: tuple[str, ...]
     reason: str
     warning: str = ""
+    memory: int = 0
+
+    @property
+    def blocks(self) -> Blocks:
+        """How large the arrays may become that grow with the catalogue."""
+        return of_gpu(self.memory) if self.device == "gpu" else CPU
 
 
 def choose(training: Training) -> Hardware:
@@ -93,6 +102,7 @@ def choose(training: Training) -> Hardware:
         names=names,
         reason=reason,
         warning=warning,
+        memory=_free_memory(gpus[0].name) if gpus else 0,
     )
 
 
@@ -142,6 +152,28 @@ def _capability(tf: Any, gpu: Any) -> tuple[int, int]:
 
 def _gpu_name(tf: Any, gpu: Any) -> str:
     return str(tf.config.experimental.get_device_details(gpu).get("device_name", "GPU"))
+
+
+@functools.cache  # what this process takes afterwards is no less for that
+def _free_memory(name: str) -> int:
+    """Bytes that are free on a GPU, less what TensorFlow leaves to the system; 0 if that cannot be told.
+
+    Only a session's devices tell it. Opening one takes the time and memory of CUDA's context, which a process needs anyway, and
+    allocates nothing else, given that memory grows as needed.
+
+    Args:
+        name: of the physical device, whose number selects it.
+    """
+    import tensorflow as tf
+
+    options = tf.compat.v1.GPUOptions(allow_growth=True, visible_device_list=name.rpartition(":")[2])
+    config = tf.compat.v1.ConfigProto(gpu_options=options)
+    try:
+        with tf.Graph().as_default(), tf.compat.v1.Session(config=config) as session:
+            found = session.list_devices()
+    except tf.errors.OpError:
+        return 0
+    return max((device.memory_limit_bytes for device in found if device.device_type == "GPU"), default=0)
 
 
 def _gpu_precision(tf: Any, gpu: Any) -> tuple[tuple[str, ...], str, str]:

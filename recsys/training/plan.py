@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from recsys.blocks import CPU
 from recsys.config import Training
 
 FULL_SOFTMAX_ITEMS = 50_000
@@ -29,6 +30,7 @@ class Plan:
         loss_blocks: divides the blocks of logits further, see recsys.model.loss.
         patience: epochs without a better validation score before the phase stops early.
         xla: whether XLA compiles the step.
+        logits_bytes: most bytes of a block of logits, see recsys.blocks.
     """
 
     phase: str
@@ -41,11 +43,16 @@ class Plan:
     negatives: int
     patience: int
     xla: bool
+    logits_bytes: int = CPU.logits
     loss_blocks: int = 1
 
 
 def batch_shape(training: Training, events: int) -> tuple[int, int]:
-    """Rows and length of a batch. The rule: about 256 steps an epoch, between 512 and 16,384 positions a step."""
+    """Rows and length of a batch. The rule: about 256 steps an epoch, between 512 and 16,384 positions a step.
+
+    The memory of the device does not count: the weights would depend on it, and no other device could resume the training. What
+    grows with a batch beyond measure are its logits, and those are computed in blocks.
+    """
     tokens = training.batch_tokens or int(2 ** np.clip(np.round(np.log2(max(1, events) / 256)), 9, 14))
     length = min(training.row_length, tokens)
     return max(1, tokens // length), length

@@ -60,7 +60,7 @@ def make_step(model: CausalCNN, optimizer: Any, plan: Plan, users: Bags, workers
     def gradients(batch: Any) -> Any:
         own = {"user_codes": tf.gather(codes, batch["user"]), "user_numbers": tf.gather(numbers, batch["user"])}
         with tf.GradientTape() as tape:
-            loss = next_item_loss(model, {**batch, **own}, plan.label_smoothing, plan.loss_blocks)
+            loss = next_item_loss(model, {**batch, **own}, plan.label_smoothing, plan.logits_bytes, plan.loss_blocks)
             scaled = optimizer.scale_loss(loss)
         found = tape.gradient(scaled, model.trainable_variables)
         pairs = zip(found, model.trainable_variables, strict=True)

@@ -180,7 +180,8 @@ def _fit(setting: Setting, folder: str, progress: Progress, stopped: Callable[[]
     shape = batch_shape(config.training, info.train_events)
     positions = round(info.train_events * (1 + setting.cold_starts))
     plan = fit_plan(config.training, positions, info.items, shape, setting.hardware.xla)
-    network = Network(model, encoder)
+    network = Network(model, encoder, setting.hardware.blocks.scores)
+    plan = dataclasses.replace(plan, logits_bytes=setting.hardware.blocks.logits)
     session = Session(
         users=encoder.users,
         epoch_data=epoch_data(setting, encoder, shape, part, config.seed, plan, counts),
@@ -219,6 +220,7 @@ def _refit(
         plan = refit_plan(config.training, positions, info.items, shape, setting.hardware.xla, rows)
     else:
         plan = fit_plan(config.training, positions, info.items, shape, setting.hardware.xla)
+    plan = dataclasses.replace(plan, logits_bytes=setting.hardware.blocks.logits)
     session = Session(
         users=encoder.users,
         epoch_data=epoch_data(setting, encoder, shape, part, config.seed + 1, plan, counts),

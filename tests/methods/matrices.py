@@ -23,6 +23,9 @@ class FromMatrix:
     def score(self, context: Histories) -> np.ndarray:
         raise NotImplementedError
 
+    def block_users(self, n_items: int) -> int:
+        return self.tiles.rows
+
     def logits(self, context: Histories) -> Iterator[tuple[slice, Iterator[Any]]]:
         whole = self.score(context)
         for users, _ in self.tiles.blocks(context):

@@ -5,20 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from recsys.blocks import CPU, MOST
 from recsys.methods import tiles
 from recsys.methods.tiles import Tiles
 from tests.measure.helpers import random_histories
 
 
+@pytest.mark.parametrize("tile_bytes", [CPU.scores, MOST.scores])
 @pytest.mark.parametrize("items", [1, 15, 16, 500, 3_416, 27_000, 300_000, 10_000_000])
-def test_tiles_hold_all_items_and_stay_small(items: int) -> None:
-    found = Tiles.of(items)
+def test_tiles_hold_all_items_and_stay_small(items: int, tile_bytes: int) -> None:
+    found = Tiles.of(items, tile_bytes)
     assert found.count * found.width >= items + 1
     assert found.count * found.width - items - 1 < found.count * tiles.GROUP
-    assert found.width <= tiles.WIDEST + tiles.GROUP
     assert found.width % tiles.GROUP == 0
     assert tiles.FEWEST_ROWS <= found.rows <= tiles.MOST_ROWS
-    assert found.rows == tiles.FEWEST_ROWS or 4 * found.rows * found.width <= tiles.CACHED_BYTES
+    assert 4 * found.rows * found.width <= tile_bytes + 4 * found.rows * tiles.GROUP
 
 
 def test_values_are_divided_and_filled_up() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from recsys.blocks import CPU
 from recsys.model import loss, network
 from recsys.model.loss import next_item_loss
 from tests.model.test_network import ITEMS, batch, make
@@ -22,9 +23,9 @@ def sampled(data, negative, log_expected):
     }
 
 
-def loss_and_gradients(model, data, label_smoothing=0.0):
+def loss_and_gradients(model, data, label_smoothing=0.0, block_bytes=CPU.logits):
     with tf.GradientTape() as tape:
-        value = next_item_loss(model, data, label_smoothing)
+        value = next_item_loss(model, data, label_smoothing, block_bytes)
     found = tape.gradient(value, model.trainable_variables)
     return float(value), [np.asarray(tf.convert_to_tensor(gradient)) for gradient in found]
 
@@ -101,11 +102,11 @@ def test_only_the_items_of_the_step_get_a_gradient():
     assert not vectors[ITEMS - 1 :].any()  # items without training events
 
 
-def test_in_blocks_it_is_the_same_loss_with_the_same_gradients(monkeypatch):
+def test_in_blocks_it_is_the_same_loss_with_the_same_gradients():
     model, data = make(), sampled(batch(), *draw(10))
     whole, expected = loss_and_gradients(model, data, 0.1)
-    monkeypatch.setattr(loss, "LOGITS_BYTES", 4 * 10 * 5)
-    blocked, found = loss_and_gradients(model, data, 0.1)
+    assert loss._blocks(data["target"].size, 10, 4 * 10 * 5, 1) > 1
+    blocked, found = loss_and_gradients(model, data, 0.1, block_bytes=4 * 10 * 5)
     assert blocked == pytest.approx(whole, rel=1e-6)
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from recsys.blocks import CPU
 from recsys.config import Model
 from recsys.model import loss
 from recsys.model.loss import next_item_loss
@@ -95,20 +96,19 @@ def test_loss_is_the_cross_entropy_over_known_items():
     assert float(next_item_loss(model, data)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_loss_in_blocks_is_the_same_loss_with_the_same_gradients(monkeypatch):
+def test_loss_in_blocks_is_the_same_loss_with_the_same_gradients():
     import tensorflow as tf
 
     model, data = make(), batch()
 
-    def gradients():
+    def gradients(block_bytes):
         with tf.GradientTape() as tape:
-            value = next_item_loss(model, data)
+            value = next_item_loss(model, data, block_bytes=block_bytes)
         return float(value), [g.numpy() for g in map(tf.convert_to_tensor, tape.gradient(value, model.trainable_variables))]
 
-    whole, expected = gradients()
-    monkeypatch.setattr(loss, "LOGITS_BYTES", 4 * (ITEMS + 1) * 5)
-    assert loss._blocks(24, ITEMS + 1, 1) == 6
-    blocked, found = gradients()
+    whole, expected = gradients(CPU.logits)
+    assert loss._blocks(24, ITEMS + 1, 4 * (ITEMS + 1) * 5, 1) == 6
+    blocked, found = gradients(4 * (ITEMS + 1) * 5)
     assert blocked == pytest.approx(whole, rel=1e-6)
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import tensorflow as tf
 
+from recsys import blocks
 from recsys.config import Training
 from recsys.errors import MissingComponentError
 from recsys.progress import Progress
@@ -15,17 +18,22 @@ from recsys.training import hardware
 def cards(monkeypatch):
     """`cards(name=(7, 0))` makes TensorFlow find these GPUs; returns the list that takes those made visible."""
 
-    def found(**capabilities):
+    def found(memory=0, **capabilities):
         seen = []
         details = {
-            f"GPU:{number}": {"device_name": name, "compute_capability": at}
+            f"/physical_device:GPU:{number}": {"device_name": name, "compute_capability": at}
             for number, (name, at) in enumerate(capabilities.items())
         }
-        monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: list(details))
+        monkeypatch.setattr(
+            tf.config, "list_physical_devices", lambda kind=None: [SimpleNamespace(name=name) for name in details]
+        )
         monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None: list(details))
-        monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind=None: seen.append(devices))
+        monkeypatch.setattr(
+            tf.config, "set_visible_devices", lambda devices, kind=None: seen.append([device.name for device in devices])
+        )
         monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: None)
-        monkeypatch.setattr(tf.config.experimental, "get_device_details", details.__getitem__)
+        monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details[gpu.name])
+        monkeypatch.setattr(hardware, "_free_memory", lambda name: memory)
         return seen
 
     return found
@@ -52,7 +60,7 @@ def test_falling_back_to_the_cpu_is_warned_of_where_a_gpu_was_to_be_expected(car
 def test_of_several_gpus_the_most_capable_one_is_used_and_said_so(cards):
     seen = cards(old=(7, 0), new=(9, 0), newer=(9, 0))
     chosen = hardware.choose(Training())
-    assert seen == [["GPU:1"]]
+    assert seen == [["/physical_device:GPU:1"]]
     assert (chosen.names, chosen.precision) == (("new",), "mixed_bfloat16")
     assert "3 GPUs found; only the most capable one (new) is used" in chosen.warning
 
@@ -66,6 +74,20 @@ def test_determinism_is_switched_on_where_it_costs_nothing_or_is_asked_for(cards
         calls.clear()
         assert hardware.choose(Training(deterministic=asked)).deterministic is expected
         assert calls == [True] * expected
+
+
+def test_blocks_follow_the_memory_of_the_gpu_and_never_that_of_a_cpu(cards):
+    cards()
+    assert hardware.choose(Training()).blocks == blocks.CPU
+    cards(memory=78 << 30, card=(9, 0))
+    chosen = hardware.choose(Training())
+    assert (chosen.memory, chosen.blocks) == (78 << 30, blocks.of_gpu(78 << 30))
+
+
+def test_where_no_gpu_is_its_memory_is_unknown():
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("this machine has a GPU")
+    assert hardware._free_memory("/physical_device:GPU:0") == 0
 
 
 def test_the_probe_of_another_process_tells_the_same():

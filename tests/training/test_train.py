@@ -1,12 +1,14 @@
 """The train stage through real steps: it learns, resumes to the same weights, stops early, and exports what it scores."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from recsys import storage
+from recsys.blocks import of_gpu
 from recsys.config import Config, Evaluation, Model, Training
 from recsys.contract import histories, model_files
 from recsys.contract.features_info import read_info
@@ -212,6 +214,20 @@ def test_the_plan_follows_from_the_size_of_the_data():
     assert batch_shape(Training(), 40_000) == (1, 512)
     assert batch_shape(Training(), 1_000_000) == (8, 512)
     assert refit_plan(Training(), 40_000, 500, (2, 256), True, [{"ndcg@10": 0.1}] * 7 + [{"ndcg@10": 0.2}]).epochs == 2
+
+
+def test_the_step_gets_the_blocks_of_the_device(features, tmp_path, monkeypatch):
+    class Begun(Exception):
+        pass
+
+    def begun(model, plan, session, history):
+        assert plan.logits_bytes == of_gpu(1 << 30).logits == 64 << 20
+        raise Begun
+
+    monkeypatch.setattr("recsys.training.train.fit", begun)
+    found = dataclasses.replace(hardware.choose(config().training), device="gpu", memory=1 << 30)
+    with pytest.raises(Begun):
+        train(Setting(config(), features, read_info(features), found), str(tmp_path), Progress(quiet=True), lambda: False)
 
 
 def test_large_catalogues_are_sampled_unless_told_otherwise():
