@@ -247,7 +247,7 @@ class Training:
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     """Numeric precision; `auto` chooses by the hardware."""
     xla: Literal["auto", "on", "off"] = "auto"
-    """Whether to compile training steps with XLA; `auto` chooses by the hardware. Scoring always uses it."""
+    """Whether to compile training steps with XLA; `auto`: on, or as measured if training is long. Scoring always uses it."""
     deterministic: Literal["auto", "on", "off"] = "auto"
     """Whether a rerun gives the same bits, training and scoring; `auto`: on CPUs, not on GPUs, where it costs much time."""
 

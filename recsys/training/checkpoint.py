@@ -34,6 +34,7 @@ class Standing:
         best_epoch, best_score: the epoch with the best validation NDCG@10 so far, and that score; -1 before the first.
         loss_sum: sum of the losses of this epoch's steps so far.
         rate_share, loss_blocks: see recovery.remedied.
+        step_ms: milliseconds of a step with XLA "on" and "off"; empty if that is not measured.
         rows: history.csv so far.
     """
 
@@ -46,6 +47,7 @@ class Standing:
     loss_sum: float = 0.0
     rate_share: float = 1.0
     loss_blocks: int = 1
+    step_ms: dict[str, float] = dataclasses.field(default_factory=dict)
     rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 

@@ -19,6 +19,7 @@ from recsys.training.plan import Plan
 from recsys.training.recovery import DivergedError, remedied, remedy
 from recsys.training.steps import Pace, Steps, learning_rates, make_optimizer, make_steps
 from recsys.training.workers import ALONE, Workers, draw_apart
+from recsys.training.xla import step_milliseconds
 
 CHECKPOINT_SECONDS: Final = 120.0
 VALIDATED: Final = ("ndcg@10", "hit_rate@10")
@@ -102,8 +103,27 @@ class _Training:
         draw_apart(model, session.workers.member)
 
     def compiled(self) -> Steps:
-        """The steps of the plan as it is in force."""
-        return make_steps(self._model, self._optimizer, self._plan, self._session.users, self._session.workers)
+        """The steps of the plan as it is in force; with XLA or without, by a measurement if the plan says so."""
+        if self._plan.measures_xla and not self.standing.step_ms:
+            self._measure_xla()
+        return self._steps(self._plan.xla)
+
+    def _steps(self, xla: bool) -> Steps:
+        plan = dataclasses.replace(self._plan, xla=xla)
+        return make_steps(self._model, self._optimizer, plan, self._session.users, self._session.workers)
+
+    def _measure_xla(self) -> None:
+        """Decides for the whole training: a resumed one finds the measurement in its checkpoint."""
+        at, before = self.standing, [variable.numpy() for variable in self._variables]
+        at.step_ms = step_milliseconds(self._steps, next(iter(self._session.epoch_data(at.epoch, at.step))))
+        for variable, value in zip(self._variables, before, strict=True):
+            variable.assign(value)
+        self._plan = remedied(self._asked, at)
+        self._save()
+        self._session.progress(
+            f"  XLA {'on' if self._plan.xla else 'off'}, as measured: a step takes {at.step_ms['on']:.1f} ms with it, "
+            f"{at.step_ms['off']:.1f} ms without"
+        )
 
     def calls(self) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
         """What to call the steps with, to the end of the phase: chunk, first step, number of steps."""
@@ -187,6 +207,8 @@ class _Training:
             "loss": round(at.loss_sum / max(1, at.step), 6),
             "workers": session.workers.member.count,
             "learning_rate": plan.learning_rate,
+            "xla": "on" if plan.xla else "off",
+            **{f"step_ms_xla_{name}": milliseconds for name, milliseconds in at.step_ms.items()},
             "seconds": round(seconds, 2),
             "positions_per_second": round(self._positions / max(seconds, 1e-9)),
             **{name: round(value, 6) for name, value in metrics.items()},

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from recsys.blocks import CPU
 from recsys.config import Training
+from recsys.training.cluster import Member
+from recsys.training.hardware import Hardware
 
 FULL_SOFTMAX_ITEMS = 50_000
 """Up to this many items, every step ranks its targets against all of them."""
 NEGATIVES = 4_096
 """Beyond that, against this many, drawn for each step."""
+
+MEASURED_FROM: Final = {"cpu": 10_000_000, "gpu": 300_000_000}
+"""Positions of a training, by device, that makes up for compiling its steps with XLA and without: on two cores ten minutes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Plan:
         loss_blocks: divides the blocks of logits further, see recsys.model.loss.
         patience: epochs without a better validation score before the phase stops early.
         xla: whether XLA compiles the step.
+        measures_xla: whether that is decided anew by a measurement, see recsys.training.xla.
         logits_bytes: most bytes of a block of logits, see recsys.blocks.
     """
 
@@ -43,6 +49,7 @@ class Plan:
     negatives: int
     patience: int
     xla: bool
+    measures_xla: bool = False
     logits_bytes: int = CPU.logits
     loss_blocks: int = 1
 
@@ -111,6 +118,24 @@ def refit_plan(
     best = int(np.argmax(scores)) + 1 if scores else len(rows)
     epochs = training.refit_epochs if training.refit_epochs is not None else max(1, round(best / 4))
     return _plan(training, "refit", epochs, positions, items, shape, training.learning_rate / 2, xla, warmup_epochs=0.1)
+
+
+def on_hardware(plan: Plan, training: Training, hardware: Hardware, member: Member, positions: int) -> Plan:
+    """The plan with what follows from the device.
+
+    XLA is measured if that is left open and worth it, by a process alone, since all would have to choose the same. A refit
+    takes it as the epochs before did.
+
+    Args:
+        plan: for one phase.
+        training: the configuration.
+        hardware: see hardware.choose.
+        member: of the processes that train together.
+        positions: targets of one epoch.
+    """
+    long = plan.epochs * positions >= MEASURED_FROM[hardware.device]
+    measures = long and plan.phase == "fit" and training.xla == "auto" and member.count == 1
+    return dataclasses.replace(plan, measures_xla=measures, logits_bytes=hardware.blocks.logits)
 
 
 def _plan(

@@ -35,6 +35,13 @@ def read(folder: str) -> Rows:
         return [{name: _number(value) for name, value in row.items() if value != ""} for row in rows]
 
 
+def xla(rows: Rows) -> dict[str, Any]:
+    """Whether XLA compiled the steps of the last phase, and what a step took with it and without, if that was measured."""
+    prefix = "step_ms_xla_"
+    measured = {name.removeprefix(prefix): value for name, value in rows[0].items() if name.startswith(prefix)}
+    return {"xla": rows[-1]["xla"] == "on", **({"xla_step_ms": measured} if measured else {})}
+
+
 def _number(text: str) -> Any:
     try:
         return int(text) if text.isdigit() else float(text)

@@ -8,6 +8,7 @@ from typing import Final
 from recsys.errors import ConfigError, RecsysError
 from recsys.training.checkpoint import Standing
 from recsys.training.plan import Plan
+from recsys.training.xla import worthwhile
 
 SMALLER: Final = 4
 """By how much the blocks of logits shrink."""
@@ -18,9 +19,10 @@ class DivergedError(Exception):
 
 
 def remedied(plan: Plan, standing: Standing) -> Plan:
-    """The plan with the remedies taken so far: a share of its learning rate, more and smaller blocks of logits."""
+    """The plan with XLA as measured and the remedies taken so far: a share of its learning rate, smaller blocks of logits."""
     rate, blocks = plan.learning_rate * standing.rate_share, plan.loss_blocks * standing.loss_blocks
-    return dataclasses.replace(plan, learning_rate=rate, loss_blocks=blocks)
+    xla = worthwhile(standing.step_ms) if standing.step_ms else plan.xla
+    return dataclasses.replace(plan, learning_rate=rate, loss_blocks=blocks, xla=xla)
 
 
 def remedy(failure: Exception, tried: Standing, plan: Plan, workers: int) -> tuple[float, int, str]:

@@ -30,7 +30,7 @@ from recsys.training.checkpoint import Checkpoints
 from recsys.training.hardware import Hardware
 from recsys.training.identity import made_with
 from recsys.training.loop import VALIDATED, Session, fit
-from recsys.training.plan import Plan, batch_shape, cold_start_share, fit_plan, refit_plan, sample_size
+from recsys.training.plan import Plan, batch_shape, cold_start_share, fit_plan, on_hardware, refit_plan, sample_size
 from recsys.training.workers import ALONE, Workers
 
 Part = Callable[[Histories], Histories]
@@ -180,8 +180,8 @@ def _fit(setting: Setting, folder: str, progress: Progress, stopped: Callable[[]
     shape = batch_shape(config.training, info.train_events)
     positions = round(info.train_events * (1 + setting.cold_starts))
     plan = fit_plan(config.training, positions, info.items, shape, setting.hardware.xla)
+    plan = on_hardware(plan, config.training, setting.hardware, setting.workers.member, positions)
     network = Network(model, encoder, setting.hardware.blocks.scores)
-    plan = dataclasses.replace(plan, logits_bytes=setting.hardware.blocks.logits)
     session = Session(
         users=encoder.users,
         epoch_data=epoch_data(setting, encoder, shape, part, config.seed, plan, counts),
@@ -217,10 +217,10 @@ def _refit(
     shape = batch_shape(config.training, info.learned_events)
     positions = round(info.learned_events * (1 + setting.cold_starts))
     if rows:
-        plan = refit_plan(config.training, positions, info.items, shape, setting.hardware.xla, rows)
+        plan = refit_plan(config.training, positions, info.items, shape, rows[-1]["xla"] == "on", rows)
     else:
         plan = fit_plan(config.training, positions, info.items, shape, setting.hardware.xla)
-    plan = dataclasses.replace(plan, logits_bytes=setting.hardware.blocks.logits)
+    plan = on_hardware(plan, config.training, setting.hardware, setting.workers.member, positions)
     session = Session(
         users=encoder.users,
         epoch_data=epoch_data(setting, encoder, shape, part, config.seed + 1, plan, counts),
@@ -294,7 +294,7 @@ def _announce(setting: Setting, progress: Progress) -> None:
 def _finish(setting: Setting, model: CausalCNN, encoder: Encoder, folder: str, rows: records.Rows) -> dict[str, Any]:
     """Writes the published network, and model.json last."""
     summary = {
-        "hardware": dataclasses.asdict(setting.hardware),
+        "hardware": {**dataclasses.asdict(setting.hardware), **records.xla(rows)},
         "workers": rows[-1]["workers"],  # this process may be alone with the export
         "learning_rate": {row["phase"]: row["learning_rate"] for row in rows},  # as it ended: divergence halves it
         "network": dataclasses.asdict(model.spec),
