@@ -112,6 +112,8 @@ def train(job: Job) -> dict[str, Any]:
         return {}
     with lost_workers(taking_part):
         workers = Workers(Member() if only_export else taking_part)  # the others may have ended long ago
+        if workers.member.count > 1:
+            job.stop.install()  # anew: TensorFlow has replaced the handler by one that only tells its own coordination
         with job.stop.softly():
             facts = train(dataclasses.replace(setting, workers=workers), folder, job.progress, job.stop)
         if taking_part.chief:

@@ -103,6 +103,14 @@ def finish(workers, code=0):
     return said
 
 
+def begun(home, features, config):
+    """A run whose features are made."""
+    made = runs.create(dataclasses.replace(config, output=str(home)), "r")
+    shutil.copytree(features, made.path("features"))
+    made.record_stage("features", {})
+    return made
+
+
 @pytest.fixture(scope="module")
 def features(tmp_path_factory):
     return write_features(tmp_path_factory.mktemp("features"), chains(users=200), ITEMS)
@@ -112,9 +120,7 @@ def features(tmp_path_factory):
 def together(features, tmp_path_factory):
     """The folder that two workers wrote through the command line, and what they printed."""
     home = tmp_path_factory.mktemp("together")
-    made = runs.create(dataclasses.replace(exact(), output=str(home)), "r")
-    shutil.copytree(features, made.path("features"))
-    made.record_stage("features", {})
+    made = begun(home, features, exact())
     said = finish(both(home, *[command("train", "--output", home, "--run-id", "r")] * 2))
     assert list(made.manifest()["stages"]) == ["features", "train"]
     return Path(made.path("model")), said
@@ -159,6 +165,21 @@ def test_killing_one_worker_does_not_leave_the_other_waiting(features, tmp_path)
     other.kill()
     assert "try again: another worker is gone" in finish([chief], code=1)[0]
     other.communicate()
+
+
+@pytest.mark.slow
+def test_sigterm_stops_both_at_a_step(features, tmp_path):
+    """TensorFlow puts its own handler in place of the one that training polls."""
+    made = begun(tmp_path, features, exact(500))
+    workers = both(tmp_path, *[command("train", "--output", tmp_path, "--run-id", "r")] * 2)
+    said = ""
+    while "fit epoch 2/" not in said:
+        said = workers[0].stdout.readline()
+        assert said, "the chief has exited"
+    workers[1].terminate()
+    for said in finish(workers, code=75):
+        assert "stopped as asked: checkpoint saved" in said
+    assert list(made.manifest()["stages"]) == ["features"]
 
 
 @pytest.mark.parametrize("count", [0, 16])
