@@ -10,7 +10,7 @@ from typing import Any
 from recsys import settings, storage
 from recsys.config import Config, Training
 from recsys.errors import MissingComponentError, RecsysError
-from recsys.run import runs
+from recsys.run import local_workers, runs
 from recsys.sources import movielens
 from recsys.spark import child, java, memory, session
 
@@ -81,9 +81,18 @@ def _tensorflow(training: Training) -> dict[str, Any]:
         "precision": f"{chosen['precision']} ({chosen['reason']})",
         "xla": "on" if chosen["xla"] else "off",
         "deterministic": "yes" if chosen["deterministic"] else "no",
+        **({"GPUs": _together(chosen["cards"])} if chosen["cards"] else {}),
         **({"free memory": f"{chosen['memory'] / GIB:.1f} GiB"} if chosen["memory"] else {}),
         **({"warning": chosen["warning"]} if chosen["warning"] else {}),
     }
+
+
+def _together(cards: list[str]) -> str:
+    """Which GPUs training uses."""
+    if len(cards) < 2:
+        return cards[0]
+    least = f"{local_workers.LEAST_POSITIONS:,}"
+    return f"{', '.join(cards)}; training starts a process for each if a step has {least} positions for it"
 
 
 def _memory(config: Config) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from recsys.contract import schema
 from recsys.contract.features_info import read_info
 from recsys.errors import ConfigError, RetryError
 from recsys.progress import Progress
-from recsys.run import latest, stages, waiting
+from recsys.run import latest, local_workers, stages, waiting
 from recsys.run.runs import FOLDERS, Run, exists
 from recsys.run.stages import RUNNERS, Job
 from recsys.training.cluster import VARIABLE, Member, member
@@ -72,7 +72,7 @@ def execute(job: Job, names: tuple[str, ...], redo: bool = False) -> None:
                 if not _prepare(job, name, redo, worker.chief):
                     continue
                 with _measured() as facts:
-                    facts.update(RUNNERS[name](job))
+                    facts.update(local_workers.train(job) if name == "train" else RUNNERS[name](job))
                 if worker.chief:
                     job.run.record_stage(name, facts)
             job.stop.check()

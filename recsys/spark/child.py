@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any, Final
 
 import psutil
@@ -55,20 +55,28 @@ class Outcome:
     bytes_left: int
 
 
-def call(target: str, arguments: Mapping[str, Any], progress: Log) -> Outcome:
+def call(
+    target: str,
+    arguments: Mapping[str, Any],
+    progress: Log,
+    variables: Mapping[str, str] | None = None,
+    started: Callable[[int], None] = lambda pid: None,
+) -> Outcome:
     """Calls `target(arguments, progress)` in a new process.
 
     Args:
         target: "module:function"; the function takes the arguments and a callback for lines of progress.
         arguments: JSON types only.
         progress: called in this process with each line of progress.
+        variables: of the environment, besides those of this process.
+        started: told the process id, which is also that of its group.
 
     Raises:
         RetryError: the process was killed, most likely out of memory.
         RecsysError: the error that the function raised, with its class and message; for any other failure a plain RecsysError
             (exit 70), and the end of the child's log goes to this module's logger at level INFO.
     """
-    started = time.monotonic()
+    began = time.monotonic()
     with storage.scratch("child") as temporary, tempfile.TemporaryFile() as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "recsys.spark.child"],
@@ -78,12 +86,14 @@ def call(target: str, arguments: Mapping[str, Any], progress: Log) -> Outcome:
             start_new_session=True,
             env={
                 **os.environ,
+                **(variables or {}),
                 "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
                 "TMPDIR": temporary,  # of the child, Spark and its workers: killed, they leave nothing behind
             },
         )
         meter = _Meter(child.pid)
         try:
+            started(child.pid)
             answer = _talk(child, {"target": target, "arguments": arguments}, progress)
             bytes_left = meter.finish(GRACE_SECONDS)
         finally:
@@ -91,7 +101,7 @@ def call(target: str, arguments: Mapping[str, Any], progress: Log) -> Outcome:
             _kill_group(child)
         if answer is None or "error" in answer:
             _raise_failure(target, answer, child.returncode, log)
-        return Outcome(answer["result"], time.monotonic() - started, meter.peak_bytes, bytes_left)  # type: ignore[index]
+        return Outcome(answer["result"], time.monotonic() - began, meter.peak_bytes, bytes_left)  # type: ignore[index]
 
 
 def _talk(child: subprocess.Popen[bytes], request: Mapping[str, Any], progress: Log) -> dict[str, Any] | None:

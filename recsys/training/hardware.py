@@ -16,12 +16,10 @@ from recsys.blocks import CPU, Blocks, of_gpu
 from recsys.config import Training
 from recsys.errors import MissingComponentError
 from recsys.progress import Log
+from recsys.training.cluster import VARIABLE as TOGETHER
 
 NO_GPU: Final = "TensorFlow was built for GPUs but finds none; falling back to the slow CPU (--device gpu would fail instead)"
-SEVERAL_GPUS: Final = (
-    "{count} GPUs found; only the most capable one ({name}) is used. To use all of them, start one worker for each GPU with "
-    "CUDA_VISIBLE_DEVICES and TF_CONFIG (docs/kubernetes.md)"
-)
+VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _MALLOC_OPTIONS: Final = {_TRIM_THRESHOLD: (1 << 31) - 1, _TOP_PAD: 512 << 20, _MMAP_THRESHOLD: (1 << 31) - 1}
 """Options of mallopt(3), in bytes."""
@@ -60,7 +58,7 @@ class Hardware:
 def choose(training: Training) -> Hardware:
     """Inspects the devices and resolves `auto`. Call it before anything else uses TensorFlow.
 
-    A process uses one device: of several GPUs the one with the highest compute capability, and the warning says so.
+    A process uses one device: of several GPUs the first of `cards`.
 
     Precision: mixed_bfloat16 on matrix units that support it (GPUs from compute capability 8.0, CPUs with AMX);
     mixed_float16 with loss scaling on GPUs of capability 7.x; otherwise float32, also on CPUs with AVX-512 BF16 but no AMX,
@@ -80,10 +78,7 @@ def choose(training: Training) -> Hardware:
             "(docker run --gpus all, or a nvidia.com/gpu limit), or use --device auto to fall back to the CPU"
         )
     warning = NO_GPU if training.device == "auto" and not gpus and tf.test.is_built_with_cuda() else ""
-    if len(gpus) > 1:
-        best = max(gpus, key=lambda gpu: _capability(tf, gpu))  # ties go to the first
-        warning = SEVERAL_GPUS.format(count=len(gpus), name=_gpu_name(tf, best))
-        gpus = [best]
+    gpus = _most_capable(tf, gpus)[:1]
     if tf.config.get_visible_devices("GPU") != gpus:
         tf.config.set_visible_devices(gpus, "GPU")
     for gpu in gpus:
@@ -106,14 +101,34 @@ def choose(training: Training) -> Hardware:
     )
 
 
+def cards(training: Training, environment: Mapping[str, str]) -> list[str]:
+    """The GPUs that training may use, each in a process of its own, as CUDA_VISIBLE_DEVICES names them.
+
+    These are the ones with the highest compute capability, since a slower one would hold up all others. None are named where
+    TF_CONFIG says who trains together.
+
+    Args:
+        training: the section of the configuration.
+        environment: of this process; if CUDA_VISIBLE_DEVICES is set, no other GPUs are named.
+    """
+    if training.device == "cpu" or environment.get(TOGETHER):
+        return []
+    tf = import_tensorflow()
+    best = _most_capable(tf, tf.config.list_physical_devices("GPU"))
+    numbers = [int(gpu.name.rpartition(":")[2]) for gpu in best]
+    visible = [name.strip() for name in environment.get(VISIBLE, "").split(",") if name.strip()]
+    return [visible[number] if visible else str(number) for number in numbers]
+
+
 def probe(training: Mapping[str, Any], log: Log) -> dict[str, Any]:
-    """`choose` for recsys.spark.child.call: TensorFlow never releases memory, so ask in another process.
+    """`choose` and `cards` for recsys.spark.child.call: TensorFlow never releases memory, so ask in another process.
 
     Args:
         training: the section of the configuration, from settings.to_dict.
         log: not used.
     """
-    return dataclasses.asdict(choose(settings.from_dict(Training, training)))
+    asked = settings.from_dict(Training, training)
+    return {**dataclasses.asdict(choose(asked)), "cards": cards(asked, os.environ)}
 
 
 def import_tensorflow() -> Any:
@@ -148,6 +163,11 @@ def _keep_freed_memory() -> None:
 def _capability(tf: Any, gpu: Any) -> tuple[int, int]:
     major, minor = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
     return int(major), int(minor)
+
+
+def _most_capable(tf: Any, gpus: list[Any]) -> list[Any]:
+    best = max((_capability(tf, gpu) for gpu in gpus), default=None)
+    return [gpu for gpu in gpus if _capability(tf, gpu) == best]
 
 
 def _gpu_name(tf: Any, gpu: Any) -> str:

@@ -57,12 +57,26 @@ def test_falling_back_to_the_cpu_is_warned_of_where_a_gpu_was_to_be_expected(car
     assert ("finds none" in chosen.warning) is warned
 
 
-def test_of_several_gpus_the_most_capable_one_is_used_and_said_so(cards):
+def test_of_several_gpus_a_process_uses_the_most_capable_one(cards):
     seen = cards(old=(7, 0), new=(9, 0), newer=(9, 0))
     chosen = hardware.choose(Training())
     assert seen == [["/physical_device:GPU:1"]]
     assert (chosen.names, chosen.precision) == (("new",), "mixed_bfloat16")
-    assert "3 GPUs found; only the most capable one (new) is used" in chosen.warning
+    assert not chosen.warning
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, ["1", "2"]),
+        ({"CUDA_VISIBLE_DEVICES": "5, GPU-8932f937,2"}, ["GPU-8932f937", "2"]),
+        ({"TF_CONFIG": "{}"}, []),
+    ],
+)
+def test_training_may_use_all_gpus_that_are_as_capable_as_the_best(cards, environment, expected):
+    cards(old=(7, 0), new=(9, 0), newer=(9, 0))
+    assert hardware.cards(Training(), environment) == expected
+    assert hardware.cards(Training(device="cpu"), environment) == []
 
 
 @pytest.mark.parametrize(("asked", "on_cpu", "on_gpu"), [("auto", True, False), ("on", True, True), ("off", False, False)])
