@@ -27,6 +27,8 @@ from recsys.training.cluster import VARIABLE
 LEAST_POSITIONS: Final = 4_096
 """Of a step, for each process: with fewer, a GPU waits for the others more than it computes. A guess, not measured."""
 POLL_SECONDS: Final = 0.2
+AGAIN_SECONDS: Final = 5.0
+"""Between two SIGTERM to a process: the first is lost if it is connecting (run.stages.train)."""
 GRACE_SECONDS: Final = 30.0
 """After one process has failed, until the others, which notice it themselves, are killed."""
 
@@ -94,7 +96,7 @@ def together(job: Job, environments: Sequence[dict[str, str]]) -> dict[str, Any]
         try:
             _watch(calls, living, failures, job.stop)
         finally:
-            _kill(living)
+            _end(living, signal.SIGKILL)
     for failure in sorted(failures, key=lambda error: isinstance(error, RetryError)):  # stable: the first of a kind
         raise failure
     ended = [outcome for call in calls if (outcome := call.result()) is not None]
@@ -133,24 +135,24 @@ class _Relayed(Progress):
 
 
 def _watch(calls: Sequence[Future[Any]], living: dict[int, int], failures: list[Exception], stop: Stop) -> None:
-    """Until all have ended: passes SIGTERM on, once to each, and kills those that do not notice that another has failed."""
-    told, failed = set[int](), 0.0
+    """Until all have ended: passes SIGTERM on, and kills those that do not notice that another has failed."""
+    told = failed = 0.0
     while wait(calls, timeout=POLL_SECONDS).not_done:
-        for pid in set(living.values()) - told if stop() else ():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-            told.add(pid)
+        now = time.monotonic()
+        if stop() and now - told > AGAIN_SECONDS:
+            told = now
+            _end(living, signal.SIGTERM)
         if failures:
-            failed = failed or time.monotonic()
-            if time.monotonic() - failed > GRACE_SECONDS:
-                _kill(living)
+            failed = failed or now
+            if now - failed > GRACE_SECONDS:
+                _end(living, signal.SIGKILL)
 
 
-def _kill(living: dict[int, int]) -> None:
-    """Ends the processes with all that they have started: each leads a group of its own."""
+def _end(living: dict[int, int], how: signal.Signals) -> None:
+    """Sends a signal to the processes and all that they have started: each leads a group of its own."""
     for pid in list(living.values()):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
+            os.killpg(pid, how)
 
 
 def _addresses(count: int) -> list[str]:
