@@ -243,7 +243,7 @@ class Training:
     patience: Annotated[int | None, Field(ge=1, le=10_000), NUMBER_OR_AUTO] = None
     """Epochs without a better validation NDCG@10 before training stops."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    """`gpu` fails if there is none; `auto` falls back to the CPU."""
+    """`gpu` fails if there is none; `auto` falls back to the CPU. Training uses several if its steps are large enough."""
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     """Numeric precision; `auto` chooses by the hardware."""
     xla: Literal["auto", "on", "off"] = "auto"
