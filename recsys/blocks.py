@@ -20,8 +20,8 @@ class Blocks:
 
 
 CPU: Final = Blocks(logits=512 << 20, scores=8 << 20)
-"""The bits of a result depend on its blocks, so on CPUs they are the same whatever the memory. Scores stay in the caches: what is
-written is still at hand when it is read again."""
+"""The bits of a result depend on its blocks, so on CPUs they are the same whatever the memory. Scores stay in the caches: what
+is written is still at hand when it is read again."""
 UNKNOWN: Final = Blocks(logits=512 << 20, scores=128 << 20)
 """Of a GPU that does not tell its memory."""
 MOST: Final = Blocks(logits=4 << 30, scores=512 << 20)

@@ -18,7 +18,7 @@ from recsys.methods.cnn import Network, read_encoder
 from recsys.model.encoding import Encoder
 from recsys.model.network import CausalCNN
 from recsys.training import packing
-from recsys.training.plan import Plan, batch_shape, fit_plan
+from recsys.training.plan import Plan, batch_shape, fit_plan, on_hardware
 from recsys.training.steps import Pace, Steps, make_optimizer, make_steps
 from recsys.training.train import Setting, build, epoch_data
 
@@ -33,7 +33,7 @@ class Trial:
         shape: rows and length of a batch.
         steps: see make_steps.
         epoch: chunks of batches of an epoch, from a step on; see epoch_data.
-        features: folder of the features.
+        setting: what it was made for.
     """
 
     model: CausalCNN
@@ -42,7 +42,7 @@ class Trial:
     shape: tuple[int, int]
     steps: Steps
     epoch: Callable[[int, int], Any]
-    features: str
+    setting: Setting
 
     @property
     def positions(self) -> int:
@@ -83,11 +83,12 @@ def prepare(setting: Setting) -> Trial:
     model.item_known.assign((counts > 0).astype(np.float32))
     shape = batch_shape(config.training, info.train_events)
     plan = fit_plan(config.training, info.train_events, info.items, shape, setting.hardware.xla)
+    plan = on_hardware(plan, config.training, setting.hardware, setting.workers.member, info.train_events)
     optimizer = make_optimizer(plan, setting.hardware.precision)
     optimizer.build(model.trainable_variables)
     epoch = epoch_data(setting, encoder, shape, part, config.seed, plan, counts)
     steps = make_steps(model, optimizer, plan, encoder.users)
-    return Trial(model, encoder, plan, shape, steps, epoch, setting.features)
+    return Trial(model, encoder, plan, shape, steps, epoch, setting)
 
 
 def cost(trial: Trial, repeats: int) -> Cost:
@@ -142,7 +143,8 @@ def users_per_second(trial: Trial, k: int, repeats: int) -> float:
         k: length of the lists.
         repeats: passes over all users, after one that compiles what is left; the median counts.
     """
-    network, everyone = Network(trial.model, trial.encoder), histories.read(trial.features)
+    network = Network(trial.model, trial.encoder, trial.setting.hardware.blocks.scores)
+    everyone = histories.read(trial.setting.features)
     size = network.block_users(trial.model.spec.items)
     blocks = [everyone.rows(np.arange(at, min(at + size, len(everyone)))) for at in range(0, len(everyone), size)]
 

@@ -72,7 +72,7 @@ def execute(job: Job, names: tuple[str, ...], redo: bool = False) -> None:
                 if not _prepare(job, name, redo, worker.chief):
                     continue
                 with _measured() as facts:
-                    facts.update(local_workers.train(job) if name == "train" else RUNNERS[name](job))
+                    facts.update(local_workers.runner(job, name)(job))
                 if worker.chief:
                     job.run.record_stage(name, facts)
             job.stop.check()

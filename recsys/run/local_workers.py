@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Final
 
@@ -33,15 +34,10 @@ GRACE_SECONDS: Final = 30.0
 """After one process has failed, until the others, which notice it themselves, are killed."""
 
 
-def train(job: Job) -> dict[str, Any]:
-    """The train stage, in as many processes as there are GPUs that a step is large enough for, or in this one.
-
-    Returns:
-        Facts for run.json.
-
-    Raises:
-        RetryError: a process is gone, or this one was asked to stop; the same command resumes.
-    """
+def runner(job: Job, name: str) -> Callable[[Job], dict[str, Any]]:
+    """What runs a stage: for train, as many processes as there are GPUs that a step is large enough for, otherwise this one."""
+    if name != "train":
+        return RUNNERS[name]
     from recsys.training.hardware import VISIBLE, cards
     from recsys.training.plan import batch_shape
 
@@ -54,9 +50,8 @@ def train(job: Job) -> dict[str, Any]:
             f"{rows} rows, and each process needs {LEAST_POSITIONS:,} and a row (training.batch_tokens)"
         )
     if count < 2:
-        return RUNNERS["train"](job)
-    with job.stop.softly():
-        return together(job, [{VISIBLE: card} for card in found[:count]])
+        return RUNNERS[name]
+    return functools.partial(together, environments=[{VISIBLE: card} for card in found[:count]])
 
 
 def together(job: Job, environments: Sequence[dict[str, str]]) -> dict[str, Any]:
@@ -71,6 +66,7 @@ def together(job: Job, environments: Sequence[dict[str, str]]) -> dict[str, Any]
 
     Raises:
         RecsysError: the first that a process failed with; those that a retry does not help come first.
+        RetryError: a process is gone, or this one was asked to stop; the same command resumes.
     """
     workers, living, failures = _addresses(len(environments)), dict[int, int](), list[Exception]()
 
@@ -91,14 +87,15 @@ def together(job: Job, environments: Sequence[dict[str, str]]) -> dict[str, Any]
         finally:
             living.pop(index, None)
 
-    with ThreadPoolExecutor(len(environments)) as pool:
-        calls = [pool.submit(run, index) for index in range(len(environments))]
-        try:
-            _watch(calls, living, failures, job.stop)
-        finally:
-            _end(living, signal.SIGKILL)
-    for failure in sorted(failures, key=lambda error: isinstance(error, RetryError)):  # stable: the first of a kind
-        raise failure
+    with job.stop.softly():
+        with ThreadPoolExecutor(len(environments)) as pool:
+            calls = [pool.submit(run, index) for index in range(len(environments))]
+            try:
+                _watch(calls, living, failures, job.stop)
+            finally:
+                _end(living, signal.SIGKILL)
+        for failure in sorted(failures, key=lambda error: isinstance(error, RetryError)):  # stable: the first of a kind
+            raise failure
     ended = [outcome for call in calls if (outcome := call.result()) is not None]
     return {**ended[0].result, "workers_peak_bytes": sum(outcome.peak_bytes for outcome in ended)}
 

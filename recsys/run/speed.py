@@ -50,6 +50,7 @@ def _head(hardware: Hardware) -> dict[str, Any]:
         "device": hardware.device,
         "is_gpu": hardware.device == "gpu",
         "names": list(hardware.names),
+        "deterministic": hardware.deterministic,
         "warning": hardware.warning,
         "versions": {**runs.versions(), "cuda": tf.sysconfig.get_build_info().get("cuda_version")},
     }

@@ -130,6 +130,6 @@ def test_as_many_are_started_as_a_step_is_large_enough_for(features, tmp_path, m
     monkeypatch.setattr(hardware, "cards", lambda training, environment: [str(10 + number) for number in range(cards)])
     monkeypatch.setattr(local_workers, "together", lambda job, environments: started.extend(environments) or {})
     monkeypatch.setitem(local_workers.RUNNERS, "train", lambda job: {"alone": True})
-    facts = local_workers.train(job)
+    facts = local_workers.runner(job, "train")(job)
     assert started == [{"CUDA_VISIBLE_DEVICES": str(10 + number)} for number in range(count)]
     assert (facts == {"alone": True}) is (count == 0)
