@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -34,6 +34,10 @@ from recsys.training.plan import Plan, batch_shape, cold_start_share, fit_plan, 
 from recsys.training.workers import ALONE, Workers
 
 Part = Callable[[Histories], Histories]
+
+VALIDATION_USERS: Final = 8_192
+"""Maximum number of users measured after each epoch, drawn once. A user's NDCG@10 spreads by less than .36 about the mean, so
+its standard error is below .004."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,7 +272,8 @@ def _validator(setting: Setting, network: Network, progress: Progress) -> Callab
     """Measures the network on the validation events; None if there are none."""
     info, config = setting.info, setting.config
     everything = histories.read_learnable(setting.features, info.min_user_events)
-    targets = find_targets(everything, "valid", config.evaluation.max_users, config.seed, decisive_from(info.split))
+    most = min(config.evaluation.max_users, VALIDATION_USERS)
+    targets = find_targets(everything, "valid", most, config.seed, decisive_from(info.split))
     if not len(targets.rows):
         progress("  warning: no validation events; training runs for all epochs and keeps the last weights")
         return None

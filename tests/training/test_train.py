@@ -21,6 +21,7 @@ from recsys.methods.cnn import Network, load_model, read_encoder
 from recsys.model import encoding
 from recsys.progress import Progress, silent
 from recsys.training import hardware, steps
+from recsys.training import train as training
 from recsys.training.plan import batch_shape, fit_plan, refit_plan, sample_size
 from recsys.training.train import Setting, train
 from tests.methods.matrices import logits_of
@@ -148,6 +149,20 @@ def test_with_drawn_negatives_it_goes_on_to_the_same_weights(features, tmp_path,
     learn(settings, features, str(tmp_path / "broken"))
     for one, other in zip(weights(tmp_path / "whole"), weights(tmp_path / "broken"), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_after_an_epoch_only_a_sample_of_the_users_is_measured(features, tmp_path, monkeypatch):
+    measured = []
+
+    def spied(scorer, data, targets, *rest, **options):
+        measured.append(targets.user_index)
+        return evaluate(scorer, data, targets, *rest, **options)
+
+    monkeypatch.setattr(training.protocol, "evaluate", spied)
+    monkeypatch.setattr(training, "VALIDATION_USERS", 20)
+    learn(config(epochs=2, refit_epochs=0), features, tmp_path)
+    assert [len(users) for users in measured] == [20, 20]
+    np.testing.assert_array_equal(*measured)
 
 
 @pytest.mark.slow
