@@ -128,9 +128,22 @@ def children_here(session: Any) -> Iterator[None]:
         assert session is not None, "Spark was started"
         yield session
 
-    def call(target: str, arguments: Mapping[str, Any], progress: Callable[[str], None]) -> Outcome:
+    class Here:
+        def __init__(self, progress: Callable[[str], None], answer: Callable[[Any], Any]) -> None:
+            self._progress, self._answer = progress, answer
+
+        def __call__(self, line: str) -> None:
+            self._progress(line)
+
+        def ask(self, question: Any) -> Any:
+            return json.loads(json.dumps(self._answer(json.loads(json.dumps(question)))))
+
+    def call(
+        target: str, arguments: Mapping[str, Any], progress: Callable[[str], None], answer: Callable[[Any], Any] = json.dumps
+    ) -> Outcome:
         module, _, name = target.partition(":")
-        result = getattr(importlib.import_module(module), name)(json.loads(json.dumps(arguments)), progress)
+        parent = Here(progress, answer)
+        result = getattr(importlib.import_module(module), name)(json.loads(json.dumps(arguments)), parent)
         return Outcome(json.loads(json.dumps(result)), seconds=0.0, peak_bytes=1, bytes_left=0)
 
     with (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import ClassVar, Final, Self
 
 import numpy as np
@@ -51,7 +51,7 @@ class Als(TraditionalMethod):
     def fit(
         cls, events: Histories, n_items: int, points: Sequence[Point], config: Config = DEFAULTS, log: Log = silent
     ) -> Iterator[Self]:
-        """See TraditionalMethod.fit. One Spark process trains all points, and has ended before the first is yielded.
+        """See TraditionalMethod.fit. One process of Spark trains all points, and has ended before the first is yielded.
 
         The events are already on this machine, so Spark runs here even if `spark.master` names a cluster. Only the item
         factors are kept.
@@ -59,14 +59,44 @@ class Als(TraditionalMethod):
         Raises:
             MissingComponentError: Java is missing.
         """
-        popular, sample = counting.popularity(events, n_items), counting.sample_users(events, MAX_EVENTS, config.seed)
-        if not len(sample.items):
+        popular = counting.popularity(events, n_items)
+        if not len(events.items):
             yield from [cls(np.zeros((n_items + 1, 1), np.float32), np.zeros((1, 1)), 1.0, 1.0, popular)] * len(points)
             return
-        factors = _train(sample, n_items, points, config, log)
-        for point, items in zip(points, factors, strict=True):
-            gram = items.astype(np.float64).T @ items.astype(np.float64)
-            yield cls(items, gram, point["regularisation"], point["alpha"], popular)
+        with storage.scratch("als") as folder:
+            paths = _train(folder, [events], points, config, log)
+            yield from [cls._of(path, point, popular) for path, point in zip(paths, points, strict=True)]
+
+    @classmethod
+    def fit_chosen(
+        cls,
+        parts: tuple[Histories, Histories],
+        n_items: int,
+        choose: Callable[[Iterable[Self]], int],
+        config: Config,
+        log: Log = silent,
+    ) -> Self:
+        """See TraditionalMethod.fit_chosen. One process of Spark trains on both parts: it asks which point was chosen."""
+        if not len(parts[0].items):
+            return super().fit_chosen(parts, n_items, choose, config, log)
+        first, second = (counting.popularity(part, n_items) for part in parts)
+        chosen = 0
+
+        def answer(paths: Sequence[str]) -> int:
+            nonlocal chosen
+            chosen = choose(cls._of(path, point, first) for path, point in zip(paths, cls.GRID, strict=True))
+            return chosen
+
+        with storage.scratch("als") as folder:
+            (path,) = _train(folder, parts, cls.GRID, config, log, answer)
+            return cls._of(path, cls.GRID[chosen], second)
+
+    @classmethod
+    def _of(cls, path: str, point: Point, popular: NDArray[np.float32]) -> Self:
+        """The method with the item factors that Spark has written."""
+        items = _read_factors(path, len(popular) - 1)
+        gram = items.astype(np.float64).T @ items.astype(np.float64)
+        return cls(items, gram, point["regularisation"], point["alpha"], popular)
 
     def score(self, context: Histories) -> NDArray[np.float32]:
         """Folded-in user factors times item factors, float32 [users, items + 1]."""
@@ -94,25 +124,36 @@ def fold_in(model: Als, context: Histories) -> NDArray[np.float64]:
     return np.asarray(np.linalg.solve(left, right[:, :, None])[:, :, 0], np.float64)
 
 
-def _train(sample: Histories, n_items: int, points: Sequence[Point], config: Config, log: Log) -> list[NDArray[np.float32]]:
-    """Item factors for every point, float32 [items + 1, rank] each."""
+def _train(
+    folder: str,
+    parts: Sequence[Histories],
+    points: Sequence[Point],
+    config: Config,
+    log: Log,
+    answer: Callable[[Sequence[str]], int] = lambda paths: 0,
+) -> list[str]:
+    """Where Spark has written the item factors in the folder: those of every point, or with two parts of the chosen one."""
     from recsys.spark import child, session
 
     spark = config.spark if session.is_local(config.spark.master) else Spark(memory=config.spark.memory)
-    with storage.scratch("als") as folder:
+    files = []
+    for number, part in enumerate(parts):
+        sample = counting.sample_users(part, MAX_EVENTS, config.seed)
         users = np.repeat(np.arange(len(sample), dtype=np.int32), sample.lengths)
         ones = np.ones(len(users), np.float32)
         columns = {als_training.USER: users, als_training.ITEM: sample.items, als_training.RATING: ones}
-        pq.write_table(pa.table(columns), os.path.join(folder, als_training.EVENTS_FILE))
-        arguments = {
-            "spark": settings.to_dict(spark),
-            "seed": config.seed,
-            "folder": folder,
-            "events": len(users),
-            "grid": [[point["rank"], point["regularisation"], point["alpha"]] for point in points],
-        }
-        outcome = child.call("recsys.methods.als_training:train", arguments, log)
-        return [_read_factors(path, n_items) for path in outcome.result]
+        files.append(os.path.join(folder, f"events-{number}.parquet"))
+        pq.write_table(pa.table(columns), files[-1])
+    arguments = {
+        "spark": settings.to_dict(spark),
+        "seed": config.seed,
+        "folder": folder,
+        "files": files,
+        "events": min(MAX_EVENTS, len(parts[-1].items)),
+        "grid": [[point["rank"], point["regularisation"], point["alpha"]] for point in points],
+    }
+    result: list[str] = child.call("recsys.methods.als_training:train", arguments, log, answer=answer).result
+    return result
 
 
 def _read_factors(path: str, n_items: int) -> NDArray[np.float32]:

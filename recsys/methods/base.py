@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol, Self
 
 import numpy as np
@@ -57,6 +57,27 @@ class TraditionalMethod(MatrixScorer):
             config: the seed, and for methods that use Spark the Spark section.
             log: takes progress lines.
         """
+
+    @classmethod
+    def fit_chosen(
+        cls,
+        parts: tuple[Histories, Histories],
+        n_items: int,
+        choose: Callable[[Iterable[Self]], int],
+        config: Config,
+        log: Log = silent,
+    ) -> Self:
+        """Fits every point of `GRID` on the first part of the events, and the chosen one on the second.
+
+        Args:
+            parts: the training part, and all events before the test.
+            n_items: size of the catalogue.
+            choose: takes the methods fitted on the first part, one at a time; returns the number of the best.
+            config, log: see `fit`.
+        """
+        chosen = choose(cls.fit(parts[0], n_items, cls.GRID, config, log))
+        (fitted,) = cls.fit(parts[1], n_items, [cls.GRID[chosen]], config, log)
+        return fitted
 
     @classmethod
     def fit_one(cls, events: Histories, n_items: int, point: Point | None = None) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -59,15 +59,20 @@ def tune(
         log: takes progress lines.
         since: see targets.find_targets.
     """
-    started = time.perf_counter()
+    started, before_test = time.perf_counter(), histories.head(histories.valid_length)
     targets = find_targets(histories, "valid", min(config.evaluation.max_users, MAX_USERS), config.seed, since)
     trials: list[dict[str, Any]] = []
-    if len(kind.GRID) > 1 and len(targets.rows):
-        train = histories.head(histories.train_length)
-        for point, method in zip(kind.GRID, kind.fit(train, n_items, kind.GRID, config, log), strict=True):
+
+    def best(methods: Iterable[TraditionalMethod]) -> int:
+        for point, method in zip(kind.GRID, methods, strict=True):
             trials.append({"parameters": dict(point), f"valid {METRIC}": _validate(method, histories, targets, n_items)})
-    chosen = kind.GRID[int(np.argmax([trial[f"valid {METRIC}"] for trial in trials])) if trials else 0]
-    (method,) = kind.fit(histories.head(histories.valid_length), n_items, [chosen], config, log)
+        return int(np.argmax([trial[f"valid {METRIC}"] for trial in trials]))
+
+    if len(kind.GRID) > 1 and len(targets.rows):
+        method = kind.fit_chosen((histories.head(histories.train_length), before_test), n_items, best, config, log)
+        chosen = max(trials, key=lambda trial: trial[f"valid {METRIC}"])["parameters"]  # the first of equal ones
+    else:
+        (method,), chosen = kind.fit(before_test, n_items, kind.GRID[:1], config, log), kind.GRID[0]
     return Tuned(method, chosen, trials, time.perf_counter() - started)
 
 

@@ -1,8 +1,9 @@
 """Runs a function in a child process, so that Spark's JVM and its memory are gone when the function returns.
 
-The child is `python -m recsys.spark.child` in a session of its own. The parent sends one line of JSON to its standard input and
-keeps the pipe open; when the parent dies and the pipe closes, the child kills its whole process group. The child answers with
-lines of JSON: progress, and finally a result or an error. What Spark prints goes to a log, whose end is logged on failure.
+The child is `python -m recsys.spark.child` in a session of its own. The parent sends lines of JSON to its standard input, a
+request and answers, and keeps the pipe open; when the parent dies and the pipe closes, the child kills its whole process group.
+The child sends lines of JSON: progress, questions, and finally a result or an error. What Spark prints goes to a log, whose end
+is logged on failure.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import importlib
 import json
 import logging
 import os
+import queue
 import select
 import signal
 import subprocess
@@ -61,15 +63,17 @@ def call(
     progress: Log,
     variables: Mapping[str, str] | None = None,
     started: Callable[[int], None] = lambda pid: None,
+    answer: Callable[[Any], Any] = lambda question: None,
 ) -> Outcome:
     """Calls `target(arguments, progress)` in a new process.
 
     Args:
-        target: "module:function"; the function takes the arguments and a callback for lines of progress.
+        target: "module:function"; the function takes the arguments and a `Parent`, which is a callback for lines of progress.
         arguments: JSON types only.
         progress: called in this process with each line of progress.
         variables: of the environment, besides those of this process.
         started: told the process id, which is also that of its group.
+        answer: called in this process with what the function asks (Parent.ask), JSON types only.
 
     Raises:
         RetryError: the process was killed, most likely out of memory.
@@ -94,32 +98,41 @@ def call(
         meter = _Meter(child.pid)
         try:
             started(child.pid)
-            answer = _talk(child, {"target": target, "arguments": arguments}, progress)
+            found = _talk(child, {"target": target, "arguments": arguments}, progress, answer)
             bytes_left = meter.finish(GRACE_SECONDS)
         finally:
             meter.stop()
             _kill_group(child)
-        if answer is None or "error" in answer:
-            _raise_failure(target, answer, child.returncode, log)
-        return Outcome(answer["result"], time.monotonic() - began, meter.peak_bytes, bytes_left)  # type: ignore[index]
+        if found is None or "error" in found:
+            _raise_failure(target, found, child.returncode, log)
+        return Outcome(found["result"], time.monotonic() - began, meter.peak_bytes, bytes_left)  # type: ignore[index]
 
 
-def _talk(child: subprocess.Popen[bytes], request: Mapping[str, Any], progress: Log) -> dict[str, Any] | None:
-    """Sends the request and returns the answer, or None if the child ended without one."""
-    if child.stdin is None or child.stdout is None:
+def _talk(
+    child: subprocess.Popen[bytes], request: Mapping[str, Any], progress: Log, answer: Callable[[Any], Any]
+) -> dict[str, Any] | None:
+    """Sends the request, answers questions, and returns what came of it, or None if the child ended without that."""
+    if child.stdout is None:
         return None
-    with contextlib.suppress(BrokenPipeError):
-        child.stdin.write(json.dumps(request).encode() + b"\n")
-        child.stdin.flush()
-    answer: dict[str, Any] | None = None
+    _send(child.stdin, request)
+    found: dict[str, Any] | None = None
     for line in child.stdout:
         message: dict[str, Any] = json.loads(line)
         if "progress" in message:
             progress(message["progress"])
+        elif "question" in message:
+            _send(child.stdin, {"answer": answer(message["question"])})
         else:
-            answer = message
+            found = message
     child.wait()
-    return answer
+    return found
+
+
+def _send(pipe: IO[bytes] | None, message: Mapping[str, Any]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        if pipe is not None:
+            pipe.write(json.dumps(message).encode() + b"\n")
+            pipe.flush()
 
 
 def _kill_group(child: subprocess.Popen[bytes]) -> None:
@@ -187,21 +200,55 @@ class _Meter:
         return total
 
 
+class Parent:
+    """The process that called, as the function in the child sees it: called with a line of progress, it passes it on."""
+
+    def __init__(self) -> None:
+        self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        os.dup2(2, 1)  # whatever Python, Spark or the JVM print goes to the log
+        self._said: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, args=(os.getppid(),), daemon=True).start()
+
+    def __call__(self, line: str) -> None:
+        """Sends a line of progress."""
+        self.send({"progress": line})
+
+    def ask(self, question: Any) -> Any:
+        """What the parent's `answer` returns for the question; JSON types only."""
+        self.send({"question": question})
+        return self.hear()["answer"]
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Sends a message."""
+        self._out.write(json.dumps(message) + "\n")
+        self._out.flush()
+
+    def hear(self) -> dict[str, Any]:
+        """Waits for the next message."""
+        return self._said.get()
+
+    def _listen(self, pid: int) -> None:
+        """Reads messages; kills this process group when the parent is gone: the pipe closes, or another becomes the parent."""
+        begun = b""
+        while os.getppid() == pid:
+            if not select.select([0], [], [], 1.0)[0]:
+                continue
+            part = os.read(0, 65536)
+            if not part:
+                break
+            *lines, begun = (begun + part).split(b"\n")
+            for line in lines:
+                self._said.put(json.loads(line))
+        os.killpg(0, signal.SIGKILL)
+
+
 def main() -> None:
-    """The child: reads one request, sends progress and one answer."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever Python, Spark or the JVM print goes to the log
-    request = json.loads(_read_line(0))
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-
-    def send(message: Mapping[str, Any]) -> None:
-        answers.write(json.dumps(message) + "\n")
-        answers.flush()
-
+    """The child: hears one request, sends progress, questions and one result."""
+    parent = Parent()
+    request, send = parent.hear(), parent.send
     try:
         module, _, name = request["target"].partition(":")
-        result = getattr(importlib.import_module(module), name)(request["arguments"], lambda line: send({"progress": line}))
-        send({"result": result})
+        send({"result": getattr(importlib.import_module(module), name)(request["arguments"], parent)})
     except Exception as error:
         known = error if isinstance(error, RecsysError) else storage.known(error)
         if known is not None:
@@ -210,24 +257,6 @@ def main() -> None:
         words = shortened(f"{type(error).__name__}: {error}")
         tail = traceback.format_exc()[-LOG_TAIL:]
         send({"error": {"defect": True, "code": EXIT_DEFECT, "message": words, "traceback": tail}})
-
-
-def _read_line(descriptor: int) -> bytes:
-    """One line, read without buffering, so that nothing of the pipe is left in a buffer."""
-    parts = []
-    while part := os.read(descriptor, 65536):
-        parts.append(part)
-        if part.endswith(b"\n"):
-            break
-    return b"".join(parts)
-
-
-def _end_with_parent(parent: int) -> None:
-    """Kills this process group when the parent is gone: standard input closes, or another process becomes the parent."""
-    while True:
-        ready, _, _ = select.select([0], [], [], 1.0)
-        if (ready and not os.read(0, 65536)) or os.getppid() != parent:
-            os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

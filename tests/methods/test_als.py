@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.config import Config, Spark
-from recsys.methods import als, als_training, counting
+from recsys.methods import als, counting
 from recsys.settings import to_dict
 from recsys.spark import child
 from tests.command import children_here
@@ -23,12 +23,13 @@ def test_fold_in_agrees_with_the_factors_that_mllib_gives_training_users(tmp_pat
     train = random_histories(60, N_ITEMS, 0)
     users = np.repeat(np.arange(len(train), dtype=np.int32), train.lengths)
     ones = np.ones(len(users), np.float32)
-    pq.write_table(pa.table({"user": users, "item": train.items, "rating": ones}), tmp_path / als_training.EVENTS_FILE)
+    pq.write_table(pa.table({"user": users, "item": train.items, "rating": ones}), tmp_path / "events.parquet")
     grid = [[4, 0.1, 10.0], [6, 0.03, 1.0], [4, 0.1, 10.0]]
     arguments = {
         "spark": to_dict(CONFIG.spark),
         "seed": 3,
         "folder": str(tmp_path),
+        "files": [str(tmp_path / "events.parquet")],
         "events": 1,
         "grid": grid,
         "user_factors": True,
@@ -42,6 +43,25 @@ def test_fold_in_agrees_with_the_factors_that_mllib_gives_training_users(tmp_pat
         theirs = als._read_factors(f"{path}-users", len(train) - 1)
         np.testing.assert_allclose(als.fold_in(model, train), theirs, atol=1e-5)
     np.testing.assert_array_equal(als._read_factors(folders[0], N_ITEMS), als._read_factors(folders[2], N_ITEMS))
+
+
+@pytest.mark.slow
+def test_one_process_of_spark_tries_all_points_and_fits_the_chosen_one(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, called, tried = random_histories(60, N_ITEMS, 0), [], []
+
+    def choose(methods: Any) -> int:
+        tried.extend(methods)
+        return 2
+
+    with children_here(spark):
+        call = child.call
+        monkeypatch.setattr(child, "call", lambda *given, **named: called.append(1) or call(*given, **named))
+        chosen = als.Als.fit_chosen((data.head(data.train_length), data), N_ITEMS, choose, CONFIG)
+        assert called == [1]
+        points = list(als.Als.fit(data.head(data.train_length), N_ITEMS, als.Als.GRID, CONFIG))
+        (alone,) = als.Als.fit(data, N_ITEMS, [als.Als.GRID[2]], CONFIG)
+    for found, expected in zip([*tried, chosen], [*points, alone], strict=True):
+        np.testing.assert_array_equal(found.score(data), expected.score(data))
 
 
 def test_fold_in_by_hand_and_users_without_known_items() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from recsys.errors import DataError, RecsysError
+from recsys.spark.child import Parent
 
 
 def echo(arguments: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
@@ -21,6 +22,10 @@ def echo(arguments: dict[str, Any], progress: Callable[[str], None]) -> dict[str
     sys.stderr.write("noise on standard error\n")
     progress("größer")
     return {"got": arguments, "pid": os.getpid()}
+
+
+def ask(arguments: dict[str, Any], parent: Parent) -> list[str]:
+    return [parent.ask(question) for question in arguments["questions"]]
 
 
 def allocate(arguments: dict[str, Any], progress: Callable[[str], None]) -> int:

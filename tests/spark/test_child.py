@@ -44,6 +44,26 @@ def test_result_and_progress_come_back_and_noise_does_not() -> None:
     assert outcome.seconds > 0
 
 
+def test_questions_are_answered_one_after_the_other() -> None:
+    asked: list[str] = []
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        return question.upper() * 100_000
+
+    assert child.call(HERE + "ask", {"questions": ["a", "ü"]}, print, answer=answer).result == ["A" * 100_000, "Ü" * 100_000]
+    assert asked == ["a", "ü"]
+
+
+def test_an_answer_that_fails_is_the_callers_error_and_ends_the_process() -> None:
+    def answer(question: str) -> str:
+        raise DataError("no answer")
+
+    with pytest.raises(DataError, match="no answer"):
+        child.call(HERE + "ask", {"questions": ["a"]}, print, answer=answer)
+    assert not psutil.Process().children()
+
+
 def test_peak_memory_is_measured() -> None:
     outcome = child.call(HERE + "allocate", {"bytes": 200 << 20}, print)
     assert 200 << 20 < outcome.peak_bytes < 400 << 20
