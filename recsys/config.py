@@ -249,7 +249,7 @@ class Training:
     xla: Literal["auto", "on", "off"] = "auto"
     """Whether to compile training steps with XLA; `auto`: on, or as measured if training is long. Scoring always uses it."""
     deterministic: Literal["auto", "on", "off"] = "auto"
-    """Whether a rerun gives the same bits, training and scoring; `auto`: on CPUs, not on GPUs, where it costs much time."""
+    """Whether a rerun gives the same bits, training and scoring; `auto`: on CPUs, not on GPUs, whose kernels are slower then."""
 
 
 @dataclass(frozen=True, config=_CHECKED)
@@ -259,7 +259,7 @@ class Recommend:
     k: Annotated[int, Field(ge=1), NUMBER] = 10
     """Recommendations per user."""
     block_users: Size = 1024
-    """Users scored at once."""
+    """Users read, scored and written at a time; fewer than 1024 take as long as 128 to 1024, by the catalogue's size."""
     rows_per_file: Size = 5_000_000
     """Most rows per Parquet file."""
 

@@ -30,7 +30,7 @@ def test_of_unknown_memory_little_is_taken() -> None:
 
 
 @given(st.integers(min_value=1, max_value=1 << 40))
-def test_all_blocks_at_work_fit_the_memory(memory: int) -> None:
+def test_blocks_keep_to_their_share_of_the_memory(memory: int) -> None:
     found = of_gpu(memory)
     assert 1 <= found.logits <= max(1, memory / blocks.LOGITS_SHARE)
     assert 1 <= found.scores <= max(1, memory / blocks.SCORES_SHARE)

@@ -23,7 +23,7 @@ BELOW = {
     "sources": {"config", "errors", "progress", "storage"},
     "spark": {"config", "errors", "progress", "redaction", "setting_types", "settings", "sources", "storage"},
     "features": {"config", "contract", "errors", "progress", "settings", "setting_types", "sources", "spark", "storage"},
-    "measure": {"blocks", "contract", "errors"},
+    "measure": {"contract", "errors"},
     "model": {"blocks", "config", "contract"},
     "methods": {"blocks", "config", "contract", "errors", "measure", "model", "progress", "settings", "spark", "storage"},
     "training": {"blocks", "config", "contract", "errors", "measure", "methods", "model", "progress", "settings", "storage"},

@@ -55,7 +55,7 @@ def main(features: str, limit: str, folder: str, *options: str) -> None:
     """Trains on a folder of features, up to `limit` seconds; `folder` is for the network."""
     shutil.rmtree(folder, ignore_errors=True)
     model = Model(**dict.fromkeys(ITEMS_ALONE, False)) if "--items-alone" in options else Model()
-    config, info = Config(model=model, training=Training(refit_epochs=0)), read_info(features)
+    config, info = Config(model=model, training=Training(refit_epochs=0, xla="on")), read_info(features)
     setting = Setting(config, features, info, choose(config.training))
     watched = Watched(info.train_events, float(limit))
     with contextlib.suppress(RetryError):  # that is how it stops when it is asked to

@@ -71,7 +71,10 @@ def _program(tried: trial.Trial, step: trial.Cost, hardware: Hardware) -> dict[s
     """What XLA compiled, for the device at hand; None without XLA."""
     if not hardware.xla:
         return None
-    found = launches.of_step(tried.steps, step.arguments, hardware.device)
+    try:
+        found = launches.of_step(tried.steps, step.arguments, hardware.device)
+    except ValueError as unread:
+        return {"compiled_for": hardware.device, "not_read": str(unread)}
     return {
         "compiled_for": hardware.device,
         "launches_per_step": sum(found.launches.values()),

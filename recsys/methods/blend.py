@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from typing import Any, ClassVar, Final, Protocol, Self
 
 import numpy as np
@@ -84,7 +83,7 @@ class Logits(Method, Protocol):
     def logits(self, context: Histories) -> Iterator[tuple[slice, Iterator[Any]]]:
         """For each of tiles.blocks(context) its slice and its logits: a tensor float32 [rows, width] for each tile of items.
 
-        The first column of all, and those that fill up the last tile, are -inf.
+        The first column of all, and those that fill up the last tile, are -inf. Take all tiles of a block before the next one.
         """
 
 
@@ -101,6 +100,8 @@ class Blend:
 
     def __init__(self, network: Logits, counts: Counts, weights: Weights) -> None:
         self.network, self.counts, self.weights = network, counts, weights
+        self._tiled = Tiled(counts, network.tiles, weights.transitions != 0, weights.taste != 0)
+        self._biases = biases(counts, weights, network.tiles)
 
     def block_users(self, n_items: int) -> int:
         """See measure.protocol.Scorer."""
@@ -116,14 +117,6 @@ class Blend:
             parts = zip(logits, self._tiled.scores(some), self._biases, strict=True)
             cold, weights = some.lengths == 0, (np.float32(self.weights.transitions), np.float32(self.weights.taste))
             yield users, ((scores, *counted, cold, *same, *weights) for scores, counted, same in parts)
-
-    @cached_property
-    def _tiled(self) -> Tiled:
-        return Tiled(self.counts, self.network.tiles, self.weights.transitions > 0, self.weights.taste > 0)
-
-    @cached_property
-    def _biases(self) -> list[tuple[Any, Any]]:
-        return biases(self.counts, self.weights, self.network.tiles)
 
     def save(self, uri: str) -> None:
         """Writes counts and weights into the folder; the network is saved separately."""
@@ -218,7 +211,7 @@ class Tiled:
         for first, start, end in zip(self._tiles.firsts, self._ends, self._ends[1:], strict=False):
             taste = nothing
             if end > start:
-                taste = np.zeros((len(context), self._tiles.width), np.float32)
+                taste = np.zeros((len(context), columns[end - 1] - first + 1), np.float32)
                 taste[:, columns[start:end] - first] = liked[:, start:end]
             yield next(transitions), taste
 

@@ -147,7 +147,7 @@ def _best(
         tops = []
         for context, blocks in scored:
             summed = ((users, [(*own, *of, *last) for own, of in zip(parts, same, strict=True)]) for users, parts in blocks)
-            tops.append(compiled.best(compiled.weighted, summed, tiles, context, TUNING_K)[0])
+            tops.append(compiled.best(compiled.weighted, summed, tiles, context, TUNING_K, normalised=False)[0])
         top = np.concatenate(tops)
         values = metrics.per_user(top, targets.offsets, targets.items, (TUNING_K,))[f"ndcg@{TUNING_K}"]
         return float(values[users].mean())

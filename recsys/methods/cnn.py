@@ -91,12 +91,8 @@ class Network:
         return compiled.best(compiled.alone, blocks, self.tiles, context, k)
 
     def save(self, uri: str) -> None:
-        """Writes the network as one `.keras` file, atomically."""
-        with storage.scratch("network") as folder:
-            local = Path(folder) / "model.keras"
-            self.model.save(local)
-            with storage.atomic_output(uri) as stream:
-                stream.write(local.read_bytes())
+        """See save_model."""
+        save_model(self.model, uri)
 
     @classmethod
     def load(cls, uri: str, encoder: Encoder, precision: str, tile_bytes: int = CPU.scores) -> Self:
@@ -109,6 +105,15 @@ class Network:
             tile_bytes: see recsys.blocks.
         """
         return cls(load_model(uri, precision), encoder, tile_bytes)
+
+
+def save_model(model: CausalCNN, uri: str) -> None:
+    """Writes a network as one `.keras` file, atomically."""
+    with storage.scratch("network") as folder:
+        local = Path(folder) / "model.keras"
+        model.save(local)
+        with storage.atomic_output(uri) as stream:
+            stream.write(local.read_bytes())
 
 
 def load_model(uri: str, precision: str) -> CausalCNN:

@@ -22,7 +22,12 @@ Summands = Sequence[Any]
 
 
 def best(
-    scores: Callable[..., Any], blocks: Iterable[tuple[slice, Iterable[Summands]]], tiles: Tiles, context: Histories, k: int
+    scores: Callable[..., Any],
+    blocks: Iterable[tuple[slice, Iterable[Summands]]],
+    tiles: Tiles,
+    context: Histories,
+    k: int,
+    normalised: bool = True,
 ) -> Top:
     """The k best items of each user among those not seen, as ranking.top_k has them.
 
@@ -35,12 +40,13 @@ def best(
         tiles: how scores are divided.
         context: what the users have seen.
         k: length of the lists.
+        normalised: whether to take log Σ exp(logits) over all items off the scores, which changes no order.
 
     Returns:
-        See ranking.top_k; the logarithm of the sum of exp(logits) over all items is taken off the scores.
+        See ranking.top_k.
 
     Raises:
-        RecsysError: a logit is NaN or +inf.
+        RecsysError: a logit is NaN or +inf, and scores are normalised.
     """
     items, values = np.zeros((len(context), k), np.int32), np.full((len(context), k), -np.inf, np.float32)
     for users, block in blocks:
@@ -49,7 +55,7 @@ def best(
         for first, summands in zip(tiles.firsts, block, strict=True):
             here = (seen >= first) & (seen < first + tiles.width)
             places = np.stack([rows[here], seen[here] - first], axis=1)
-            found.append(_best_of_tile(scores, summands, places, np.int32(first), np.int32(k)))
+            found.append(_best_of_tile(scores, summands, places, np.int32(first), np.int32(k), normalised))
         merged, scored, total = (tensor.numpy()[: users.stop - users.start] for tensor in _merged(found, np.int32(k)))
         ranking.check_finite(total.max(initial=-np.inf))
         items[users, : merged.shape[1]], values[users, : merged.shape[1]] = merged, scored
@@ -57,8 +63,8 @@ def best(
 
 
 @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-def _best_of_tile(scores: Callable[..., Any], summands: Summands, seen: Any, first: Any, k: Any) -> Any:
-    """The k best items of a tile, their scores, and log Σ exp(logits).
+def _best_of_tile(scores: Callable[..., Any], summands: Summands, seen: Any, first: Any, k: Any, normalised: bool) -> Any:
+    """The k best items of a tile, their scores, and log Σ exp(logits), or -inf.
 
     Only the k groups with the greatest maxima are looked into: they hold the k best, since each of them holds one score that
     no other group exceeds. A lower item wins a tie in both steps.
@@ -71,7 +77,7 @@ def _best_of_tile(scores: Callable[..., Any], summands: Summands, seen: Any, fir
     candidates = tf.reshape(tf.gather(grouped, groups, batch_dims=1), [tf.shape(unseen)[0], -1])
     values, places = tf.math.top_k(candidates, tf.minimum(k, tf.shape(candidates)[1]))
     items = first + GROUP * tf.gather(groups, places // GROUP, batch_dims=1) + places % GROUP
-    return items, values, log_sum(summands[0])
+    return items, values, log_sum(summands[0]) if normalised else tf.fill([tf.shape(unseen)[0], 1], -np.inf)
 
 
 @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
@@ -80,7 +86,8 @@ def _merged(found: Sequence[Any], k: Any) -> Any:
     items, values, totals = (tf.concat(parts, axis=1) for parts in zip(*found, strict=True))
     values, places = tf.math.top_k(values, tf.minimum(k, tf.shape(values)[1]))
     total = tf.reduce_logsumexp(totals, axis=1)
-    return tf.where(tf.math.is_inf(values), 0, tf.gather(items, places, batch_dims=1)), values - total[:, None], total
+    taken_off = tf.where(tf.math.is_inf(total) & (total < 0), 0.0, total)
+    return tf.where(tf.math.is_inf(values), 0, tf.gather(items, places, batch_dims=1)), values - taken_off[:, None], total
 
 
 @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
@@ -124,7 +131,7 @@ def logs(transitions: Any, taste: Any) -> Any:
 
     Args:
         transitions: float32 [rows, width], shares; [rows, 0] if there are none in this tile.
-        taste: float32 [rows, width] or [rows, 0], likewise.
+        taste: float32 [rows, columns], those of the first columns of the tile.
     """
     return tf.math.log(transitions + FLOOR), tf.math.log(taste + FLOOR)
 

@@ -15,7 +15,7 @@ from recsys.contract.histories import Histories
 FEWEST_ROWS, MOST_ROWS = 128, 1024
 """Users in a tile: fewer would read the vectors of the items too often."""
 GROUP: Final = 16
-"""Widths are multiples of this, see compiled.best_of_tile."""
+"""Widths are multiples of this, see compiled.best."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +47,11 @@ class Tiles:
 
     def divided(self, values: NDArray[Any], fill: float) -> list[NDArray[Any]]:
         """Values of the items [..., items + 1] as one array [..., width] for each tile."""
-        missing = [(0, 0)] * (values.ndim - 1) + [(0, self.count * self.width - self.items - 1)]
-        padded = np.pad(values, missing, constant_values=fill)
-        return [np.ascontiguousarray(padded[..., first : first + self.width]) for first in self.firsts]
+        found = [np.full((*values.shape[:-1], self.width), fill, values.dtype) for _ in self.firsts]
+        for first, part in zip(self.firsts, found, strict=True):
+            given = values[..., first : first + self.width]
+            part[..., : given.shape[-1]] = given
+        return found
 
     @property
     def firsts(self) -> range:

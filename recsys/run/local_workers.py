@@ -17,7 +17,7 @@ from recsys import settings
 from recsys.config import Config
 from recsys.contract import schema
 from recsys.contract.features_info import read_info
-from recsys.errors import RetryError, TerminatedError
+from recsys.errors import RecsysError, RetryError, TerminatedError
 from recsys.progress import Log, Progress, silent
 from recsys.run.ending import Stop
 from recsys.run.runs import Run
@@ -65,7 +65,8 @@ def together(job: Job, environments: Sequence[dict[str, str]]) -> dict[str, Any]
         The chief's facts, and the peak memory of all processes.
 
     Raises:
-        RecsysError: the first that a process failed with; those that a retry does not help come first.
+        RecsysError: the first that a process failed with, what comes later being its consequence; before it an error with a
+            cause of its own, such as a wrong setting.
         RetryError: a process is gone, or this one was asked to stop; the same command resumes.
     """
     workers, living, failures = _addresses(len(environments)), dict[int, int](), list[Exception]()
@@ -94,7 +95,7 @@ def together(job: Job, environments: Sequence[dict[str, str]]) -> dict[str, Any]
                 _watch(calls, living, failures, job.stop)
             finally:
                 _end(living, signal.SIGKILL)
-        for failure in sorted(failures, key=lambda error: isinstance(error, RetryError)):  # stable: the first of a kind
+        for failure in sorted(failures, key=lambda error: type(error) in (RetryError, RecsysError)):  # stable
             raise failure
     ended = [outcome for call in calls if (outcome := call.result()) is not None]
     return {**ended[0].result, "workers_peak_bytes": sum(outcome.peak_bytes for outcome in ended)}

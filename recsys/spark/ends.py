@@ -1,4 +1,4 @@
-"""What it means that a process of Spark's, the JVM or the Python process that drives it, ended without an answer."""
+"""What it means that a process ended without an answer: the JVM, the Python process that drives it, one of those that train."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def ended(what: str, status: int, words: str = "") -> RecsysError:
     """
     if status == -signal.SIGKILL:
         return RetryError(
-            f"{what} was killed, most likely out of memory; raise the memory limit of the container, or lower spark.memory "
-            "or training.batch_tokens"
+            f"{what} was killed, most likely out of memory; raise the memory limit of the container, or lower what it takes: "
+            "spark.memory for Spark, training.batch_tokens for training"
         )
     if status in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, 128 + signal.SIGTERM):
         return RetryError(f"{what} was ended by a signal (status {status}); run the same command again")

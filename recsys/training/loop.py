@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -104,18 +104,21 @@ class _Training:
 
     def compiled(self) -> Steps:
         """The steps of the plan as it is in force; with XLA or without, by a measurement if the plan says so."""
-        if self._plan.measures_xla and not self.standing.step_ms:
-            self._measure_xla()
+        at = self.standing
+        if self._plan.measures_xla and not at.step_ms and at.epoch == at.step == 0:
+            steps = {xla: self._steps(xla) for xla in (True, False)}
+            self._measure_xla(steps)
+            return steps[self._plan.xla]
         return self._steps(self._plan.xla)
 
     def _steps(self, xla: bool) -> Steps:
         plan = dataclasses.replace(self._plan, xla=xla)
         return make_steps(self._model, self._optimizer, plan, self._session.users, self._session.workers)
 
-    def _measure_xla(self) -> None:
+    def _measure_xla(self, steps: Mapping[bool, Steps]) -> None:
         """Decides for the whole training: a resumed one finds the measurement in its checkpoint."""
         at, before = self.standing, [variable.numpy() for variable in self._variables]
-        at.step_ms = step_milliseconds(self._steps, next(iter(self._session.epoch_data(at.epoch, at.step))))
+        at.step_ms = step_milliseconds(steps, next(iter(self._session.epoch_data(0, 0))))
         for variable, value in zip(self._variables, before, strict=True):
             variable.assign(value)
         self._plan = remedied(self._asked, at)

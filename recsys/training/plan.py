@@ -123,8 +123,8 @@ def refit_plan(
 def on_hardware(plan: Plan, training: Training, hardware: Hardware, member: Member, positions: int) -> Plan:
     """The plan with what follows from the device.
 
-    XLA is measured if that is left open and worth it, by a process alone, since all would have to choose the same. A refit
-    takes it as the epochs before did.
+    XLA is measured if that is left open and worth it, by a process alone, since all would have to choose the same, and not if
+    results were asked to be the same in any case. A refit takes it as the epochs before did.
 
     Args:
         plan: for one phase.
@@ -134,7 +134,7 @@ def on_hardware(plan: Plan, training: Training, hardware: Hardware, member: Memb
         positions: targets of one epoch.
     """
     long = plan.epochs * positions >= MEASURED_FROM[hardware.device]
-    measures = long and plan.phase == "fit" and training.xla == "auto" and member.count == 1
+    measures = long and plan.phase == "fit" and training.xla == "auto" and training.deterministic != "on" and member.count == 1
     return dataclasses.replace(plan, measures_xla=measures, logits_bytes=hardware.blocks.logits)
 
 

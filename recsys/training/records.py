@@ -35,11 +35,15 @@ def read(folder: str) -> Rows:
         return [{name: _number(value) for name, value in row.items() if value != ""} for row in rows]
 
 
-def xla(rows: Rows) -> dict[str, Any]:
-    """Whether XLA compiled the steps of the last phase, and what a step took with it and without, if that was measured."""
+def used_xla(rows: Rows, otherwise: bool) -> bool:
+    """Whether XLA compiled the steps of the last phase; `otherwise` if a version wrote the rows that did not tell."""
+    return rows[-1]["xla"] == "on" if "xla" in rows[-1] else otherwise
+
+
+def xla_milliseconds(rows: Rows) -> dict[str, float]:
+    """What a step took with XLA and without, by "on" and "off"; empty if that was not measured."""
     prefix = "step_ms_xla_"
-    measured = {name.removeprefix(prefix): value for name, value in rows[0].items() if name.startswith(prefix)}
-    return {"xla": rows[-1]["xla"] == "on", **({"xla_step_ms": measured} if measured else {})}
+    return {name.removeprefix(prefix): value for row in rows for name, value in row.items() if name.startswith(prefix)}
 
 
 def _number(text: str) -> Any:

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 
 from recsys.training.steps import Steps
 
-CLEARLY: Final = 1.2
-"""XLA is left out where a step takes so many times as long with it: either way the last bits differ, and by so much a rerun on
-the same machine does not err."""
+CLEARLY: Final = 1.5
+"""XLA is left out where a step takes so many times as long with it. The last bits depend on it, so only a great difference
+counts, which a rerun on the same machine finds again."""
 SECONDS: Final = 0.3
 """Of one timing."""
 TIMINGS: Final = 3
 """The shortest counts: what else the machine does makes a step only longer."""
 
 
-def step_milliseconds(compiled: Callable[[bool], Steps], chunk: Mapping[str, Any]) -> dict[str, float]:
+def step_milliseconds(steps: Mapping[bool, Steps], chunk: Mapping[str, Any]) -> dict[str, float]:
     """Times some steps of either kind, once they are compiled. They change what they train: restore it.
 
     Args:
-        compiled: makes the steps with XLA or without.
+        steps: with XLA, and without.
         chunk: a chunk of batches, from packing.dataset.
 
     Returns:
         Milliseconds a step by "on" and "off".
     """
-    return {name: round(1000 * _seconds(compiled(name == "on"), chunk), 2) for name in ("on", "off")}
+    return {name: round(1000 * _seconds(steps[name == "on"], chunk), 2) for name in ("on", "off")}
 
 
 def worthwhile(milliseconds: Mapping[str, float]) -> bool:

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from recsys import storage
-from recsys.blocks import of_gpu
+from recsys.blocks import CPU, of_gpu
 from recsys.config import Config, Evaluation, Model, Training
 from recsys.contract import histories, model_files
 from recsys.contract.features_info import read_info
@@ -18,6 +18,7 @@ from recsys.measure.targets import find_targets
 from recsys.methods import blend, blending
 from recsys.methods.blend import Blend
 from recsys.methods.cnn import Network, load_model, read_encoder
+from recsys.methods.tiles import FEWEST_ROWS, GROUP, MOST_ROWS
 from recsys.model import encoding
 from recsys.progress import Progress, silent
 from recsys.training import hardware, steps
@@ -50,10 +51,10 @@ def learn(settings, features, folder, stopped=lambda: False, progress=None):
     return train(setting, str(folder), progress or Progress(quiet=True), stopped)
 
 
-def network(features, folder, name=model_files.EVALUATED):
+def network(features, folder, name=model_files.EVALUATED, tile_bytes=CPU.scores):
     """The network that was measured, as a scorer."""
     uri = storage.join(str(folder), name)
-    return Network.load(uri, read_encoder(features, read_info(features).evaluated), "float32")
+    return Network.load(uri, read_encoder(features, read_info(features).evaluated), "float32", tile_bytes)
 
 
 def weights(folder, name=model_files.PUBLISHED):
@@ -173,8 +174,10 @@ def test_training_stops_when_validation_gets_no_better(features, tmp_path):
     assert int(np.argmax(scores)) == len(scores) - 3
 
 
-def test_nobodys_scores_depend_on_whom_they_are_scored_with(features, trained):
-    scorer = network(features, trained, model_files.PUBLISHED)
+@pytest.mark.parametrize("tile_bytes", [CPU.scores, 4 * FEWEST_ROWS * GROUP])
+def test_nobodys_scores_depend_on_whom_they_are_scored_with(features, trained, tile_bytes):
+    scorer = network(features, trained, model_files.PUBLISHED, tile_bytes)
+    assert (scorer.tiles.count, scorer.tiles.rows) == ((1, MOST_ROWS) if tile_bytes == CPU.scores else (3, FEWEST_ROWS))
     block = histories.read(features)
     together = logits_of(scorer, block)
     method = Blend(scorer, blend.count(block, ITEMS, 0), blend.Weights(taste=0.5, recent=0.5, share=0.5))

@@ -38,7 +38,7 @@ def off_is_faster(monkeypatch):
     return taken
 
 
-@pytest.mark.parametrize(("on", "off", "chosen"), [(10, 10, True), (11.9, 10, True), (12.1, 10, False), (3, 10, True)])
+@pytest.mark.parametrize(("on", "off", "chosen"), [(10, 10, True), (14.9, 10, True), (15.1, 10, False), (3, 10, True)])
 def test_xla_is_left_out_where_it_is_clearly_slower(on, off, chosen):
     assert xla.worthwhile({"on": on, "off": off}) is chosen
 

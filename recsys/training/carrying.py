@@ -1,0 +1,31 @@
+"""Weights carried over from a network with one encoding of the features into one with another."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsys.contract.features_info import Encoding
+from recsys.model.encoding import code_origins
+from recsys.model.network import CausalCNN
+
+
+def carry_over(old: CausalCNN, new: CausalCNN, before: Encoding, after: Encoding) -> None:
+    """Copies the weights of a network with the previous encoding into one with the new encoding; new values get zero vectors.
+
+    Raises:
+        ValueError: the networks differ in more than the sizes of their features.
+    """
+    encoded = (new.item_codes, new.item_numbers, new.item_features.table, new.user_features.table)
+    for variable, value in zip(new.variables, old.variables, strict=True):
+        if any(variable is other for other in encoded):
+            continue
+        if variable.shape != value.shape:
+            raise ValueError(f"{variable.path} has the shape {value.shape} in the old network, {variable.shape} in the new one")
+        variable.assign(value)
+    for bag, trained, pair in (
+        (new.item_features, old.item_features, (before.item_features, after.item_features)),
+        (new.user_features, old.user_features, (before.user_features, after.user_features)),
+    ):
+        origins = code_origins(*pair)
+        vectors = np.where(origins[:, None] > 0, np.asarray(trained.table)[origins], 0.0)
+        bag.table.assign(vectors)
