@@ -249,7 +249,7 @@ class Training:
     xla: Literal["auto", "on", "off"] = "auto"
     """Whether to compile training steps with XLA; `auto`: on, or as measured if training is long. Scoring always uses it."""
     deterministic: Literal["auto", "on", "off"] = "auto"
-    """Whether a rerun gives the same bits, training and scoring; `auto`: on CPUs, not on GPUs, whose kernels are slower then."""
+    """Whether a rerun gives the same bits, training and scoring; `auto`: on CPUs, not on GPUs, which it slows down."""
 
 
 @dataclass(frozen=True, config=_CHECKED)

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -149,6 +150,20 @@ def test_with_drawn_negatives_it_goes_on_to_the_same_weights(features, tmp_path,
         learn(settings, features, str(tmp_path / "broken"), lambda: next(asked) >= 7)
     learn(settings, features, str(tmp_path / "broken"))
     for one, other in zip(weights(tmp_path / "whole"), weights(tmp_path / "broken"), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_history_that_does_not_tell_of_xla_is_gone_on_with(features, trained, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(trained, folder)
+    (folder / model_files.MODEL).unlink()
+    kept = [{name: value for name, value in row.items() if name != "xla"} for row in rows(folder) if row["phase"] == "fit"]
+    with open(folder / model_files.HISTORY, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, kept[0])
+        writer.writeheader()
+        writer.writerows(kept)
+    learn(config(), features, folder)
+    for one, other in zip(weights(folder), weights(trained), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
