@@ -17,8 +17,8 @@ def ended(what: str, status: int, words: str = "") -> RecsysError:
     """
     if status == -signal.SIGKILL:
         return RetryError(
-            f"{what} was killed, most likely out of memory; raise the memory limit of the container, or lower what it takes: "
-            "spark.memory for Spark, training.batch_tokens for training"
+            f"{what} was killed, most likely out of memory; raise the memory limit of the container, or lower spark.memory "
+            "(for Spark) or training.batch_tokens (for training)"
         )
     if status in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, 128 + signal.SIGTERM):
         return RetryError(f"{what} was ended by a signal (status {status}); run the same command again")

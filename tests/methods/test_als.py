@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -46,18 +47,17 @@ def test_fold_in_agrees_with_the_factors_that_mllib_gives_training_users(tmp_pat
 
 
 @pytest.mark.slow
-def test_one_process_of_spark_tries_all_points_and_fits_the_chosen_one(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, called, tried = random_histories(60, N_ITEMS, 0), [], []
+def test_one_process_of_spark_tries_all_points_and_fits_the_chosen_one(spark: Any) -> None:
+    data, tried = random_histories(60, N_ITEMS, 0), []
 
     def choose(methods: Any) -> int:
         tried.extend(methods)
         return 2
 
     with children_here(spark):
-        call = child.call
-        monkeypatch.setattr(child, "call", lambda *given, **named: called.append(1) or call(*given, **named))
-        chosen = als.Als.fit_chosen((data.head(data.train_length), data), N_ITEMS, choose, CONFIG)
-        assert called == [1]
+        with mock.patch("recsys.spark.child.call", side_effect=child.call) as called:
+            chosen = als.Als.fit_chosen((data.head(data.train_length), data), N_ITEMS, choose, CONFIG)
+        assert called.call_count == 1
         points = list(als.Als.fit(data.head(data.train_length), N_ITEMS, als.Als.GRID, CONFIG))
         (alone,) = als.Als.fit(data, N_ITEMS, [als.Als.GRID[2]], CONFIG)
     for found, expected in zip([*tried, chosen], [*points, alone], strict=True):
