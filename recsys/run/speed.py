@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +31,6 @@ def measure(configs: Sequence[Config], items: int, events: int, repeats: int, lo
     from recsys.bench import made, record
     from recsys.training.train import Setting
 
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it takes several networks for one that is traced over and over
     rates, found = record.Rates(), []
     with storage.scratch("bench") as folder:
         info = made.write_features(folder, items, events)

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import dataclasses
 import functools
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -145,7 +146,13 @@ def import_tensorflow() -> Any:
             f"TensorFlow cannot be imported ({error}); install recsys with an extra: pip install '.[cpu]' or '.[gpu]'"
         ) from None
     _keep_freed_memory()
+    logging.getLogger("tensorflow").addFilter(_is_no_retracing)
     return tf
+
+
+def _is_no_retracing(record: logging.LogRecord) -> bool:
+    """Whether it is not the warning that a function is traced often: scoring has a few shapes, each of which is traced once."""
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def _keep_freed_memory() -> None:

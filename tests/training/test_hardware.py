@@ -106,3 +106,13 @@ def test_where_no_gpu_is_its_memory_is_unknown():
 
 def test_the_probe_of_another_process_tells_the_same():
     assert hardware.probe({"deterministic": "off", "device": "cpu"}, Progress(quiet=True))["deterministic"] is False
+
+
+def test_of_tensorflows_warnings_only_those_about_tracing_are_kept_from_the_user(caplog):
+    tensorflow = hardware.import_tensorflow()
+    hardware.import_tensorflow()  # again: nothing is filtered twice
+    traced = tensorflow.function(lambda value: value + 1)
+    for value in range(12):
+        traced(value)  # a number of Python's is traced each time
+    tensorflow.get_logger().warning("something else")
+    assert [record.getMessage() for record in caplog.records if record.name == "tensorflow"] == ["something else"]
