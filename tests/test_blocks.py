@@ -26,7 +26,7 @@ def test_a_larger_gpu_gets_larger_blocks(memory: int, logits: int, scores: int) 
 
 
 def test_of_unknown_memory_little_is_taken() -> None:
-    assert of_gpu(0) == blocks.UNKNOWN
+    assert of_gpu(0) == Blocks(512 << 20, 128 << 20)
 
 
 @given(st.integers(min_value=1, max_value=1 << 40))

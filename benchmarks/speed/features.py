@@ -53,6 +53,7 @@ def main(sizes: tuple[int, ...], kind: str, repeats: int, peers: tuple[str, ...]
             rows.append(f"| {size:,} | {name} | {cost.seconds:.1f} | {ratio:.1f} | {cost.peak / 2**30:.2f} |")
         shutil.rmtree(output / "recsys")
     words = " ".join([*(f"--events {size}" for size in sizes), f"--format {kind} --repeats {repeats}"])
+    words += "".join(f" --peer {name}" for name in peers if peers != PEERS)
     versions = "".join(f"; {name} {measure.version_in(python, name)}" for name, python in pythons.items())
     click.echo(f"`python -m benchmarks.speed.features {words}`; {measure.described()}{versions}.\n")
     compared = f"times {peers[0]}" if peers else ""

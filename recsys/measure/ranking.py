@@ -13,7 +13,7 @@ from recsys.errors import RecsysError
 BLOCK_BYTES: Final = 128 << 20
 """Maximum size of one block of scores; several are at work at the same time."""
 BLOCK_USERS: Final = 1024
-"""Maximum number of users in one block."""
+"""Maximum number of users in one block of scores, or one tile of them (methods.tiles)."""
 
 
 def seen(context: Histories) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
 MOST: Final = 4
-"""Blocks at a time, at most; each takes memory of its own (recsys.blocks)."""
+"""Blocks at a time, at most; each takes memory of its own (ranking.BLOCK_BYTES, recsys.blocks)."""
 Given = TypeVar("Given")
 Found = TypeVar("Found")
 

@@ -80,8 +80,8 @@ class Logits(Method, Protocol):
     def tiles(self) -> Tiles:
         """How its logits are divided."""
 
-    def logits(self, context: Histories) -> Iterator[tuple[slice, Iterator[Any]]]:
-        """For each of tiles.blocks(context) its slice and its logits: a tensor float32 [rows, width] for each tile of items.
+    def logits(self, context: Histories) -> Iterator[tuple[slice, Histories, Iterator[Any]]]:
+        """Each of tiles.blocks(context) with its logits: a tensor float32 [rows, width] for each tile of items.
 
         The first column of all, and those that fill up the last tile, are -inf. Take all tiles of a block before the next one.
         """
@@ -112,8 +112,7 @@ class Blend:
         return compiled.best(compiled.blended, self._blocks(context), self.network.tiles, context, k)
 
     def _blocks(self, context: Histories) -> Iterator[tuple[slice, Iterator[compiled.Summands]]]:
-        tiles = self.network.tiles
-        for (users, logits), (_, some) in zip(self.network.logits(context), tiles.blocks(context), strict=True):
+        for users, some, logits in self.network.logits(context):
             parts = zip(logits, self._tiled.scores(some), self._biases, strict=True)
             cold, weights = some.lengths == 0, (np.float32(self.weights.transitions), np.float32(self.weights.taste))
             yield users, ((scores, *counted, cold, *same, *weights) for scores, counted, same in parts)

@@ -14,7 +14,7 @@ from recsys import storage
 from recsys.contract import model_files
 from recsys.contract.features_info import FeaturesInfo
 from recsys.contract.histories import Histories
-from recsys.measure import metrics, threads
+from recsys.measure import metrics, ranking, threads
 from recsys.measure.targets import Targets, contexts, decisive_from, find_targets
 from recsys.methods import compiled
 from recsys.methods.blend import (
@@ -125,10 +125,17 @@ def tune(network: Logits, counts: Counts, histories: Histories, n_items: int, se
 
 
 def _summands(network: Logits, tiled: Tiled, context: Histories) -> Iterator[tuple[slice, list[tuple[Any, ...]]]]:
-    """The arguments of compiled.weighted that no weight changes, for each block of users and tile of items."""
-    for (users, logits), (_, some) in zip(network.logits(context), network.tiles.blocks(context), strict=True):
-        parts = zip(logits, tiled.scores(some), strict=True)
-        yield users, [(scores, *compiled.logs(*counted), some.lengths == 0) for scores, counted in parts]
+    """The arguments of compiled.weighted that no weight changes, for each block of users and tile of items.
+
+    Raises:
+        RecsysError: a logit is NaN or +inf.
+    """
+    for users, some, logits in network.logits(context):
+        parts = []
+        for scores, counted in zip(logits, tiled.scores(some), strict=True):
+            ranking.check_finite(compiled.log_sum(scores).numpy().max())
+            parts.append((scores, *compiled.logs(*counted), some.lengths == 0))
+        yield users, parts
 
 
 def _best(

@@ -15,8 +15,9 @@ from recsys.contract import histories, schema
 from recsys.contract.features_info import Encoding
 from recsys.contract.histories import Histories
 from recsys.measure.protocol import Top
+from recsys.measure.ranking import BLOCK_USERS
 from recsys.methods import compiled
-from recsys.methods.tiles import MOST_ROWS, Tiles
+from recsys.methods.tiles import Tiles
 from recsys.model import encoding
 from recsys.model.encoding import Bags, Encoder
 from recsys.model.network import CausalCNN, whole_table
@@ -59,12 +60,12 @@ class Network:
         columns = self.tiles.divided(self._table.numpy().T, 0.0), self.tiles.divided(biases, -np.inf)
         self._columns = [tuple(map(tf.constant, pair)) for pair in zip(*columns, strict=True)]
 
-    def logits(self, context: Histories) -> Iterator[tuple[slice, Iterator[Any]]]:
+    def logits(self, context: Histories) -> Iterator[tuple[slice, Histories, Iterator[Any]]]:
         """See blend.Logits; histories may be empty."""
         states = self._states(context)
-        for users, _ in self.tiles.blocks(context):
+        for users, some in self.tiles.blocks(context):
             block = states[users.start : users.start + self.tiles.rows]
-            yield users, (compiled.linear(block, *columns) for columns in self._columns)
+            yield users, some, (compiled.linear(block, *columns) for columns in self._columns)
 
     def _states(self, context: Histories) -> NDArray[np.float32]:
         """The state of each user, float32 [users, width], filled up to whole blocks.
@@ -83,11 +84,11 @@ class Network:
 
     def block_users(self, n_items: int) -> int:
         """See measure.protocol.Scorer: scores are made in tiles, whose memory does not depend on the users."""
-        return MOST_ROWS
+        return BLOCK_USERS
 
     def top(self, context: Histories, k: int) -> Top:
         """See measure.protocol.Scorer."""
-        blocks = ((users, ((tile,) for tile in logits)) for users, logits in self.logits(context))
+        blocks = ((users, ((tile,) for tile in logits)) for users, _, logits in self.logits(context))
         return compiled.best(compiled.alone, blocks, self.tiles, context, k)
 
     def save(self, uri: str) -> None:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from recsys.blocks import CPU
 from recsys.contract.histories import Histories
+from recsys.measure.ranking import BLOCK_USERS
 
-FEWEST_ROWS, MOST_ROWS = 128, 1024
+FEWEST_ROWS: Final = 128
 """Users in a tile: fewer would read the vectors of the items too often."""
 GROUP: Final = 16
 """Widths are multiples of this, see compiled.best."""
@@ -38,7 +39,7 @@ class Tiles:
         count = -(-(items + 1) // max(GROUP, tile_bytes // (4 * FEWEST_ROWS)))
         width = -(-(items + 1) // (count * GROUP)) * GROUP
         rows = 1 << int(np.log2(max(1, tile_bytes // (4 * width))))
-        return cls(items, int(np.clip(rows, FEWEST_ROWS, MOST_ROWS)), width)
+        return cls(items, int(np.clip(rows, FEWEST_ROWS, BLOCK_USERS)), width)
 
     @property
     def count(self) -> int:

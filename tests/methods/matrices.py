@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from recsys.methods.blend import Logits
 from recsys.methods.tiles import Tiles
 
 
-class FromMatrix:
+class FromMatrix(abc.ABC):
     """Logits for the blend from `score`, which a subclass defines: float32 [users, items + 1], column 0 -inf."""
 
     name = "matrix"
@@ -20,23 +21,21 @@ class FromMatrix:
     def __init__(self, items: int, tiles: Tiles | None = None) -> None:
         self.tiles = tiles or Tiles.of(items)
 
+    @abc.abstractmethod
     def score(self, context: Histories) -> np.ndarray:
-        raise NotImplementedError
+        """See above."""
 
     def block_users(self, n_items: int) -> int:
         return self.tiles.rows
 
-    def logits(self, context: Histories) -> Iterator[tuple[slice, Iterator[Any]]]:
+    def logits(self, context: Histories) -> Iterator[tuple[slice, Histories, Iterator[Any]]]:
         whole = self.score(context)
-        for users, _ in self.tiles.blocks(context):
+        for users, some in self.tiles.blocks(context):
             filled = np.resize(whole[users], (self.tiles.rows, whole.shape[1]))
-            yield users, iter(self.tiles.divided(filled, -np.inf))
-
-    def save(self, uri: str) -> None:
-        raise NotImplementedError
+            yield users, some, iter(self.tiles.divided(filled, -np.inf))
 
 
 def logits_of(network: Logits, context: Histories) -> np.ndarray:
     """Logits of all items, float32 [users, items + 1]."""
-    blocks = [np.concatenate(list(tiles), axis=1)[: users.stop - users.start] for users, tiles in network.logits(context)]
+    blocks = [np.concatenate(list(tiles), axis=1)[: users.stop - users.start] for users, _, tiles in network.logits(context)]
     return np.concatenate(blocks)[:, : network.tiles.items + 1]

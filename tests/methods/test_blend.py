@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from recsys.contract import histories
+from recsys.errors import RecsysError
 from recsys.methods import blend, blending, compiled, transitions
 from recsys.methods.blend import Blend, Weights
 from recsys.methods.ease import Ease
@@ -143,6 +144,19 @@ def test_weights_help_a_network_that_knows_nothing(everything):
     counts = blend.count(everything.head(everything.train_length), ITEMS, seed=0)
     weights = blending.tune(Noise(ITEMS), counts, everything, ITEMS, seed=0)
     assert weights.transitions >= 2
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_weights_are_not_chosen_for_a_network_that_has_diverged(everything, wrong):
+    class Diverged(Noise):
+        def score(self, context):
+            logits = super().score(context)
+            logits[len(context) // 2, ITEMS // 2] = wrong
+            return logits
+
+    counts = blend.count(everything.head(everything.train_length), ITEMS, seed=0)
+    with pytest.raises(RecsysError, match="diverged"):
+        blending.tune(Diverged(ITEMS), counts, everything, ITEMS, seed=0)
 
 
 def test_weights_leave_a_network_alone_that_knows_everything(everything):

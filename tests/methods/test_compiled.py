@@ -33,7 +33,7 @@ class Given(FromMatrix):
 
 def best(logits: np.ndarray, tiles: Tiles, context: Histories, k: int, scores: Any = compiled.alone, *rest: Any) -> Any:
     blocks = Given(logits, tiles).logits(context)
-    return compiled.best(scores, ((users, ((tile, *rest) for tile in parts)) for users, parts in blocks), tiles, context, k)
+    return compiled.best(scores, ((users, ((tile, *rest) for tile in parts)) for users, _, parts in blocks), tiles, context, k)
 
 
 @pytest.mark.parametrize("tiles", DIVISIONS)
@@ -76,7 +76,7 @@ def test_without_the_normalisation_the_order_is_the_same() -> None:
     context, tiles = random_histories(40, ITEMS, seed=1), DIVISIONS[1]
     scores = np.random.default_rng(1).normal(size=(40, ITEMS + 1)).astype(np.float32)
     scores[:, 0] = -np.inf
-    blocks = ((users, ((tile,) for tile in parts)) for users, parts in Given(scores, tiles).logits(context))
+    blocks = ((users, ((tile,) for tile in parts)) for users, _, parts in Given(scores, tiles).logits(context))
     found, values = compiled.best(compiled.alone, blocks, tiles, context, 10, normalised=False)
     np.testing.assert_array_equal(found, best(scores, tiles, context, 10)[0])
     np.testing.assert_array_equal(values, np.take_along_axis(scores, found, axis=1))

@@ -18,7 +18,7 @@ def test_tiles_hold_all_items_and_stay_small(items: int, tile_bytes: int) -> Non
     assert found.count * found.width >= items + 1
     assert found.count * found.width - items - 1 < found.count * tiles.GROUP
     assert found.width % tiles.GROUP == 0
-    assert tiles.FEWEST_ROWS <= found.rows <= tiles.MOST_ROWS
+    assert tiles.FEWEST_ROWS <= found.rows <= tiles.BLOCK_USERS
     assert 4 * found.rows * found.width <= tile_bytes + 4 * found.rows * tiles.GROUP
 
 

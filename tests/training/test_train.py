@@ -19,7 +19,7 @@ from recsys.measure.targets import find_targets
 from recsys.methods import blend, blending
 from recsys.methods.blend import Blend
 from recsys.methods.cnn import Network, load_model, read_encoder
-from recsys.methods.tiles import FEWEST_ROWS, GROUP, MOST_ROWS
+from recsys.methods.tiles import BLOCK_USERS, FEWEST_ROWS, GROUP
 from recsys.model import encoding
 from recsys.progress import Progress, silent
 from recsys.training import hardware, steps
@@ -192,7 +192,7 @@ def test_training_stops_when_validation_gets_no_better(features, tmp_path):
 @pytest.mark.parametrize("tile_bytes", [CPU.scores, 4 * FEWEST_ROWS * GROUP])
 def test_nobodys_scores_depend_on_whom_they_are_scored_with(features, trained, tile_bytes):
     scorer = network(features, trained, model_files.PUBLISHED, tile_bytes)
-    assert (scorer.tiles.count, scorer.tiles.rows) == ((1, MOST_ROWS) if tile_bytes == CPU.scores else (3, FEWEST_ROWS))
+    assert (scorer.tiles.count, scorer.tiles.rows) == ((1, BLOCK_USERS) if tile_bytes == CPU.scores else (3, FEWEST_ROWS))
     block = histories.read(features)
     together = logits_of(scorer, block)
     method = Blend(scorer, blend.count(block, ITEMS, 0), blend.Weights(taste=0.5, recent=0.5, share=0.5))
