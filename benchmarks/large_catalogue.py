@@ -24,9 +24,9 @@ from recsys.methods import blend
 from recsys.methods.cnn import Network, read_encoder
 from recsys.training import packing
 from recsys.training.hardware import choose
+from recsys.training.phase import Setting, build, epoch_data
 from recsys.training.plan import batch_shape, fit_plan
 from recsys.training.steps import make_optimizer, make_steps
-from recsys.training.train import Setting, build, epoch_data
 
 FOLLOWS = 0.5
 """Probability that an event's item is the successor of the previous one; otherwise it is drawn by popularity."""

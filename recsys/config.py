@@ -14,7 +14,6 @@ from pydantic.dataclasses import dataclass
 
 from recsys.setting_types import (
     LIST,
-    MOST_POSITIONS,
     NUMBER,
     NUMBER_OR_AUTO,
     UNIQUE,
@@ -35,6 +34,7 @@ from recsys.setting_types import (
     Size,
     UrlOrAuto,
     YesNoOrAuto,
+    check_positions,
 )
 
 Baseline = Literal["popularity", "recent-popularity", "item-knn", "ease", "als", "transitions"]
@@ -209,12 +209,7 @@ class Model:
 
     @model_validator(mode="after")
     def _check_receptive_field(self) -> Self:
-        positions = 1 + (self.kernel_size - 1) * sum(self.dilations or ())
-        if positions > MOST_POSITIONS:
-            raise ValueError(
-                f"kernel_size {self.kernel_size} with dilations {', '.join(map(str, self.dilations or ()))} sees {positions} "
-                f"positions; at most {MOST_POSITIONS} are allowed"
-            )
+        check_positions(self.kernel_size, self.dilations or ())
         return self
 
 
@@ -238,6 +233,10 @@ class Training:
     """Weight decay of AdamW."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.0
     """Share of the target's probability that is spread over all items."""
+    transition_smoothing: Annotated[float | None, Field(ge=0, lt=1), NUMBER_OR_AUTO] = None
+    """Share of the target's probability that goes to what follows the last events in other histories; full softmax only."""
+    horizon: Annotated[int | None, Field(ge=1, le=100), NUMBER_OR_AUTO] = None
+    """Events ahead that a position learns, near ones most; `auto`: 1 for leave-one-out, 4 otherwise. Full softmax only."""
     negatives: Annotated[int | None, Field(ge=0, le=1_000_000), NUMBER_OR_AUTO] = None
     """Items sampled per step for the sampled softmax; 0 uses the full softmax, the default up to 50,000 items."""
     patience: Annotated[int | None, Field(ge=1, le=10_000), NUMBER_OR_AUTO] = None

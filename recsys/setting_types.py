@@ -35,6 +35,20 @@ def parse_size(text: str) -> int:
     return int(match.group(1)) << {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}[match.group(2)]
 
 
+def check_positions(kernel_size: int, dilations: Sequence[int]) -> None:
+    """Refuses a network that would see more than MOST_POSITIONS.
+
+    Raises:
+        ValueError: it would.
+    """
+    positions = 1 + (kernel_size - 1) * sum(dilations)
+    if positions > MOST_POSITIONS:
+        raise ValueError(
+            f"kernel_size {kernel_size} with dilations {', '.join(map(str, dilations))} sees {positions} "
+            f"positions; at most {MOST_POSITIONS} are allowed"
+        )
+
+
 def _number(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError

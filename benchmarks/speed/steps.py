@@ -58,7 +58,7 @@ def main(repeats: int, xla: str, precision: str) -> None:
 
 def _cost(size: Size, repeats: int, hardware: Hardware) -> Cost:
     from recsys.bench import made, trial  # import TensorFlow, which `choose` does quietly
-    from recsys.training.train import Setting
+    from recsys.training.phase import Setting
 
     config = Config(model=Model(width=size.width), training=Training(batch_tokens=size.positions))
     with tempfile.TemporaryDirectory() as folder:

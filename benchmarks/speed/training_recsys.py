@@ -18,7 +18,8 @@ from recsys.contract.features_info import read_info
 from recsys.errors import RetryError
 from recsys.progress import Progress
 from recsys.training.hardware import choose
-from recsys.training.train import Setting, train
+from recsys.training.phase import Setting
+from recsys.training.train import train
 
 EPOCH = re.compile(r"fit epoch (\d+)/.* ndcg@10 (\S+) .* (\S+) s  \S+ positions/s")
 

@@ -7,7 +7,7 @@ from typing import Any
 from recsys.bench import launches, operations, trial
 from recsys.progress import Log
 from recsys.training.hardware import Hardware
-from recsys.training.train import Setting
+from recsys.training.phase import Setting
 
 
 class Rates(dict[str, float]):

@@ -18,9 +18,9 @@ from recsys.methods.cnn import Network, read_encoder
 from recsys.model.encoding import Encoder
 from recsys.model.network import CausalCNN
 from recsys.training import packing
+from recsys.training.phase import Setting, build, epoch_data, soft
 from recsys.training.plan import Plan, batch_shape, fit_plan, on_hardware
 from recsys.training.steps import Pace, Steps, make_optimizer, make_steps
-from recsys.training.train import Setting, build, epoch_data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,8 @@ def prepare(setting: Setting) -> Trial:
     optimizer = make_optimizer(plan, setting.hardware.precision)
     optimizer.build(model.trainable_variables)
     epoch = epoch_data(setting, encoder, shape, part, config.seed, plan, counts)
-    steps = make_steps(model, optimizer, plan, encoder.users)
+    taught = soft(setting, shape, part, config.seed, plan)
+    steps = make_steps(model, optimizer, plan, encoder.users, soft=taught)
     return Trial(model, encoder, plan, shape, steps, epoch, setting)
 
 

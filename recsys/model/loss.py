@@ -11,7 +11,7 @@ from keras import ops
 from recsys.blocks import CPU
 from recsys.model.network import NEVER, Batch, CausalCNN
 
-Losses = Callable[[Any, Any, Any, Any], Any]
+Losses = Callable[..., Any]
 
 
 def next_item_loss(
@@ -26,7 +26,8 @@ def next_item_loss(
         batch: its inputs, `target` int32 [B, T] and `weight` float32 [B, T]. A part of a larger batch also has `total`
             float32 [], the weight of the whole, so that the losses of the parts add up to its mean. For a sampled softmax also
             what recsys.training.negatives adds: `rows` int32 [R], the items that the step needs, with `item` and `target` as
-            places in it; `negative` int32 [S], places too; `log_expected` float32 [S], see `_sampled`.
+            places in it; `negative` int32 [S], places too; `log_expected` float32 [S], see `_sampled`. Several targets of each
+            position, for the full softmax alone: `targets` int32 [B, T, M] and `shares` float32 [B, T, M], which sum to 1.
         label_smoothing: share of each target that is spread evenly over the items with training events.
         block_bytes: most bytes of a block of logits, see recsys.blocks.
         finer: the blocks are this many times smaller than `block_bytes` asks for.
@@ -34,27 +35,29 @@ def next_item_loss(
     rows = batch.get("rows")
     table = model.item_table(rows)
     state = ops.reshape(model.encode(batch, table, training=True), (-1, model.spec.width))
-    target, weight = ops.reshape(batch["target"], (-1,)), ops.reshape(batch["weight"], (-1,))
+    target, weight = ops.reshape(batch["target"], (-1, 1)), ops.reshape(batch["weight"], (-1,))
     losses: Losses
+    taught: tuple[Any, ...] = (target[:, 0],)
     if rows is None:
-        losses, columns = partial(_full, model, label_smoothing), model.spec.items + 1
+        losses, columns, taught = partial(_full, model, label_smoothing), model.spec.items + 1, (target, ops.ones(target.shape))
+        if "targets" in batch:
+            taught = tuple(ops.reshape(batch[name], (len(weight), -1)) for name in ("targets", "shares"))
     else:
         losses, columns = partial(_sampled, model, label_smoothing, batch), batch["negative"].shape[0]
     biases = model.item_biases(rows, known_only=True)
     total = batch["total"] if "total" in batch else ops.sum(weight)
-    blocks = _blocks(target.shape[0], columns, block_bytes, finer)
-    return _summed(losses, state, table, biases, target, weight, blocks) / ops.maximum(total, 1.0)
+    blocks = _blocks(weight.shape[0], columns, block_bytes, finer)
+    return _summed(losses, state, table, biases, taught, weight, blocks) / ops.maximum(total, 1.0)
 
 
-def _full(model: CausalCNN, label_smoothing: float, state: Any, table: Any, biases: Any, target: Any) -> Any:
-    """Loss of each position, float32 [N], for states [N, width]."""
+def _full(model: CausalCNN, label_smoothing: float, state: Any, table: Any, biases: Any, targets: Any, shares: Any) -> Any:
+    """Loss of each position, float32 [N], for states [N, width], targets int32 [N, M] and their shares [N, M]."""
     logits = model.logits(state, table, biases)
-    losses = ops.sparse_categorical_crossentropy(target, logits, from_logits=True)
+    wanted = ops.sum(ops.take_along_axis(logits, targets, axis=-1) * shares, axis=-1)
     if label_smoothing:
-        known = model.item_known / ops.sum(model.item_known)
-        even = ops.logsumexp(logits, axis=-1) - ops.sum(logits * known, axis=-1)
-        losses = (1.0 - label_smoothing) * losses + label_smoothing * even
-    return losses
+        even = ops.sum(logits * model.item_known, axis=-1) / ops.sum(model.item_known)
+        wanted = (1.0 - label_smoothing) * wanted + label_smoothing * even
+    return ops.logsumexp(logits, axis=-1) - wanted
 
 
 def _sampled(model: CausalCNN, label_smoothing: float, batch: Batch, state: Any, table: Any, biases: Any, target: Any) -> Any:
@@ -89,21 +92,21 @@ def _sampled(model: CausalCNN, label_smoothing: float, batch: Batch, state: Any,
     return total - wanted
 
 
-def _summed(losses: Losses, state: Any, table: Any, biases: Any, target: Any, weight: Any, blocks: int) -> Any:
+def _summed(losses: Losses, state: Any, table: Any, biases: Any, taught: tuple[Any, ...], weight: Any, blocks: int) -> Any:
     """Σ weight · loss over the positions, in so many blocks."""
 
-    def summed(state: Any, table: Any, biases: Any, target: Any, weight: Any) -> Any:
-        return ops.sum(losses(state, table, biases, target) * weight)
+    def summed(state: Any, table: Any, biases: Any, weight: Any, *taught: Any) -> Any:
+        return ops.sum(losses(state, table, biases, *taught) * weight)
 
     if blocks == 1:
-        return summed(state, table, biases, target, weight)
+        return summed(state, table, biases, weight, *taught)
     import tensorflow as tf
 
     block = tf.recompute_grad(summed)  # only passes gradients to its arguments
-    positions = target.shape[0]
+    positions = weight.shape[0]
     size = positions // blocks
     parts = [slice(start, start + size) for start in range(0, positions, size)]
-    return sum(block(state[part], table, biases, target[part], weight[part]) for part in parts)
+    return sum(block(state[part], table, biases, weight[part], *(one[part] for one in taught)) for part in parts)
 
 
 def _blocks(positions: int, columns: int, block_bytes: int, finer: int) -> int:

@@ -29,7 +29,7 @@ def measure(configs: Sequence[Config], items: int, events: int, repeats: int, lo
     """
     chosen = [choose(config.training) for config in configs]  # all of them before anything else uses TensorFlow
     from recsys.bench import made, record
-    from recsys.training.train import Setting
+    from recsys.training.phase import Setting
 
     rates, found = record.Rates(), []
     with storage.scratch("bench") as folder:

@@ -99,7 +99,8 @@ def train(job: Job) -> dict[str, Any]:
     from recsys.contract import histories
     from recsys.methods import blending
     from recsys.training.hardware import choose
-    from recsys.training.train import Setting, is_trained, train
+    from recsys.training.phase import Setting
+    from recsys.training.train import is_trained, train
     from recsys.training.workers import Workers, lost_workers
 
     place, folder = job.run.path(schema.FEATURES_DIR), job.run.path(schema.MODEL_DIR)

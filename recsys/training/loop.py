@@ -17,6 +17,7 @@ from recsys.progress import Progress
 from recsys.training.checkpoint import Checkpoints, Standing, State
 from recsys.training.plan import Plan
 from recsys.training.recovery import DivergedError, remedied, remedy
+from recsys.training.soft_targets import SoftTargets
 from recsys.training.steps import Pace, Steps, learning_rates, make_optimizer, make_steps
 from recsys.training.workers import ALONE, Workers, draw_apart
 from recsys.training.xla import step_milliseconds
@@ -38,6 +39,7 @@ class Session:
         stopped: whether the process has been asked to stop.
         progress: reports progress.
         workers: the processes that train together; only the chief writes checkpoints.
+        soft: what positions learn besides their next event, if anything.
     """
 
     users: Bags
@@ -47,6 +49,7 @@ class Session:
     stopped: Callable[[], bool]
     progress: Progress
     workers: Workers = ALONE
+    soft: SoftTargets | None = None
 
 
 def fit(model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -113,7 +116,8 @@ class _Training:
 
     def _steps(self, xla: bool) -> Steps:
         plan = dataclasses.replace(self._plan, xla=xla)
-        return make_steps(self._model, self._optimizer, plan, self._session.users, self._session.workers)
+        session = self._session
+        return make_steps(self._model, self._optimizer, plan, session.users, session.workers, session.soft)
 
     def _measure_xla(self, steps: Mapping[bool, Steps]) -> None:
         """Decides for the whole training: a resumed one finds the measurement in its checkpoint."""

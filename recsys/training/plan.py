@@ -76,6 +76,25 @@ def cold_start_share(training: Training, events: int, split: str) -> float:
     return float(np.clip(10_000 / max(1, events), 0.02, 0.2)) if split in ("global-time", "none") else 0.0
 
 
+def horizon(training: Training, split: str) -> int:
+    """Events ahead that a position learns, the next one included.
+
+    The rule: the split says what the lists are for. leave-one-out asks for the next event alone; the other splits for
+    what follows until the next lists are made, and there 4 events ahead were measured to be better (docs/model.md).
+    """
+    return training.horizon or (1 if split == "leave-one-out" else 4)
+
+
+def transition_smoothing(training: Training, events: int) -> float:
+    """Share of a target that goes to what follows the last events elsewhere, with a full softmax.
+
+    The rule: a half below 200,000 training events, .3 beyond, where the histories themselves say more.
+    """
+    if training.transition_smoothing is not None:
+        return training.transition_smoothing
+    return 0.5 if events < 200_000 else 0.3
+
+
 def sample_size(training: Training, items: int) -> int:
     """Items drawn for each step's softmax; 0: all items.
 

@@ -9,6 +9,7 @@ from recsys.model.encoding import Bags
 from recsys.model.loss import next_item_loss
 from recsys.model.network import CausalCNN
 from recsys.training.plan import Plan
+from recsys.training.soft_targets import SoftTargets
 from recsys.training.workers import ALONE, Workers
 
 CALL_SECONDS: Final = 1.0
@@ -47,7 +48,9 @@ def learning_rates(plan: Plan) -> Any:
     )
 
 
-def make_step(model: CausalCNN, optimizer: Any, plan: Plan, users: Bags, workers: Workers = ALONE) -> Step:
+def make_step(
+    model: CausalCNN, optimizer: Any, plan: Plan, users: Bags, workers: Workers = ALONE, soft: SoftTargets | None = None
+) -> Step:
     """One training step, for use in a tf.function: this worker's part of a batch → loss of the whole batch.
 
     Gradients are made dense before they are clipped: for sparse embedding gradients, Keras would compute the norm lookup by
@@ -59,6 +62,8 @@ def make_step(model: CausalCNN, optimizer: Any, plan: Plan, users: Bags, workers
 
     def gradients(batch: Any) -> Any:
         own = {"user_codes": tf.gather(codes, batch["user"]), "user_numbers": tf.gather(numbers, batch["user"])}
+        if soft is not None:
+            own.update(soft(batch))
         with tf.GradientTape() as tape:
             loss = next_item_loss(model, {**batch, **own}, plan.label_smoothing, plan.logits_bytes, plan.loss_blocks)
             scaled = optimizer.scale_loss(loss)
@@ -83,7 +88,9 @@ def make_step(model: CausalCNN, optimizer: Any, plan: Plan, users: Bags, workers
     return step
 
 
-def make_steps(model: CausalCNN, optimizer: Any, plan: Plan, users: Bags, workers: Workers = ALONE) -> Steps:
+def make_steps(
+    model: CausalCNN, optimizer: Any, plan: Plan, users: Bags, workers: Workers = ALONE, soft: SoftTargets | None = None
+) -> Steps:
     """Several steps as one compiled function, which leaves Python and, under XLA, even TensorFlow alone in between.
 
     Returns:
@@ -92,7 +99,7 @@ def make_steps(model: CausalCNN, optimizer: Any, plan: Plan, users: Bags, worker
     """
     import tensorflow as tf
 
-    step = make_step(model, optimizer, plan, users, workers)
+    step = make_step(model, optimizer, plan, users, workers, soft)
 
     @tf.function(jit_compile=plan.xla and workers.member.count == 1)  # type: ignore[untyped-decorator]
     def steps(chunk: Any, first: Any, count: Any) -> Any:

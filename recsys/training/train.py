@@ -7,75 +7,35 @@ Then it is refit on all events for a few epochs, with re-encoded features: model
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
 from recsys import storage
-from recsys.config import Config
 from recsys.contract import histories, model_files
-from recsys.contract.features_info import Encoding, FeaturesInfo
-from recsys.contract.histories import Histories
 from recsys.measure import protocol
 from recsys.measure.targets import decisive_from, find_targets
-from recsys.methods.cnn import Network, load_model, read_encoder, read_item_bags, save_model
+from recsys.methods.cnn import Network, load_model, read_encoder, save_model
 from recsys.methods.serving import save_for_serving
-from recsys.model.encoding import Arrays, Encoder
-from recsys.model.network import CausalCNN, resolve
-from recsys.progress import Log, Progress, silent
-from recsys.training import negatives, packing, records
+from recsys.model.encoding import Encoder
+from recsys.model.network import CausalCNN
+from recsys.progress import Progress, silent
+from recsys.training import packing, records
 from recsys.training.carrying import carry_over
-from recsys.training.checkpoint import Checkpoints
-from recsys.training.hardware import Hardware
-from recsys.training.identity import made_with
 from recsys.training.loop import VALIDATED, Session, fit
-from recsys.training.plan import Plan, batch_shape, cold_start_share, fit_plan, on_hardware, refit_plan, sample_size
-from recsys.training.workers import ALONE, Workers
-
-Part = Callable[[Histories], Histories]
+from recsys.training.phase import Setting, build, epoch_data, soft
+from recsys.training.plan import (
+    batch_shape,
+    fit_plan,
+    on_hardware,
+    refit_plan,
+    sample_size,
+)
 
 VALIDATION_USERS: Final = 8_192
 """Maximum number of users measured after each epoch, drawn once. If NDCG@10 spreads by .3 from user to user, as on MovieLens
 1M, its standard error is .003."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """What both phases of training use.
-
-    Attributes:
-        config: the configuration.
-        features: folder of the finished features.
-        info: features.json.
-        hardware: see hardware.choose.
-        workers: the processes that train together; all see the same features and model folder.
-    """
-
-    config: Config
-    features: str
-    info: FeaturesInfo
-    hardware: Hardware
-    workers: Workers = ALONE
-
-    @property
-    def cold_starts(self) -> float:
-        """See plan.cold_start_share."""
-        return cold_start_share(self.config.training, self.info.train_events, self.info.split.method)
-
-    def checkpoints(self, folder: str, log: Log) -> Checkpoints:
-        """The checkpoints in a model folder."""
-        return Checkpoints(folder, made_with(self.config, self.features), log)
-
-    def part(self, length: Callable[[Histories], np.ndarray]) -> Part:
-        """The first `length` events of each user who is learned from."""
-
-        def learned(block: Histories) -> Histories:
-            block = histories.learnable(block, self.info.min_user_events)
-            return block.head(length(block))
-
-        return learned
 
 
 def train(setting: Setting, folder: str, progress: Progress, stopped: Callable[[], bool]) -> dict[str, Any]:
@@ -120,56 +80,6 @@ def is_trained(setting: Setting, folder: str) -> bool:
     return at is not None and at.done and at.phase == ("refit" if holds_out else "fit")
 
 
-def build(setting: Setting, fitted: Encoding, encoder: Encoder) -> CausalCNN:
-    """A new network, sized by the data, with the item features of one encoding."""
-    config, info, items, users = setting.config, setting.info, read_item_bags(setting.features, fitted), encoder.users
-    sizes = {
-        "items": info.items,
-        "item_codes": items.size,
-        "item_slots": items.codes.shape[1],
-        "item_numbers": items.numbers.shape[1],
-        "user_codes": users.size,
-        "user_slots": users.codes.shape[1],
-        "user_numbers": users.numbers.shape[1],
-    }
-    spec = resolve(config.model, info.train_events, sizes, config.seed)
-    model = CausalCNN(spec, items.codes, items.numbers, dtype=setting.hardware.precision)
-    model.build()
-    return model
-
-
-def epoch_data(
-    setting: Setting, encoder: Encoder, shape: tuple[int, int], part: Part, seed: int, plan: Plan, counts: np.ndarray
-) -> Callable[[int, int], Any]:
-    """The batches of an epoch in chunks, from a step on, over one part of the histories, with negatives if the plan has any.
-
-    Args:
-        setting: features and workers.
-        encoder: turns histories into the network's inputs.
-        shape: rows and length of a batch.
-        part: reduces a block of histories to what is learned from.
-        seed: of the order and of the negatives.
-        plan: says how many negatives to draw.
-        counts: int64 [items + 1], events of each item in that part.
-    """
-    import tensorflow as tf
-
-    drawn_from, count, member = negatives.proposal(counts), plan.negatives, setting.workers.member
-
-    def batches(epoch: int, first: int) -> Iterator[Arrays]:
-        whole = packing.training_batches(setting.features, encoder, part, *shape, seed, epoch, setting.cold_starts)
-        for step, batch in enumerate(itertools.islice(whole, first, None), first):
-            full = negatives.with_negatives(batch, drawn_from, count, seed, epoch, step) if count else batch
-            yield packing.part_of(full, member)
-
-    more = negatives.signature(shape[0] * shape[1], count) if count else {}
-    if member.count > 1:
-        more["total"] = tf.TensorSpec([], tf.float32)
-    own = member.rows(shape[0])
-    part_shape = (own.stop - own.start, shape[1])
-    return lambda epoch, first: packing.dataset(lambda: batches(epoch, first), *part_shape, more)
-
-
 def _fit(setting: Setting, folder: str, progress: Progress, stopped: Callable[[], bool]) -> records.Rows:
     """Trains on the training part with early stopping: evaluated.keras, and then history.csv."""
     if records.exist(folder):
@@ -194,6 +104,7 @@ def _fit(setting: Setting, folder: str, progress: Progress, stopped: Callable[[]
         stopped=stopped,
         progress=progress,
         workers=setting.workers,
+        soft=soft(setting, shape, part, config.seed, plan),
     )
     rows = fit(model, plan, session, [])
     if setting.workers.member.chief:
@@ -233,6 +144,7 @@ def _refit(
         stopped=stopped,
         progress=progress,
         workers=setting.workers,
+        soft=soft(setting, shape, part, config.seed + 1, plan),
     )
     return fit(model, plan, session, rows)
 

@@ -116,3 +116,15 @@ def test_vectors_made_in_blocks_are_those_made_at_once(monkeypatch):
     model = make()
     monkeypatch.setattr(network, "TABLE_BLOCK", 7)
     np.testing.assert_allclose(np.asarray(network.whole_table(model)), np.asarray(model.item_table()), atol=1e-6)
+
+
+def test_several_targets_count_by_their_shares():
+    model, data = make(), batch()
+    other = np.random.default_rng(5).integers(1, ITEMS - 1, data["target"].shape).astype(np.int32)
+    alone = [loss_and_gradients(model, {**data, "target": target}, 0.1) for target in (data["target"], other)]
+    both = np.stack([data["target"], other, other], axis=-1)
+    shares = np.broadcast_to(np.float32([0.75, 0.125, 0.125]), both.shape)
+    value, found = loss_and_gradients(model, {**data, "targets": both, "shares": shares}, 0.1, block_bytes=4 * 10 * 5)
+    assert value == pytest.approx(0.75 * alone[0][0] + 0.25 * alone[1][0], rel=1e-5)
+    for one, first, second in zip(found, alone[0][1], alone[1][1], strict=True):
+        np.testing.assert_allclose(one, 0.75 * first + 0.25 * second, atol=1e-6)

@@ -31,7 +31,8 @@ from recsys.run.ending import Stop
 from recsys.run.publish import show_user
 from recsys.run.stages import Job
 from recsys.training import hardware, steps
-from recsys.training.train import Setting, train
+from recsys.training.phase import Setting
+from recsys.training.train import train
 from tests.methods.matrices import FromMatrix
 from tests.support import chains, write_features
 

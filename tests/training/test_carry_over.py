@@ -14,7 +14,7 @@ from recsys.methods.cnn import Network, read_encoder
 from recsys.model.encoding import code_origins
 from recsys.training import hardware
 from recsys.training.carrying import carry_over
-from recsys.training.train import Setting, build
+from recsys.training.phase import Setting, build
 from tests.methods.matrices import logits_of
 from tests.support import chains, write_features
 

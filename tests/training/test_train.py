@@ -24,8 +24,9 @@ from recsys.model import encoding
 from recsys.progress import Progress, silent
 from recsys.training import hardware, steps
 from recsys.training import train as training
+from recsys.training.phase import Setting
 from recsys.training.plan import batch_shape, fit_plan, refit_plan, sample_size
-from recsys.training.train import Setting, train
+from recsys.training.train import train
 from tests.methods.matrices import logits_of
 from tests.support import chains, write_features
 

@@ -24,9 +24,9 @@ from recsys.model.loss import next_item_loss
 from recsys.run import runs
 from recsys.training import hardware, negatives, packing
 from recsys.training.cluster import Member, member
+from recsys.training.phase import Setting, build
 from recsys.training.plan import fit_plan
 from recsys.training.steps import make_step
-from recsys.training.train import Setting, build
 from recsys.training.workers import draw_apart
 from tests.command import command, environment, invoke
 from tests.support import chains, write_features
@@ -39,7 +39,8 @@ from recsys.errors import RetryError
 from recsys.progress import Progress
 from recsys.training.cluster import member
 from recsys.training.hardware import choose
-from recsys.training.train import Setting, train
+from recsys.training.phase import Setting
+from recsys.training.train import train
 from recsys.training.workers import Workers, lost_workers
 from tests.training.test_workers import exact
 

@@ -1,0 +1,134 @@
+"""What a phase of training works with: the network, its batches, what a position is taught."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from recsys.config import Config
+from recsys.contract import histories
+from recsys.contract.features_info import Encoding, FeaturesInfo
+from recsys.contract.histories import Histories
+from recsys.methods.cnn import read_item_bags
+from recsys.model.encoding import Arrays, Encoder
+from recsys.model.network import CausalCNN, resolve
+from recsys.progress import Log
+from recsys.training import negatives, packing, soft_targets
+from recsys.training.checkpoint import Checkpoints
+from recsys.training.hardware import Hardware
+from recsys.training.identity import made_with
+from recsys.training.plan import Plan, cold_start_share, horizon, transition_smoothing
+from recsys.training.soft_targets import SoftTargets, Successors
+from recsys.training.workers import ALONE, Workers
+
+Part = Callable[[Histories], Histories]
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What both phases of training use.
+
+    Attributes:
+        config: the configuration.
+        features: folder of the finished features.
+        info: features.json.
+        hardware: see hardware.choose.
+        workers: the processes that train together; all see the same features and model folder.
+    """
+
+    config: Config
+    features: str
+    info: FeaturesInfo
+    hardware: Hardware
+    workers: Workers = ALONE
+
+    @property
+    def cold_starts(self) -> float:
+        """See plan.cold_start_share."""
+        return cold_start_share(self.config.training, self.info.train_events, self.info.split.method)
+
+    def checkpoints(self, folder: str, log: Log) -> Checkpoints:
+        """The checkpoints in a model folder."""
+        return Checkpoints(folder, made_with(self.config, self.features), log)
+
+    def part(self, length: Callable[[Histories], np.ndarray]) -> Part:
+        """The first `length` events of each user who is learned from."""
+
+        def learned(block: Histories) -> Histories:
+            block = histories.learnable(block, self.info.min_user_events)
+            return block.head(length(block))
+
+        return learned
+
+
+def build(setting: Setting, fitted: Encoding, encoder: Encoder) -> CausalCNN:
+    """A new network, sized by the data, with the item features of one encoding."""
+    config, info, items, users = setting.config, setting.info, read_item_bags(setting.features, fitted), encoder.users
+    sizes = {
+        "items": info.items,
+        "item_codes": items.size,
+        "item_slots": items.codes.shape[1],
+        "item_numbers": items.numbers.shape[1],
+        "user_codes": users.size,
+        "user_slots": users.codes.shape[1],
+        "user_numbers": users.numbers.shape[1],
+    }
+    spec = resolve(config.model, info.train_events, sizes, config.seed)
+    model = CausalCNN(spec, items.codes, items.numbers, dtype=setting.hardware.precision)
+    model.build()
+    return model
+
+
+def epoch_data(
+    setting: Setting, encoder: Encoder, shape: tuple[int, int], part: Part, seed: int, plan: Plan, counts: np.ndarray
+) -> Callable[[int, int], Any]:
+    """The batches of an epoch in chunks, from a step on, over one part of the histories, with negatives if the plan has any.
+
+    Args:
+        setting: features and workers.
+        encoder: turns histories into the network's inputs.
+        shape: rows and length of a batch.
+        part: reduces a block of histories to what is learned from.
+        seed: of the order and of the negatives.
+        plan: says how many negatives to draw.
+        counts: int64 [items + 1], events of each item in that part.
+    """
+    import tensorflow as tf
+
+    drawn_from, count, member = negatives.proposal(counts), plan.negatives, setting.workers.member
+
+    def batches(epoch: int, first: int) -> Iterator[Arrays]:
+        whole = packing.training_batches(setting.features, encoder, part, *shape, seed, epoch, setting.cold_starts)
+        for step, batch in enumerate(itertools.islice(whole, first, None), first):
+            if count:
+                full = negatives.with_negatives(batch, drawn_from, count, seed, epoch, step)
+            else:
+                full = soft_targets.with_draw(batch, seed, epoch, step)
+            yield packing.part_of(full, member)
+
+    more = negatives.signature(shape[0] * shape[1], count) if count else soft_targets.signature()
+    if member.count > 1:
+        more["total"] = tf.TensorSpec([], tf.float32)
+    own = member.rows(shape[0])
+    part_shape = (own.stop - own.start, shape[1])
+    return lambda epoch, first: packing.dataset(lambda: batches(epoch, first), *part_shape, more)
+
+
+def soft(setting: Setting, shape: tuple[int, int], part: Part, seed: int, plan: Plan) -> SoftTargets | None:
+    """What positions learn besides their next event; None with a sampled softmax, which knows only one target.
+
+    Args: as for `epoch_data`.
+    """
+    config, info = setting.config.training, setting.info
+    ahead, smoothing = horizon(config, info.split.method), transition_smoothing(config, info.train_events)
+    if plan.negatives or (ahead == 1 and not smoothing):
+        return None
+    successors = None
+    if smoothing:
+        events = part(histories.read_learnable(setting.features, info.min_user_events))
+        successors = Successors.count(events, info.items, seed)
+    return SoftTargets(ahead, smoothing, successors, shape[0], setting.workers.member.rows(shape[0]))
