@@ -34,9 +34,12 @@ NETWORK: Final = {
     "dilations 1, 2": ["model.dilations=1,2"],
     "dilations 1, 2, 4, 8, 16, 32": ["model.dilations=1,2,4,8,16,32"],
     "feed-forward blocks, twice as wide": ["model.feed_forward=2"],
-    "twice the width": ["model.width=128"],
+    "half the width": ["model.width=64"],
     "dropout .1": ["model.dropout=0.1"],
     "label smoothing .1": ["training.label_smoothing=0.1"],
+    "the next event alone": ["training.horizon=1"],
+    "nothing of other histories": ["training.transition_smoothing=0"],
+    "neither": ["training.horizon=1", "training.transition_smoothing=0"],
     "learning rate 4e-3": ["training.learning_rate=0.004"],
     "sampled softmax, 512 negatives": ["training.negatives=512"],
 }

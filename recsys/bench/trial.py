@@ -82,7 +82,7 @@ def prepare(setting: Setting) -> Trial:
     counts = packing.item_counts(setting.features, info.items, part)
     model.item_known.assign((counts > 0).astype(np.float32))
     shape = batch_shape(config.training, info.train_events)
-    plan = fit_plan(config.training, info.train_events, info.items, shape, setting.hardware.xla)
+    plan = fit_plan(config.training, info.train_events, info.items, shape, setting.hardware.xla, info.sparse)
     plan = on_hardware(plan, config.training, setting.hardware, setting.workers.member, info.train_events)
     optimizer = make_optimizer(plan, setting.hardware.precision)
     optimizer.build(model.trainable_variables)

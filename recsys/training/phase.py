@@ -77,7 +77,7 @@ def build(setting: Setting, fitted: Encoding, encoder: Encoder) -> CausalCNN:
         "user_slots": users.codes.shape[1],
         "user_numbers": users.numbers.shape[1],
     }
-    spec = resolve(config.model, info.train_events, sizes, config.seed)
+    spec = resolve(config.model, info.train_events, sizes, config.seed, info.sparse)
     model = CausalCNN(spec, items.codes, items.numbers, dtype=setting.hardware.precision)
     model.build()
     return model
@@ -124,7 +124,7 @@ def soft(setting: Setting, shape: tuple[int, int], part: Part, seed: int, plan: 
     Args: as for `epoch_data`.
     """
     config, info = setting.config.training, setting.info
-    ahead, smoothing = horizon(config, info.split.method), transition_smoothing(config, info.train_events)
+    ahead, smoothing = horizon(config, info.split.method), transition_smoothing(config, info.train_events, info.sparse)
     if plan.negatives or (ahead == 1 and not smoothing):
         return None
     successors = None

@@ -85,14 +85,15 @@ def horizon(training: Training, split: str) -> int:
     return training.horizon or (1 if split == "leave-one-out" else 4)
 
 
-def transition_smoothing(training: Training, events: int) -> float:
+def transition_smoothing(training: Training, events: int, sparse: bool) -> float:
     """Share of a target that goes to what follows the last events elsewhere, with a full softmax.
 
-    The rule: a half below 200,000 training events, .3 beyond, where the histories themselves say more.
+    The rule: .7 for sparse data (FeaturesInfo.sparse), otherwise .5 below 200,000 training events and .3 beyond: the more the
+    histories themselves say, the less.
     """
     if training.transition_smoothing is not None:
         return training.transition_smoothing
-    return 0.5 if events < 200_000 else 0.3
+    return 0.7 if sparse else 0.5 if events < 200_000 else 0.3
 
 
 def sample_size(training: Training, items: int) -> int:
@@ -106,10 +107,11 @@ def sample_size(training: Training, items: int) -> int:
     return 0 if items <= FULL_SOFTMAX_ITEMS else NEGATIVES
 
 
-def fit_plan(training: Training, positions: int, items: int, shape: tuple[int, int], xla: bool) -> Plan:
+def fit_plan(training: Training, positions: int, items: int, shape: tuple[int, int], xla: bool, sparse: bool = False) -> Plan:
     """The plan for training from scratch.
 
-    The rule: 16 epochs up to a million positions, fewer for more (the fourth root), at least 4.
+    The rule: 16 epochs at a million positions, fewer for more (the fourth root), at least 4. For fewer positions 16 as well,
+    but for sparse data more, at most 32.
 
     Args:
         training: the configuration.
@@ -117,8 +119,9 @@ def fit_plan(training: Training, positions: int, items: int, shape: tuple[int, i
         items: size of the catalogue.
         shape: see batch_shape.
         xla: see Plan.
+        sparse: see FeaturesInfo.sparse.
     """
-    epochs = training.epochs or int(np.clip(round(16 * (1e6 / max(1, positions)) ** 0.25), 4, 16))
+    epochs = training.epochs or int(np.clip(round(16 * (1e6 / max(1, positions)) ** 0.25), 4, 32 if sparse else 16))
     return _plan(training, "fit", epochs, positions, items, shape, training.learning_rate, xla, warmup_epochs=1.0)
 
 

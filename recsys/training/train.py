@@ -94,7 +94,7 @@ def _fit(setting: Setting, folder: str, progress: Progress, stopped: Callable[[]
     model.item_known.assign((counts > 0).astype(np.float32))
     shape = batch_shape(config.training, info.train_events)
     positions = round(info.train_events * (1 + setting.cold_starts))
-    plan = fit_plan(config.training, positions, info.items, shape, setting.hardware.xla)
+    plan = fit_plan(config.training, positions, info.items, shape, setting.hardware.xla, info.sparse)
     plan = on_hardware(plan, config.training, setting.hardware, setting.workers.member, positions)
     session = Session(
         users=encoder.users,
@@ -134,7 +134,7 @@ def _refit(
     if rows:
         plan = refit_plan(config.training, positions, info.items, shape, records.used_xla(rows, setting.hardware.xla), rows)
     else:
-        plan = fit_plan(config.training, positions, info.items, shape, setting.hardware.xla)
+        plan = fit_plan(config.training, positions, info.items, shape, setting.hardware.xla, info.sparse)
     plan = on_hardware(plan, config.training, setting.hardware, setting.workers.member, positions)
     session = Session(
         users=encoder.users,

@@ -142,5 +142,6 @@ def test_a_sampled_softmax_learns_the_next_event_alone(tmp_path):
 def test_the_rules():
     assert [horizon(Training(), split) for split in ("leave-one-out", "global-time", "per-user-ratio", "none")] == [1, 4, 4, 4]
     assert horizon(Training(horizon=2), "leave-one-out") == 2
-    assert transition_smoothing(Training(), 199_999) > transition_smoothing(Training(), 200_000) > 0
-    assert transition_smoothing(Training(transition_smoothing=0), 100) == 0
+    sparse, dense, large = (transition_smoothing(Training(), *data) for data in ((1000, True), (1000, False), (200_000, False)))
+    assert 1 > sparse > dense > large > 0
+    assert transition_smoothing(Training(transition_smoothing=0), 100, sparse=True) == 0

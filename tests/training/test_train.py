@@ -245,6 +245,7 @@ def test_the_published_model_has_learned_from_the_last_events_too(features, trai
 def test_the_plan_follows_from_the_size_of_the_data():
     small, large = fit_plan(Training(), 40_000, 500, (2, 256), True), fit_plan(Training(), 32_000_000, 80_000, (64, 256), True)
     assert small.epochs == 16 > large.epochs >= 4
+    assert fit_plan(Training(), 40_000, 500, (2, 256), True, sparse=True).epochs == 32
     assert batch_shape(Training(), 40_000) == (1, 512)
     assert batch_shape(Training(), 1_000_000) == (8, 512)
     assert refit_plan(Training(), 40_000, 500, (2, 256), True, [{"ndcg@10": 0.1}] * 7 + [{"ndcg@10": 0.2}]).epochs == 2
