@@ -1,6 +1,6 @@
 """The network alone between the best traditional method and the blend, from finished runs, a row each:
 
-    python -m benchmarks.quality.network OUTPUT [OUTPUT …]
+python -m benchmarks.quality.network OUTPUT [OUTPUT …]
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ NETWORK: Final = "cnn"
 def table(runs: Iterable[Run]) -> str:
     """NDCG@10 of the network, of the best traditional method and of the published one, with paired intervals."""
     lines = [
-        "| data, split | seed | users | `cnn` | best traditional | `cnn` minus it, 95 % | `blend` | minus `cnn`, 95 % | training |",
+        "| data, split | seed | users | `cnn` | best traditional | `cnn` minus it, 95 % | `blend` | minus `cnn`, 95 % "
+        "| training |",
         "|---" * 9 + "|",
     ]
     lines += [_row(run) for run in runs]

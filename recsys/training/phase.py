@@ -124,7 +124,8 @@ def soft(setting: Setting, shape: tuple[int, int], part: Part, seed: int, plan: 
     Args: as for `epoch_data`.
     """
     config, info = setting.config.training, setting.info
-    ahead, smoothing = horizon(config, info.split.method), transition_smoothing(config, info.train_events, info.sparse)
+    ahead = horizon(config, info.split.method, info.train_events, info.sparse)
+    smoothing = transition_smoothing(config, info.train_events, info.sparse)
     if plan.negatives or (ahead == 1 and not smoothing):
         return None
     successors = None

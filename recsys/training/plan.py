@@ -17,6 +17,9 @@ FULL_SOFTMAX_ITEMS = 50_000
 NEGATIVES = 4_096
 """Beyond that, against this many, drawn for each step."""
 
+FEW_EVENTS: Final = 50_000
+"""Training events below which dense data have no soft targets unless asked for."""
+
 MEASURED_FROM: Final = {"cpu": 10_000_000, "gpu": 300_000_000}
 """Positions of a training, by device, that makes up for compiling its steps with XLA and without: on two cores ten minutes."""
 
@@ -76,24 +79,29 @@ def cold_start_share(training: Training, events: int, split: str) -> float:
     return float(np.clip(10_000 / max(1, events), 0.02, 0.2)) if split in ("global-time", "none") else 0.0
 
 
-def horizon(training: Training, split: str) -> int:
+def horizon(training: Training, split: str, events: int, sparse: bool) -> int:
     """Events ahead that a position learns, the next one included.
 
-    The rule: the split says what the lists are for. leave-one-out asks for the next event alone; the other splits for
-    what follows until the next lists are made, and there 4 events ahead were measured to be better (docs/model.md).
+    The rule: the split says what the lists are for. leave-one-out asks for the next event alone; the other splits for what
+    follows until the next lists are made, and there 4 events ahead were measured to be better. Not for dense data (see
+    FeaturesInfo.sparse) below FEW_EVENTS training events (docs/model.md).
     """
-    return training.horizon or (1 if split == "leave-one-out" else 4)
+    if training.horizon is not None:
+        return training.horizon
+    return 1 if split == "leave-one-out" or (events < FEW_EVENTS and not sparse) else 4
 
 
 def transition_smoothing(training: Training, events: int, sparse: bool) -> float:
     """Share of a target that goes to what follows the last events elsewhere, with a full softmax.
 
     The rule: .7 for sparse data (FeaturesInfo.sparse), otherwise .5 below 200,000 training events and .3 beyond: the more the
-    histories themselves say, the less.
+    histories themselves say, the less. None for dense data below FEW_EVENTS (docs/model.md).
     """
     if training.transition_smoothing is not None:
         return training.transition_smoothing
-    return 0.7 if sparse else 0.5 if events < 200_000 else 0.3
+    if sparse:
+        return 0.7
+    return 0.0 if events < FEW_EVENTS else 0.5 if events < 200_000 else 0.3
 
 
 def sample_size(training: Training, items: int) -> int:

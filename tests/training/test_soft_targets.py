@@ -119,11 +119,12 @@ def test_only_the_part_that_is_learned_from_is_counted(tmp_path):
     events = chains(users=60, items=ITEMS)
     changed = [[*history[:-2], *history[:-3:-1]] for history in events]
     found = []
-    for name, given in (("one", events), ("other", changed)):
-        features = write_features(tmp_path / name, given, ITEMS)
+    given = config(transition_smoothing=0.5)
+    for name, made in (("one", events), ("other", changed)):
+        features = write_features(tmp_path / name, made, ITEMS)
         info = read_info(features)
-        setting = Setting(config(), features, info, hardware.choose(config().training))
-        plan = fit_plan(config().training, 100, ITEMS, (1, 64), False)
+        setting = Setting(given, features, info, hardware.choose(given.training))
+        plan = fit_plan(given.training, 100, ITEMS, (1, 64), False)
         parts = (setting.part(lambda block: block.train_length), setting.part(lambda block: block.lengths))
         found.append([soft(setting, (1, 64), part, 0, plan).successors for part in parts])
     for field in dataclasses.fields(Successors):
@@ -140,8 +141,11 @@ def test_a_sampled_softmax_learns_the_next_event_alone(tmp_path):
 
 
 def test_the_rules():
-    assert [horizon(Training(), split) for split in ("leave-one-out", "global-time", "per-user-ratio", "none")] == [1, 4, 4, 4]
-    assert horizon(Training(horizon=2), "leave-one-out") == 2
-    sparse, dense, large = (transition_smoothing(Training(), *data) for data in ((1000, True), (1000, False), (200_000, False)))
-    assert 1 > sparse > dense > large > 0
+    splits = ("leave-one-out", "global-time", "per-user-ratio", "none")
+    assert [horizon(Training(), split, 50_000, sparse=False) for split in splits] == [1, 4, 4, 4]
+    assert [horizon(Training(), "global-time", 49_999, sparse) for sparse in (False, True)] == [1, 4]
+    assert horizon(Training(horizon=2), "leave-one-out", 100, sparse=True) == 2
+    data = ((1000, True), (50_000, False), (200_000, False), (49_999, False))
+    sparse, dense, large, few = (transition_smoothing(Training(), *given) for given in data)
+    assert 1 > sparse > dense > large > few == 0
     assert transition_smoothing(Training(transition_smoothing=0), 100, sparse=True) == 0

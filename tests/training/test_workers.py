@@ -64,7 +64,7 @@ def exact(epochs=2):
 
     No dropout, since each process draws its own masks. Five rows of 64 positions split into two and three.
     """
-    given = config(epochs=epochs, batch_tokens=320)
+    given = config(epochs=epochs, batch_tokens=320, horizon=2, transition_smoothing=0.5)
     return dataclasses.replace(given, model=Model(width=16, dilations=(1, 2), dropout=0.0))
 
 
