@@ -74,7 +74,9 @@ class SoftTargets:
 
         self.horizon, self.smoothing, self.rows, self.own = horizon, smoothing, rows, own
         self.successors = successors
-        if successors is not None:  # made here, they are arguments of the compiled steps and not a part of them
+        if successors is not None and not len(successors.items):
+            self.successors = None  # nobody had a second event
+        elif successors is not None:  # made here, they are arguments of the compiled steps and not a part of them
             self._starts, self._items, self._cumulative = (tf.constant(array) for array in dataclasses.astuple(successors))
 
     def __call__(self, batch: Any) -> dict[str, Any]:

@@ -97,6 +97,12 @@ def test_an_item_without_successors_leaves_all_to_the_next_event():
     assert found["shares"][0, 5, 0] == 1.0  # after 5
 
 
+def test_where_nobody_had_a_second_event_the_next_ones_are_all():
+    found = taught(packed(), SoftTargets(1, 0.5, Successors.count(histories([[1], [2], []]), 6, 0), 1, ALL))
+    np.testing.assert_array_equal(found["targets"][..., 0], packed()["target"])
+    np.testing.assert_array_equal(found["shares"][..., 0], packed()["weight"])
+
+
 def test_a_worker_draws_its_part_of_what_one_process_draws():
     events = histories(chains(users=40, items=12, length=10))
     successors, batch = Successors.count(events, 12, 0), packed(length=2)
