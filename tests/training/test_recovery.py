@@ -110,8 +110,8 @@ def too_large(monkeypatch):
     def limit(most):
         made = loop.make_steps
 
-        def make(model, optimizer, plan, users, workers):
-            steps = made(model, optimizer, plan, users, workers)
+        def make(model, optimizer, plan, users, workers, soft):
+            steps = made(model, optimizer, plan, users, workers, soft)
 
             def limited(*given):
                 if plan.loss_blocks <= most:
