@@ -236,7 +236,7 @@ class Training:
     transition_smoothing: Annotated[float | None, Field(ge=0, lt=1), NUMBER_OR_AUTO] = None
     """Share of the target's probability that goes to what follows the last events in other histories; full softmax only."""
     horizon: Annotated[int | None, Field(ge=1, le=100), NUMBER_OR_AUTO] = None
-    """Events ahead that a position learns, near ones most; `auto`: 1 for leave-one-out, 4 otherwise. Full softmax only."""
+    """Events ahead that a position learns, near ones most; `auto`: 1 or 4, by the split and the size. Full softmax only."""
     negatives: Annotated[int | None, Field(ge=0, le=1_000_000), NUMBER_OR_AUTO] = None
     """Items sampled per step for the sampled softmax; 0 uses the full softmax, the default up to 50,000 items."""
     patience: Annotated[int | None, Field(ge=1, le=10_000), NUMBER_OR_AUTO] = None

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recsys.config import Config
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -43,6 +45,10 @@ class Run:
     def value(self, method: str, metric: str) -> float:
         """The mean over users of a method's metric."""
         return float(self.metrics["methods"][method]["metrics"][metric])
+
+    def best_traditional(self, metric: str) -> str:
+        """The traditional method with the greatest mean."""
+        return max(Config().evaluation.baselines, key=lambda name: self.value(name, metric))
 
 
 def run(output: Path, arguments: Sequence[object], changes: Sequence[str] = (), seed: int = 0, refit: bool = False) -> Run:

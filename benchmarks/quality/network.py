@@ -1,6 +1,8 @@
-"""The network alone between the best traditional method and the blend, from finished runs, a row each:
+"""The network alone between the best traditional method and the blend.
 
-python -m benchmarks.quality.network OUTPUT [OUTPUT …]
+    python -m benchmarks.quality.network OUTPUT [OUTPUT …]
+
+Prints a row for each finished run, with paired intervals from its per_user.parquet.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ import pyarrow.parquet as pq
 
 from benchmarks.quality import job
 from benchmarks.quality.job import Run
-from recsys.config import Config
 from recsys.evaluation.compare import PER_USER_FILE
 from recsys.measure.intervals import paired_interval
 
@@ -35,7 +36,7 @@ def table(runs: Iterable[Run]) -> str:
 
 
 def _row(run: Run) -> str:
-    best = max(Config().evaluation.baselines, key=lambda name: run.value(name, METRIC))
+    best = run.best_traditional(METRIC)
     network, counted, published = (_per_user(run, name) for name in (NETWORK, best, run.method))
     config, seconds = run.manifest["config"], run.manifest["stages"]["train"]["seconds"]
     cells = [
@@ -53,7 +54,7 @@ def _row(run: Run) -> str:
 
 
 def _per_user(run: Run, method: str) -> np.ndarray:
-    """Float64 [users], in the file's order, which is the same for all methods."""
+    """Float64 [users], in order of user id."""
     path = run.folder / "evaluation" / PER_USER_FILE
     found = pq.read_table(path, columns=["user_id", METRIC], filters=[("method", "=", method)]).sort_by("user_id")
     return found[METRIC].to_numpy().astype(np.float64)

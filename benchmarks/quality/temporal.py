@@ -15,7 +15,6 @@ import click
 
 from benchmarks.quality import job
 from benchmarks.quality.job import Run
-from recsys.config import Config
 
 SHOP: Final = """\
 [source]
@@ -87,7 +86,7 @@ def table(runs: dict[tuple[str, str], Run]) -> str:
 
 def _beside_the_best(run: Run, metric: str) -> tuple[str, str, str]:
     value = run.value(run.method, metric)
-    best = max(Config().evaluation.baselines, key=lambda name: run.value(name, metric))
+    best = run.best_traditional(metric)
     minus = run.metrics["comparison"]["minus"][best][metric]
     difference = f"{minus['low']:+.4f} … {minus['high']:+.4f}" + ("*" if minus["significant"] else "")
     return f"{value:.4f}", f"{best} {run.value(best, metric):.4f}", difference

@@ -35,15 +35,16 @@ def next_item_loss(
     rows = batch.get("rows")
     table = model.item_table(rows)
     state = ops.reshape(model.encode(batch, table, training=True), (-1, model.spec.width))
-    target, weight = ops.reshape(batch["target"], (-1, 1)), ops.reshape(batch["weight"], (-1,))
+    weight = ops.reshape(batch["weight"], (-1,))
     losses: Losses
-    taught: tuple[Any, ...] = (target[:, 0],)
+    taught: tuple[Any, ...]
     if rows is None:
-        losses, columns, taught = partial(_full, model, label_smoothing), model.spec.items + 1, (target, ops.ones(target.shape))
-        if "targets" in batch:
-            taught = tuple(ops.reshape(batch[name], (len(weight), -1)) for name in ("targets", "shares"))
+        losses, columns = partial(_full, model, label_smoothing), model.spec.items + 1
+        targets, shares = batch.get("targets", batch["target"]), batch.get("shares", ops.ones_like(batch["weight"]))
+        taught = tuple(ops.reshape(values, (weight.shape[0], -1)) for values in (targets, shares))
     else:
         losses, columns = partial(_sampled, model, label_smoothing, batch), batch["negative"].shape[0]
+        taught = (ops.reshape(batch["target"], (-1,)),)
     biases = model.item_biases(rows, known_only=True)
     total = batch["total"] if "total" in batch else ops.sum(weight)
     blocks = _blocks(weight.shape[0], columns, block_bytes, finer)

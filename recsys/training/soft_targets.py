@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from recsys.contract.histories import Histories
 from recsys.methods import counting
-from recsys.methods.blend import MAX_EVENTS
-from recsys.methods.transitions import matrix, normalise
+from recsys.methods.blend import MAX_EVENTS, TRANSITIONS
+from recsys.methods.transitions import Transitions
 from recsys.model.encoding import Arrays
 
-WINDOW: Final = 10
+WINDOW: Final = int(TRANSITIONS["window"])
 """The last events whose successors are drawn, and the largest lag that is counted."""
-DECAY: Final = 0.7
+DECAY: Final = TRANSITIONS["decay"]
 """Weight of a lag, or of an event ahead, relative to the one before."""
 SAMPLES: Final = 4
 """Successors drawn for each position and step."""
@@ -52,7 +52,7 @@ class Successors:
     @classmethod
     def count(cls, events: Histories, n_items: int, seed: int) -> Successors:
         """Counts the events, or those of a sample of users, as the blend does."""
-        rows = normalise(matrix(counting.sample_users(events, MAX_EVENTS, seed), n_items, WINDOW, DECAY))
+        rows = Transitions.fit_one(counting.sample_users(events, MAX_EVENTS, seed), n_items, TRANSITIONS).rows
         sums = np.concatenate(([0.0], np.cumsum(rows.data, dtype=np.float64)))
         before = np.repeat(sums[rows.indptr[:-1]], np.diff(rows.indptr))
         return cls(rows.indptr.astype(np.int32), rows.indices.astype(np.int32), (sums[1:] - before).astype(np.float32))
@@ -73,11 +73,11 @@ class SoftTargets:
         import tensorflow as tf
 
         self.horizon, self.smoothing, self.rows, self.own = horizon, smoothing, rows, own
-        self.successors = successors
-        if successors is not None and not len(successors.items):
-            self.successors = None  # nobody had a second event
-        elif successors is not None:  # made here, they are arguments of the compiled steps and not a part of them
-            self._starts, self._items, self._cumulative = (tf.constant(array) for array in dataclasses.astuple(successors))
+        self.successors = successors if successors is not None and len(successors.items) else None
+        """None also if nobody had a second event."""
+        if self.successors is not None:  # made here, the tensors are arguments of the compiled steps and not a part of them
+            self._starts, self._items, self._cumulative = map(tf.constant, dataclasses.astuple(self.successors))
+            self._bits = int(np.diff(self.successors.starts).max()).bit_length()
 
     def __call__(self, batch: Any) -> dict[str, Any]:
         """For use in a tf.function.
@@ -119,7 +119,6 @@ class SoftTargets:
         """Successors of the last events, int32 [B, T, SAMPLES], and whether there is one."""
         import tensorflow as tf
 
-        assert self.successors is not None
         length = batch["item"].shape[1]
         uniform = tf.random.stateless_uniform((2, self.rows, length, SAMPLES), batch["draw"], alg="philox")[:, self.own]
         there = tf.minimum(tf.minimum(batch["position"], tf.range(1, length + 1)), WINDOW)  # events that the row holds
@@ -130,7 +129,7 @@ class SoftTargets:
         item = tf.reshape(tf.gather(batch["item"], tf.reshape(place, (-1, length * SAMPLES)), batch_dims=1), tf.shape(back))
         low, end = tf.gather(self._starts, item), tf.gather(self._starts, item + 1)
         found, high = (end > low) & (there > 0)[..., None], end - 1
-        for _ in range(int(np.diff(self.successors.starts).max(initial=1)).bit_length()):  # binary search
+        for _ in range(self._bits):  # binary search
             middle = (low + high) // 2
             right = tf.gather(self._cumulative, tf.maximum(middle, 0)) <= uniform[1]
             low, high = tf.where(right & (middle < high), middle + 1, low), tf.where(right, high, middle)
