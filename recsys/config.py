@@ -220,7 +220,9 @@ class Training:
     epochs: Annotated[int | None, Field(ge=1, le=10_000), NUMBER_OR_AUTO] = None
     """Passes over the training events."""
     refit_epochs: Annotated[int | None, Field(ge=0, le=10_000), NUMBER_OR_AUTO] = None
-    """Epochs on all events, from the best weights, before recommending; 0 leaves this refit out."""
+    """Epochs on what was held out, once for validation events and once for test events; 0 leaves both refits out."""
+    refit_half_life: Annotated[float | None, Field(ge=0), NUMBER_OR_AUTO] = None
+    """Days after which an event counts half in the refits; 0: all count the same. Only `global-time` sets it by itself."""
     batch_tokens: Annotated[int | None, Field(ge=1, le=1_048_576), NUMBER_OR_AUTO] = None
     """Positions per step."""
     row_length: Annotated[int, Field(ge=1, le=65_536), NUMBER] = 512
@@ -288,8 +290,7 @@ class Publish:
     allow_unmeasured: bool = False
     """Publish although nothing was measured. Not needed with split.method none, which holds nothing out."""
     keep_runs: Count = 0
-    """Published runs to keep, and as many unpublished ones; publishing deletes older runs. The previously published run
-    always stays, since someone may still be reading it. 0 keeps all."""
+    """Published runs to keep, and as many unpublished ones; older ones are deleted. 0 keeps all; the last one always stays."""
 
 
 @dataclass(frozen=True, config=_CHECKED)

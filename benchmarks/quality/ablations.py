@@ -70,7 +70,7 @@ def main(data: Path, output: Path, seed: int) -> None:
         folder = output / f"{features.name}-{variant.replace(' ', '-').replace(',', '')}"
         if not folder.exists():
             shutil.copytree(features, folder)
-        job.recsys("train", *_run(folder), changes=["training.refit_epochs=0", *changes])
+        job.recsys("train", *_run(folder), changes=changes)
         job.recsys("evaluate", *_run(folder), changes=["evaluation.baselines=popularity"])
         return job.read(folder / "runs" / RUN)
 

@@ -51,7 +51,7 @@ class Run:
         return max(Config().evaluation.baselines, key=lambda name: self.value(name, metric))
 
 
-def run(output: Path, arguments: Sequence[object], changes: Sequence[str] = (), seed: int = 0, refit: bool = False) -> Run:
+def run(output: Path, arguments: Sequence[object], changes: Sequence[str] = (), seed: int = 0) -> Run:
     """`recsys run` into `output`, unless a run has already been published there.
 
     Args:
@@ -59,11 +59,9 @@ def run(output: Path, arguments: Sequence[object], changes: Sequence[str] = (), 
         arguments: the rest of the command line, above all the source.
         changes: SECTION.FIELD=VALUE.
         seed: of everything random.
-        refit: whether to refit the network on all events; not needed for tables of evaluation metrics.
     """
     if not (output / "latest.json").exists():
-        settings = ["publish.must_beat=", *(() if refit else ("training.refit_epochs=0",)), *changes]
-        recsys("run", *arguments, "--seed", seed, "--output", output, changes=settings)
+        recsys("run", *arguments, "--seed", seed, "--output", output, changes=["publish.must_beat=", *changes])
     return published(output)
 
 

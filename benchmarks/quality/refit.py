@@ -1,4 +1,4 @@
-"""Does the refit pay? The published lists, with and without it, measured on later events.
+"""Do the refits pay? The published lists, with and without them, measured on later events.
 
     python -m benchmarks.quality.refit --data DATA --output out/refit
 
@@ -58,9 +58,7 @@ def main(data: Path, output: Path, seeds: str, settings: tuple[str, ...]) -> Non
             for variant, changes in VARIANTS.items():
                 folder = output / f"{name}-{split}" / f"{variant.replace(' ', '-')}-{seed}"
                 shared = ["evaluation.baselines=popularity", *settings, *changes]
-                values[variant] = measure(
-                    job.run(folder, [*arguments, "--split", split], shared, seed, refit=True).folder, future
-                )
+                values[variant] = measure(job.run(folder, [*arguments, "--split", split], shared, seed).folder, future)
             found = paired_interval(values["refit"], values["no refit"])
             cells = " | ".join(f"{value.mean():.4f}" for value in values.values())
             users = len(values["refit"])

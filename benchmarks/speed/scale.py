@@ -28,8 +28,8 @@ EVENTS_PER_USER: Final = 40
 ITEMS: Final = {10**5: 3_000, 10**6: 10_000, 10**7: 30_000, 10**8: 100_000, 10**9: 300_000, 10**10: 1_000_000}
 """Assumed."""
 K: Final = 10
-REFIT: Final = 0.25
-"""Epochs of the refit, for each of those before."""
+REFIT: Final = 0.5
+"""Epochs of both refits, for each of those before."""
 MOST_ITEMS: Final = 300_000
 """So many are trained and scored for the largest row, too; there, scoring would take longer."""
 BYTES_PER_ROW: Final = 7.0

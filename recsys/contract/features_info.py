@@ -131,11 +131,6 @@ class FeaturesInfo:
         """Whether the training part is small and has few of all pairs of a user and an item, as a shop's does."""
         return bool(self.train_events < min(SPARSE_EVENTS, SPARSE_SHARE * self.train_users * self.train_items))
 
-    @property
-    def learned_events(self) -> int:
-        """Events of the users who are learned from, all parts together."""
-        return self.train_events + self.valid_events + self.test_events
-
 
 def read_info(features: str) -> FeaturesInfo:
     """Reads features.json of the features folder.

@@ -62,7 +62,7 @@ def fit(
     published one all events. A blend saved by an interrupted run is kept.
 
     Args:
-        network: the evaluated one, trained on the training part; None if the split holds nothing out.
+        network: the validated one, trained on the training part; None if the split holds nothing out.
         histories: of all users who are learned from.
         info: features.json.
         model: the model folder.

@@ -119,7 +119,7 @@ def train(job: Job) -> dict[str, Any]:
             facts = train(dataclasses.replace(setting, workers=workers), folder, job.progress, job.stop)
         if taking_part.chief:
             everything = histories.read_learnable(place, info.min_user_events)
-            network = _network(place, folder, model_files.EVALUATED, hardware) if info.split.holds_out else None
+            network = _network(place, folder, model_files.VALIDATED, hardware) if info.split.holds_out else None
             weights = blending.fit(network, everything, info, folder, job.config.seed, job.progress, job.stop.check)
             _finish(job, folder)
             facts = {**facts, "blend": dataclasses.asdict(weights)}
@@ -204,11 +204,11 @@ def load_blend(job: Job, network: str, blend: str) -> Blend:
 
 
 def _network(place: str, model: str, file: str, hardware: Hardware) -> Network:
-    """The evaluated or the published network, with the features in its own encoding."""
+    """One of the networks, with the features in its own encoding."""
     from recsys.methods.cnn import Network, read_encoder
 
     info = read_info(place)
-    encoder = read_encoder(place, info.evaluated if file == model_files.EVALUATED else info.published)
+    encoder = read_encoder(place, info.published if file == model_files.PUBLISHED else info.evaluated)
     return Network.load(storage.join(model, file), encoder, hardware.precision, hardware.blocks.scores)
 
 

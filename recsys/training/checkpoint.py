@@ -28,7 +28,7 @@ class Standing:
     """How far training has got.
 
     Attributes:
-        phase: "fit" or "refit".
+        phase: see plan.Plan.
         epoch, step: the next step to take: `step` of `epoch`, both from 0.
         done: whether the phase has ended.
         best_epoch, best_score: the epoch with the best validation NDCG@10 so far, and that score; -1 before the first.
@@ -102,7 +102,7 @@ class Checkpoints:
         """The newest good checkpoint of a phase; None if there is none. Says which ones it passes over.
 
         Args:
-            phase: "fit" or "refit".
+            phase: see plan.Plan.
             shapes: of the variables to restore.
         """
         passed = False

@@ -9,6 +9,7 @@ import numpy as np
 
 from recsys.blocks import CPU
 from recsys.config import Training
+from recsys.contract.features_info import SplitInfo
 from recsys.training.cluster import Member
 from recsys.training.hardware import Hardware
 
@@ -29,7 +30,7 @@ class Plan:
     """Schedule of one phase of training.
 
     Attributes:
-        phase: "fit" or "refit".
+        phase: "fit", "refit" or "final", see recsys.training.train.
         epochs, steps: epochs, and steps in each of them.
         learning_rate: its peak; a half cosine takes it to zero by the last step.
         warmup_steps: steps in which the learning rate rises from zero to its peak.
@@ -119,7 +120,7 @@ def fit_plan(training: Training, positions: int, items: int, shape: tuple[int, i
     """The plan for training from scratch.
 
     The rule: 16 epochs at a million positions, fewer for more (the fourth root), at least 4. For fewer positions 16 as well,
-    but for sparse data more, at most 32.
+    but for sparse data twice what the root says, at most 64: soft targets, most of them drawn, are not soon learned by heart.
 
     Args:
         training: the configuration.
@@ -129,25 +130,47 @@ def fit_plan(training: Training, positions: int, items: int, shape: tuple[int, i
         xla: see Plan.
         sparse: see FeaturesInfo.sparse.
     """
-    epochs = training.epochs or int(np.clip(round(16 * (1e6 / max(1, positions)) ** 0.25), 4, 32 if sparse else 16))
+    rule = 16 * (1e6 / max(1, positions)) ** 0.25
+    epochs = training.epochs or int(np.clip(round(2 * rule if sparse else rule), 4, 64 if sparse else 16))
     return _plan(training, "fit", epochs, positions, items, shape, training.learning_rate, xla, warmup_epochs=1.0)
 
 
 def refit_plan(
-    training: Training, positions: int, items: int, shape: tuple[int, int], xla: bool, rows: list[dict[str, Any]]
+    training: Training,
+    positions: int,
+    items: int,
+    shape: tuple[int, int],
+    xla: bool,
+    rows: list[dict[str, Any]],
+    phase: str = "refit",
 ) -> Plan:
-    """The plan for the refit on all events: a quarter of the best number of epochs, at half the learning rate.
+    """The plan for learning what was held out: a quarter of the best number of epochs, at half the learning rate.
 
     The warm-up is a tenth of an epoch: the weights are already good, only the optimizer's moments start from zero.
 
     Args:
         training, positions, items, shape, xla: as above.
-        rows: history.csv of the first phase; without validation scores its last epoch counts as the best.
+        rows: history.csv so far; if fit has no validation scores there, its last epoch counts as the best.
+        phase: see Plan.
     """
-    scores = [row["ndcg@10"] for row in rows if "ndcg@10" in row]
-    best = int(np.argmax(scores)) + 1 if scores else len(rows)
+    first = [row for row in rows if row["phase"] == "fit"]
+    scores = [row["ndcg@10"] for row in first if "ndcg@10" in row]
+    best = int(np.argmax(scores)) + 1 if scores else len(first)
     epochs = training.refit_epochs if training.refit_epochs is not None else max(1, round(best / 4))
-    return _plan(training, "refit", epochs, positions, items, shape, training.learning_rate / 2, xla, warmup_epochs=0.1)
+    return _plan(training, phase, epochs, positions, items, shape, training.learning_rate / 2, xla, warmup_epochs=0.1)
+
+
+def refit_half_life(training: Training, split: SplitInfo) -> float | None:
+    """Seconds after which an event counts half in the refits; None if all count the same.
+
+    The rule: with global-time twice the time that validation spans, since what comes next is more like what came last; with the
+    other splits, whose test events lie anywhere in time, all count the same.
+    """
+    if training.refit_half_life is not None:
+        return training.refit_half_life * 86_400 or None
+    if split.valid_from is None or split.test_from is None:
+        return None
+    return max(1.0, 2.0 * (split.test_from - split.valid_from))
 
 
 def on_hardware(plan: Plan, training: Training, hardware: Hardware, member: Member, positions: int) -> Plan:

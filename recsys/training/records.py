@@ -12,11 +12,6 @@ from recsys.contract.model_files import HISTORY
 Rows = list[dict[str, Any]]
 
 
-def exist(folder: str) -> bool:
-    """Whether a phase has finished and written its rows."""
-    return storage.exists(storage.join(folder, HISTORY))
-
-
 def write(folder: str, rows: Rows) -> None:
     """Writes all rows; missing values are empty."""
     names = list(dict.fromkeys(name for row in rows for name in row))

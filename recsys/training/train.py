@@ -1,7 +1,10 @@
 """Trains the network: features/ in, the networks of model/ out.
 
-First it learns from the training part, with early stopping on the validation part: evaluated.keras, which evaluation measures.
-Then it is refit on all events for a few epochs, with re-encoded features: model.keras and saved_model/, which recommend.
+It learns from what was held out only once that has served its purpose, in three phases:
+
+    fit     on the training part, with early stopping by the validation part: validated.keras, for choosing the blend's weights
+    refit   a few epochs more, on all events before the test: evaluated.keras, which evaluation measures
+    final   again a few, on all events, with re-encoded features: model.keras and saved_model/, which recommend
 """
 
 from __future__ import annotations
@@ -24,14 +27,9 @@ from recsys.progress import Progress, silent
 from recsys.training import packing, records
 from recsys.training.carrying import carry_over
 from recsys.training.loop import VALIDATED, Session, fit
-from recsys.training.phase import Setting, build, epoch_data, soft
-from recsys.training.plan import (
-    batch_shape,
-    fit_plan,
-    on_hardware,
-    refit_plan,
-    sample_size,
-)
+from recsys.training.packing import Recency
+from recsys.training.phase import Part, Setting, build, epoch_data, soft
+from recsys.training.plan import batch_shape, fit_plan, on_hardware, refit_half_life, refit_plan, sample_size
 
 VALIDATION_USERS: Final = 8_192
 """Maximum number of users measured after each epoch, drawn once. If NDCG@10 spreads by .3 from user to user, as on MovieLens
@@ -39,7 +37,7 @@ VALIDATION_USERS: Final = 8_192
 
 
 def train(setting: Setting, folder: str, progress: Progress, stopped: Callable[[], bool]) -> dict[str, Any]:
-    """Trains both networks; after an interruption, resumes at the phase and step that were reached.
+    """Trains all networks; after an interruption, resumes at the phase and step that were reached.
 
     Args:
         setting: what is read.
@@ -58,14 +56,15 @@ def train(setting: Setting, folder: str, progress: Progress, stopped: Callable[[
         return storage.read_json(storage.join(folder, model_files.MODEL))
     storage.create_folder(folder)
     _announce(setting, progress)
+    work, info, training = _Work(setting, folder, progress, stopped), setting.info, setting.config.training
     rows: records.Rows = []
-    if setting.info.split.holds_out:
-        rows = _fit(setting, folder, progress, stopped)
-    refitted = not rows or setting.config.training.refit_epochs != 0
-    encoder = read_encoder(setting.features, setting.info.published)
+    if info.split.holds_out:
+        rows = _before_test(work, _fit(work))
+    encoder = read_encoder(setting.features, info.published)
     model = _published_model(setting, encoder, folder, bool(rows))
-    if refitted:
-        rows = _refit(setting, model, encoder, folder, rows, progress, stopped)
+    if not rows or training.refit_epochs != 0:
+        everything = setting.part(lambda block: block.lengths)
+        rows = _learn(work, "final", model, encoder, everything, rows, until=info.latest_timestamp)
     return _finish(setting, model, encoder, folder, rows)
 
 
@@ -73,84 +72,99 @@ def is_trained(setting: Setting, folder: str) -> bool:
     """Whether all epochs of all phases are done and saved, so that a single process can do what is left."""
     if storage.exists(storage.join(folder, model_files.MODEL)):
         return True
-    holds_out = setting.info.split.holds_out
-    if holds_out and setting.config.training.refit_epochs == 0:
-        return records.exist(folder)
+    if setting.info.split.holds_out and setting.config.training.refit_epochs == 0:
+        return storage.exists(storage.join(folder, model_files.VALIDATED))
     at = setting.checkpoints(folder, silent).standing()
-    return at is not None and at.done and at.phase == ("refit" if holds_out else "fit")
+    return at is not None and at.done and at.phase == ("final" if setting.info.split.holds_out else "fit")
 
 
-def _fit(setting: Setting, folder: str, progress: Progress, stopped: Callable[[], bool]) -> records.Rows:
-    """Trains on the training part with early stopping: evaluated.keras, and then history.csv."""
-    if records.exist(folder):
-        return [row for row in records.read(folder) if row["phase"] == "fit"]
-    config, info = setting.config, setting.info
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What every phase is given, see train."""
+
+    setting: Setting
+    folder: str
+    progress: Progress
+    stopped: Callable[[], bool]
+
+    def file(self, name: str) -> str:
+        """Of the model folder."""
+        return storage.join(self.folder, name)
+
+    def keep(self, model: CausalCNN, name: str, rows: records.Rows) -> records.Rows:
+        """Ends a phase: saves the rows so far, and the network, which says that the phase is over; removes its checkpoints."""
+        if self.setting.workers.member.chief:
+            records.write(self.folder, rows)
+            save_model(model, self.file(name))
+            self.setting.checkpoints(self.folder, silent).remove()
+        self.setting.workers.barrier()
+        return rows
+
+
+def _fit(work: _Work) -> records.Rows:
+    """Trains on the training part with early stopping: validated.keras."""
+    if storage.exists(work.file(model_files.VALIDATED)):
+        return records.read(work.folder)
+    setting, info = work.setting, work.setting.info
     encoder = read_encoder(setting.features, info.evaluated)
     model = build(setting, info.evaluated, encoder)
     spec = model.spec
-    progress(f"  {model.count_params():,} parameters, width {spec.width}, sees the last {spec.receptive_field} events")
-    part = setting.part(lambda block: block.train_length)
-    counts = packing.item_counts(setting.features, info.items, part)
-    model.item_known.assign((counts > 0).astype(np.float32))
-    shape = batch_shape(config.training, info.train_events)
-    positions = round(info.train_events * (1 + setting.cold_starts))
-    plan = fit_plan(config.training, positions, info.items, shape, setting.hardware.xla, info.sparse)
-    plan = on_hardware(plan, config.training, setting.hardware, setting.workers.member, positions)
-    session = Session(
-        users=encoder.users,
-        epoch_data=epoch_data(setting, encoder, shape, part, config.seed, plan, counts),
-        validate=_validator(setting, model, encoder, progress),
-        checkpoints=setting.checkpoints(folder, progress),
-        stopped=stopped,
-        progress=progress,
-        workers=setting.workers,
-        soft=soft(setting, shape, part, config.seed, plan),
-    )
-    rows = fit(model, plan, session, [])
-    if setting.workers.member.chief:
-        save_model(model, storage.join(folder, model_files.EVALUATED))
-        records.write(folder, rows)
-        session.checkpoints.remove()
-    setting.workers.barrier()
-    return rows
+    work.progress(f"  {model.count_params():,} parameters, width {spec.width}, sees the last {spec.receptive_field} events")
+    validate = _validator(setting, model, encoder, work.progress)
+    rows = _learn(work, "fit", model, encoder, setting.part(lambda block: block.train_length), [], validate)
+    return work.keep(model, model_files.VALIDATED, rows)
 
 
-def _refit(
-    setting: Setting,
+def _before_test(work: _Work, rows: records.Rows) -> records.Rows:
+    """Learns the validation events too, as all that counts does before it is measured: evaluated.keras."""
+    if storage.exists(work.file(model_files.EVALUATED)):
+        return records.read(work.folder)
+    setting, info = work.setting, work.setting.info
+    model = load_model(work.file(model_files.VALIDATED), setting.hardware.precision)
+    if setting.config.training.refit_epochs != 0 and info.valid_events:
+        encoder, part = read_encoder(setting.features, info.evaluated), setting.part(lambda block: block.valid_length)
+        rows = _learn(work, "refit", model, encoder, part, rows, until=info.split.test_from or info.latest_timestamp)
+    return work.keep(model, model_files.EVALUATED, rows)
+
+
+def _learn(
+    work: _Work,
+    phase: str,
     model: CausalCNN,
     encoder: Encoder,
-    folder: str,
+    part: Part,
     rows: records.Rows,
-    progress: Progress,
-    stopped: Callable[[], bool],
+    validate: Callable[[], dict[str, float]] | None = None,
+    until: int = 0,
 ) -> records.Rows:
-    """A few more epochs on all events; or all epochs, if the split holds nothing out."""
-    config, info = setting.config, setting.info
-    part = setting.part(lambda block: block.lengths)
+    """Trains on a part of the histories, which ends at `until`: from scratch if there are no rows yet, otherwise further."""
+    setting, training, info, hardware = work.setting, work.setting.config.training, work.setting.info, work.setting.hardware
     counts = packing.item_counts(setting.features, info.items, part)
     model.item_known.assign((counts > 0).astype(np.float32))
-    shape = batch_shape(config.training, info.learned_events)
-    positions = round(info.learned_events * (1 + setting.cold_starts))
+    events, seed = int(counts.sum()), setting.config.seed + bool(rows)
+    shape, positions = batch_shape(training, events), round(events * (1 + setting.cold_starts))
+    recency = None
     if rows:
-        plan = refit_plan(config.training, positions, info.items, shape, records.used_xla(rows, setting.hardware.xla), rows)
+        half_life = refit_half_life(training, info.split)
+        recency = Recency(half_life, until) if half_life else None
+        plan = refit_plan(training, positions, info.items, shape, records.used_xla(rows, hardware.xla), rows, phase)
     else:
-        plan = fit_plan(config.training, positions, info.items, shape, setting.hardware.xla, info.sparse)
-    plan = on_hardware(plan, config.training, setting.hardware, setting.workers.member, positions)
+        plan = fit_plan(training, positions, info.items, shape, hardware.xla, info.sparse)
     session = Session(
         users=encoder.users,
-        epoch_data=epoch_data(setting, encoder, shape, part, config.seed + 1, plan, counts),
-        validate=None,
-        checkpoints=setting.checkpoints(folder, progress),
-        stopped=stopped,
-        progress=progress,
+        epoch_data=epoch_data(setting, encoder, shape, part, seed, plan, counts, recency),
+        validate=validate,
+        checkpoints=setting.checkpoints(work.folder, work.progress),
+        stopped=work.stopped,
+        progress=work.progress,
         workers=setting.workers,
-        soft=soft(setting, shape, part, config.seed + 1, plan),
+        soft=soft(setting, shape, part, seed, plan),
     )
-    return fit(model, plan, session, rows)
+    return fit(model, on_hardware(plan, training, hardware, setting.workers.member, positions), session, rows)
 
 
 def _published_model(setting: Setting, encoder: Encoder, folder: str, continued: bool) -> CausalCNN:
-    """The network that recommends, before the refit: a new one, or the evaluated one with re-encoded features."""
+    """The network that recommends, before its last epochs: a new one, or the evaluated one with re-encoded features."""
     model = build(setting, setting.info.published, encoder)
     if continued:
         evaluated = load_model(storage.join(folder, model_files.EVALUATED), setting.hardware.precision)

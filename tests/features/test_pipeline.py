@@ -131,7 +131,7 @@ def test_against_the_oracle(build: Callable[..., Built], csv: Callable[..., conf
         assert built.published_items.column_names == ["item_index", "genres", "words", "year", "popularity", "mean_rating"]
         assert built.published_users.column_names == ["user_index", "sex", "kilos"]
     assert info.events == sum(map(len, expected.values()))
-    assert (info.train_events, info.learned_events) == (len(training), len(learned))
+    assert (info.train_events, info.train_events + info.valid_events + info.test_events) == (len(training), len(learned))
     assert info.valid_events == sum(cuts[user][1] - cuts[user][0] for user in expected)
     assert 0 < info.skipped_users == sum(len(history) < 9 for history in expected.values())
     assert (info.users, info.items) == (len(user_ids), len(item_ids))

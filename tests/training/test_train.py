@@ -12,7 +12,7 @@ from recsys import storage
 from recsys.blocks import CPU, of_gpu
 from recsys.config import Config, Evaluation, Model, Training
 from recsys.contract import histories, model_files
-from recsys.contract.features_info import read_info
+from recsys.contract.features_info import SplitInfo, read_info
 from recsys.errors import RetryError
 from recsys.measure.protocol import evaluate
 from recsys.measure.targets import find_targets
@@ -25,7 +25,7 @@ from recsys.progress import Progress, silent
 from recsys.training import hardware, steps
 from recsys.training import train as training
 from recsys.training.phase import Setting
-from recsys.training.plan import batch_shape, fit_plan, refit_plan, sample_size
+from recsys.training.plan import batch_shape, fit_plan, refit_half_life, refit_plan, sample_size
 from recsys.training.train import train
 from tests.methods.matrices import logits_of
 from tests.support import chains, write_features
@@ -104,7 +104,8 @@ def test_a_blend_that_is_there_is_not_fitted_again(features, trained, monkeypatc
 
 def test_the_folder_tells_what_happened(trained):
     assert not storage.exists(storage.join(trained, model_files.CHECKPOINTS))
-    assert [(row["phase"], row["epoch"]) for row in rows(trained)] == [("fit", "1"), ("fit", "2"), ("fit", "3"), ("refit", "1")]
+    phases = [("fit", "1"), ("fit", "2"), ("fit", "3"), ("refit", "1"), ("final", "1")]
+    assert [(row["phase"], row["epoch"]) for row in rows(trained)] == phases
     assert float(rows(trained)[2]["loss"]) < float(rows(trained)[0]["loss"])
     found = storage.read_json(storage.join(trained, model_files.MODEL))["hardware"]
     assert found["device"] == "cpu" and found["deterministic"] is True
@@ -117,9 +118,9 @@ def test_a_rerun_gives_the_same_weights(features, trained, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("after", [3, 17])
+@pytest.mark.parametrize("after", [3, 17, 23])
 @pytest.mark.slow
-def test_asked_to_end_in_either_phase_it_saves_a_checkpoint_and_goes_on_to_the_same_weights(
+def test_asked_to_end_in_any_phase_it_saves_a_checkpoint_and_goes_on_to_the_same_weights(
     features, trained, tmp_path, monkeypatch, after
 ):
     monkeypatch.setattr(steps, "CALL_SECONDS", 0.0)  # one step a call
@@ -158,7 +159,7 @@ def test_a_history_that_does_not_tell_of_xla_is_gone_on_with(features, trained, 
     folder = tmp_path / "model"
     shutil.copytree(trained, folder)
     (folder / model_files.MODEL).unlink()
-    kept = [{name: value for name, value in row.items() if name != "xla"} for row in rows(folder) if row["phase"] == "fit"]
+    kept = [{name: value for name, value in row.items() if name != "xla"} for row in rows(folder) if row["phase"] != "final"]
     with open(folder / model_files.HISTORY, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, kept[0])
         writer.writeheader()
@@ -233,22 +234,56 @@ def test_the_saved_model_answers_as_the_scorer_does(features, trained):
         assert set(found) == set(best)
 
 
-def test_the_published_model_has_learned_from_the_last_events_too(features, trained):
-    known, everything = (
-        np.asarray(load_model(storage.join(trained, name), "float32").item_known)
-        for name in (model_files.EVALUATED, model_files.PUBLISHED)
-    )
-    assert (everything >= known).all()
-    assert everything.sum() == len(np.unique(histories.read(features).items))
+def test_each_network_has_learned_from_more_than_the_one_before(tmp_path):
+    """Item 41 comes in validation events alone, item 42 in test events alone."""
+    events = [[*history[:-2], 41, 42] for history in chains(users=60)]
+    features = write_features(tmp_path / "features", events, 42, test=1, valid=1)
+    learn(config(epochs=1), features, tmp_path / "model")
+    expected = {model_files.VALIDATED: [0, 0], model_files.EVALUATED: [1, 0], model_files.PUBLISHED: [1, 1]}
+    for name, known in expected.items():
+        model = load_model(storage.join(str(tmp_path / "model"), name), "float32")
+        np.testing.assert_array_equal(model.item_known[41:], known)
+        assert [abs(float(bias)) > 0 for bias in model.item_bias[41:]] == [bool(one) for one in known]
+
+
+def test_without_the_refits_all_networks_are_the_same(features, tmp_path):
+    learn(config(epochs=1, refit_epochs=0), features, tmp_path)
+    validated = weights(tmp_path, model_files.VALIDATED)
+    for one, other in zip(validated, weights(tmp_path, model_files.EVALUATED), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert {row["phase"] for row in rows(tmp_path)} == {"fit"}
+
+
+def scored(ndcg):
+    return {"phase": "fit", "ndcg@10": ndcg}
 
 
 def test_the_plan_follows_from_the_size_of_the_data():
     small, large = fit_plan(Training(), 40_000, 500, (2, 256), True), fit_plan(Training(), 32_000_000, 80_000, (64, 256), True)
     assert small.epochs == 16 > large.epochs >= 4
-    assert fit_plan(Training(), 40_000, 500, (2, 256), True, sparse=True).epochs == 32
+    assert fit_plan(Training(), 40_000, 500, (2, 256), True, sparse=True).epochs == 64
     assert batch_shape(Training(), 40_000) == (1, 512)
     assert batch_shape(Training(), 1_000_000) == (8, 512)
-    assert refit_plan(Training(), 40_000, 500, (2, 256), True, [{"ndcg@10": 0.1}] * 7 + [{"ndcg@10": 0.2}]).epochs == 2
+    assert refit_plan(Training(), 40_000, 500, (2, 256), True, [scored(0.1)] * 7 + [scored(0.2)]).epochs == 2
+
+
+def test_only_by_time_later_events_count_more_in_the_refits():
+    by_time = SplitInfo("global-time", valid_from=1_000_000, test_from=1_500_000)
+    assert refit_half_life(Training(), by_time) == 1_000_000
+    assert refit_half_life(Training(), SplitInfo("per-user-ratio")) is None
+    assert refit_half_life(Training(refit_half_life=0), by_time) is None
+    assert refit_half_life(Training(refit_half_life=0.5), SplitInfo("leave-one-out")) == 43_200
+
+
+def test_the_refits_prefer_what_came_last(tmp_path):
+    """Item 41 came once at the beginning of each history, item 42 once at the end; a new user gets what came last."""
+    events = [[41, *history[:-2], 42, history[-1]] for history in chains(users=60)]
+    features = write_features(tmp_path / "features", events, 42, test=1, valid=1)
+    biases = {}
+    for days in (0, 0.1):
+        learn(config(refit_epochs=3, refit_half_life=days), features, tmp_path / str(days))
+        biases[days] = load_model(str(tmp_path / str(days) / model_files.EVALUATED), "float32").item_bias[41:].numpy()
+    assert biases[0.1][1] - biases[0.1][0] > biases[0][1] - biases[0][0] + 0.01
 
 
 def test_the_step_gets_the_blocks_of_the_device(features, tmp_path, monkeypatch):
@@ -303,7 +338,7 @@ def test_without_validation_events_the_last_weights_are_kept_and_the_refit_is_as
     assert any("no validation events" in line for line in said)
     assert any(line.endswith("XLA off, deterministic") for line in said)
     found = rows(tmp_path / "model")
-    assert [row["phase"] for row in found] == ["fit"] * 5 + ["refit"]  # a quarter of five epochs, not of the first
+    assert [row["phase"] for row in found] == ["fit"] * 5 + ["final"]  # a quarter of five epochs, not of the first
     assert all(not row.get("ndcg@10") for row in found)
 
 
@@ -322,7 +357,7 @@ def test_users_with_too_few_events_teach_nothing(tmp_path):
 @pytest.mark.parametrize(("epochs", "refit"), [(1, 1), (4, 1), (16, 4)])
 def test_no_phase_ends_at_its_peak_rate(epochs, refit):
     first = fit_plan(Training(epochs=epochs), 40_000, 500, (2, 256), True)
-    second = refit_plan(Training(refit_epochs=refit), 40_000, 500, (2, 256), True, [{"ndcg@10": 0.1}] * epochs)
+    second = refit_plan(Training(refit_epochs=refit), 40_000, 500, (2, 256), True, [scored(0.1)] * epochs)
     for plan in (first, second):
         rate = steps.make_optimizer(plan, "float32")._learning_rate
         rates = [float(rate(step)) for step in range(plan.steps * plan.epochs)]

@@ -130,7 +130,7 @@ def together(features, tmp_path_factory):
 @pytest.mark.slow
 def test_two_workers_learn_what_one_process_learns(features, together, tmp_path):
     learn(exact(), features, tmp_path)
-    for name in (model_files.EVALUATED, model_files.PUBLISHED):
+    for name in (model_files.VALIDATED, model_files.EVALUATED, model_files.PUBLISHED):
         for one, other in zip(weights(tmp_path, name), weights(together[0], name), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
     one, other = (storage.read_json(storage.join(str(folder), model_files.MODEL)) for folder in (tmp_path, together[0]))

@@ -86,7 +86,7 @@ def test_measuring_changes_nothing_but_the_choice(features, tmp_path, off_is_fas
         np.testing.assert_array_equal(one, other)
     told, measured = rows(tmp_path / "told"), rows(tmp_path / "measured")
     assert [row["loss"] for row in told] == [row["loss"] for row in measured]
-    assert {row["xla"] for row in measured} == {"off"}  # of the refit too
+    assert {row["xla"] for row in measured} == {"off"}  # of the refits too
     found = storage.read_json(storage.join(str(tmp_path / "measured"), model_files.MODEL))["hardware"]
     assert (found["xla"], found["xla_step_ms"]) == (False, {"on": 50.0, "off": 10.0})
 
