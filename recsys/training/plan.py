@@ -160,14 +160,14 @@ def refit_plan(
     return _plan(training, phase, epochs, positions, items, shape, training.learning_rate / 2, xla, warmup_epochs=0.1)
 
 
-def refit_half_life(training: Training, split: SplitInfo) -> float | None:
-    """Seconds after which an event counts half in the refits; None if all count the same.
+def half_life(training: Training, split: SplitInfo) -> float | None:
+    """Seconds after which an event counts half; None if all count the same.
 
     The rule: with global-time twice the time that validation spans, since what comes next is more like what came last; with the
     other splits, whose test events lie anywhere in time, all count the same.
     """
-    if training.refit_half_life is not None:
-        return training.refit_half_life * 86_400 or None
+    if training.half_life is not None:
+        return training.half_life * 86_400 or None
     if split.valid_from is None or split.test_from is None:
         return None
     return max(1.0, 2.0 * (split.test_from - split.valid_from))

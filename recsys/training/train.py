@@ -29,7 +29,7 @@ from recsys.training.carrying import carry_over
 from recsys.training.loop import VALIDATED, Session, fit
 from recsys.training.packing import Recency
 from recsys.training.phase import Part, Setting, build, epoch_data, soft
-from recsys.training.plan import batch_shape, fit_plan, on_hardware, refit_half_life, refit_plan, sample_size
+from recsys.training.plan import batch_shape, fit_plan, half_life, on_hardware, refit_plan, sample_size
 
 VALIDATION_USERS: Final = 8_192
 """Maximum number of users measured after each epoch, drawn once. If NDCG@10 spreads by .3 from user to user, as on MovieLens
@@ -64,7 +64,7 @@ def train(setting: Setting, folder: str, progress: Progress, stopped: Callable[[
     model = _published_model(setting, encoder, folder, bool(rows))
     if not rows or training.refit_epochs != 0:
         everything = setting.part(lambda block: block.lengths)
-        rows = _learn(work, "final", model, encoder, everything, rows, until=info.latest_timestamp)
+        rows = _learn(work, "final", model, encoder, everything, None, rows)
     return _finish(setting, model, encoder, folder, rows)
 
 
@@ -110,8 +110,8 @@ def _fit(work: _Work) -> records.Rows:
     model = build(setting, info.evaluated, encoder)
     spec = model.spec
     work.progress(f"  {model.count_params():,} parameters, width {spec.width}, sees the last {spec.receptive_field} events")
-    validate = _validator(setting, model, encoder, work.progress)
-    rows = _learn(work, "fit", model, encoder, setting.part(lambda block: block.train_length), [], validate)
+    validate, part = _validator(setting, model, encoder, work.progress), setting.part(lambda block: block.train_length)
+    rows = _learn(work, "fit", model, encoder, part, info.split.valid_from, [], validate)
     return work.keep(model, model_files.VALIDATED, rows)
 
 
@@ -123,7 +123,7 @@ def _before_test(work: _Work, rows: records.Rows) -> records.Rows:
     model = load_model(work.file(model_files.VALIDATED), setting.hardware.precision)
     if setting.config.training.refit_epochs != 0 and info.valid_events:
         encoder, part = read_encoder(setting.features, info.evaluated), setting.part(lambda block: block.valid_length)
-        rows = _learn(work, "refit", model, encoder, part, rows, until=info.split.test_from or info.latest_timestamp)
+        rows = _learn(work, "refit", model, encoder, part, info.split.test_from, rows)
     return work.keep(model, model_files.EVALUATED, rows)
 
 
@@ -133,20 +133,22 @@ def _learn(
     model: CausalCNN,
     encoder: Encoder,
     part: Part,
+    until: int | None,
     rows: records.Rows,
     validate: Callable[[], dict[str, float]] | None = None,
-    until: int = 0,
 ) -> records.Rows:
-    """Trains on a part of the histories, which ends at `until`: from scratch if there are no rows yet, otherwise further."""
+    """Trains on a part of the histories, from scratch if there are no rows yet, otherwise further.
+
+    `until` is when that part ends, seconds; None if it ends with the last event.
+    """
     setting, training, info, hardware = work.setting, work.setting.config.training, work.setting.info, work.setting.hardware
     counts = packing.item_counts(setting.features, info.items, part)
     model.item_known.assign((counts > 0).astype(np.float32))
     events, seed = int(counts.sum()), setting.config.seed + bool(rows)
     shape, positions = batch_shape(training, events), round(events * (1 + setting.cold_starts))
-    recency = None
+    seconds = half_life(training, info.split)
+    recency = Recency(seconds, until or info.latest_timestamp) if seconds else None
     if rows:
-        half_life = refit_half_life(training, info.split)
-        recency = Recency(half_life, until) if half_life else None
         plan = refit_plan(training, positions, info.items, shape, records.used_xla(rows, hardware.xla), rows, phase)
     else:
         plan = fit_plan(training, positions, info.items, shape, hardware.xla, info.sparse)

@@ -25,7 +25,7 @@ from recsys.progress import Progress, silent
 from recsys.training import hardware, steps
 from recsys.training import train as training
 from recsys.training.phase import Setting
-from recsys.training.plan import batch_shape, fit_plan, refit_half_life, refit_plan, sample_size
+from recsys.training.plan import batch_shape, fit_plan, half_life, refit_plan, sample_size
 from recsys.training.train import train
 from tests.methods.matrices import logits_of
 from tests.support import chains, write_features
@@ -267,21 +267,21 @@ def test_the_plan_follows_from_the_size_of_the_data():
     assert refit_plan(Training(), 40_000, 500, (2, 256), True, [scored(0.1)] * 7 + [scored(0.2)]).epochs == 2
 
 
-def test_only_by_time_later_events_count_more_in_the_refits():
+def test_only_by_time_later_events_count_more():
     by_time = SplitInfo("global-time", valid_from=1_000_000, test_from=1_500_000)
-    assert refit_half_life(Training(), by_time) == 1_000_000
-    assert refit_half_life(Training(), SplitInfo("per-user-ratio")) is None
-    assert refit_half_life(Training(refit_half_life=0), by_time) is None
-    assert refit_half_life(Training(refit_half_life=0.5), SplitInfo("leave-one-out")) == 43_200
+    assert half_life(Training(), by_time) == 1_000_000
+    assert half_life(Training(), SplitInfo("per-user-ratio")) is None
+    assert half_life(Training(half_life=0), by_time) is None
+    assert half_life(Training(half_life=0.5), SplitInfo("leave-one-out")) == 43_200
 
 
-def test_the_refits_prefer_what_came_last(tmp_path):
+def test_later_events_count_more(tmp_path):
     """Item 41 came once at the beginning of each history, item 42 once at the end; a new user gets what came last."""
     events = [[41, *history[:-2], 42, history[-1]] for history in chains(users=60)]
     features = write_features(tmp_path / "features", events, 42, test=1, valid=1)
     biases = {}
     for days in (0, 0.1):
-        learn(config(refit_epochs=3, refit_half_life=days), features, tmp_path / str(days))
+        learn(config(refit_epochs=3, half_life=days), features, tmp_path / str(days))
         biases[days] = load_model(str(tmp_path / str(days) / model_files.EVALUATED), "float32").item_bias[41:].numpy()
     assert biases[0.1][1] - biases[0.1][0] > biases[0][1] - biases[0][0] + 0.01
 
