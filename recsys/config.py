@@ -220,7 +220,7 @@ class Training:
     epochs: Annotated[int | None, Field(ge=1, le=10_000), NUMBER_OR_AUTO] = None
     """Passes over the training events."""
     refit_epochs: Annotated[int | None, Field(ge=0, le=10_000), NUMBER_OR_AUTO] = None
-    """Epochs on what was held out, once for validation events and once for test events; 0 leaves both refits out."""
+    """Epochs of each refit: on all events before the test, and then on all events; 0 leaves both out."""
     batch_tokens: Annotated[int | None, Field(ge=1, le=1_048_576), NUMBER_OR_AUTO] = None
     """Positions per step."""
     row_length: Annotated[int, Field(ge=1, le=65_536), NUMBER] = 512
@@ -229,8 +229,6 @@ class Training:
     """Peak learning rate."""
     cold_starts: Annotated[float | None, Field(ge=0, le=1), NUMBER_OR_AUTO] = None
     """Extra positions, as a share of all, that predict a random event from the user's features alone, as for new users."""
-    half_life: Annotated[float | None, Field(ge=0), NUMBER_OR_AUTO] = None
-    """Days after which an event counts half; 0: all count the same. Defaults to 0, but by the data with `global-time`."""
     weight_decay: Annotated[float, Field(ge=0, le=1), NUMBER] = 0.0
     """Weight decay of AdamW."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1), NUMBER] = 0.0
@@ -290,7 +288,8 @@ class Publish:
     allow_unmeasured: bool = False
     """Publish although nothing was measured. Not needed with split.method none, which holds nothing out."""
     keep_runs: Count = 0
-    """Published runs to keep, and as many unpublished ones; older ones are deleted. 0 keeps all; the last one always stays."""
+    """Published runs to keep, and as many unpublished ones; publishing deletes older runs. The previously published run
+    always stays, since someone may still be reading it. 0 keeps all."""
 
 
 @dataclass(frozen=True, config=_CHECKED)

@@ -23,11 +23,6 @@ def chains(users=60, items=40, length=12, seed=0):
     return found
 
 
-def time_of(place):
-    """Of an event at that place of a history, seconds."""
-    return 1_000_000_000 + 1000 * place * place
-
-
 def write_features(folder, histories, items, min_user_events=1, cold_users=1, test=1, valid=1, least_train=1):
     """features/ as the contract says: the last `test` events of each user are test, the `valid` before them validation.
 
@@ -38,12 +33,12 @@ def write_features(folder, histories, items, min_user_events=1, cold_users=1, te
     lengths = np.array([len(h) for h in histories])
     valid_length = np.maximum(lengths - test, 1)
     train_length = np.maximum(valid_length - valid, least_train)
-    start = time_of(0)
+    start = 1_000_000_000
     columns = {
         schema.USER_INDEX: pa.array(np.arange(1, len(histories) + 1), pa.int32()),
         schema.ITEMS: pa.array(histories, pa.list_(pa.int32())),
         schema.RATINGS: pa.array([[float(1 + i % 5) for i in h] for h in histories], pa.list_(pa.float32())),
-        schema.TIMESTAMPS: pa.array([[time_of(place) for place in range(len(h))] for h in histories], pa.list_(pa.int64())),
+        schema.TIMESTAMPS: pa.array([[start + 1000 * p * p for p in range(len(h))] for h in histories], pa.list_(pa.int64())),
         schema.TRAIN_LENGTH: pa.array(train_length, pa.int32()),
         schema.VALID_LENGTH: pa.array(valid_length, pa.int32()),
     }
@@ -91,8 +86,8 @@ def write_features(folder, histories, items, min_user_events=1, cold_users=1, te
         user_id_type="string",
         item_id_type="int64",
         has_ratings=True,
-        latest_timestamp=time_of(int(lengths.max()) - 1),
-        latest_train_timestamp=time_of(int(train_length.max()) - 1),
+        latest_timestamp=start,
+        latest_train_timestamp=start,
         split=SplitInfo("leave-one-out"),
         evaluated=encoding,
         published=encoding,

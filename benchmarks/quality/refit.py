@@ -3,7 +3,7 @@
     python -m benchmarks.quality.refit --data DATA --output out/refit
 
 The test events of a split are removed before the job starts. The whole job then runs on the rest as it does every night, with
-its own split, evaluation and refit, and the lists it publishes are measured on the removed events.
+its own split, evaluation and refits, and the lists it publishes are measured on the removed events.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CASES: Final = [
     *(("amazon", split) for split in ("global-time", "per-user-ratio")),
     ("ml-latest-small", "global-time"),
 ]
-VARIANTS: Final = {"no refit": ["training.refit_epochs=0"], "refit": []}
+VARIANTS: Final = {"no refits": ["training.refit_epochs=0"], "refits": []}
 
 
 @click.command()
@@ -45,10 +45,10 @@ VARIANTS: Final = {"no refit": ["training.refit_epochs=0"], "refit": []}
 @click.option("--seeds", default="0,1,2", show_default=True, help="Comma-separated.")
 @click.argument("settings", nargs=-1, metavar="[SECTION.FIELD=VALUE]...")
 def main(data: Path, output: Path, seeds: str, settings: tuple[str, ...]) -> None:
-    """Measures the published lists with and without the refit, with the default settings as changed by SETTINGS."""
+    """Measures the published lists with and without the refits, with the default settings as changed by SETTINGS."""
     output.mkdir(parents=True, exist_ok=True)
     click.echo(
-        "| data, split | seed | users | " + " | ".join(f"{name}: NDCG@10" for name in VARIANTS) + " | refit - none, 95 % |"
+        "| data, split | seed | users | " + " | ".join(f"{name}: NDCG@10" for name in VARIANTS) + " | refits - none, 95 % |"
     )
     click.echo("|---" * (4 + len(VARIANTS)) + "|")
     for name, split in CASES:
@@ -59,9 +59,9 @@ def main(data: Path, output: Path, seeds: str, settings: tuple[str, ...]) -> Non
                 folder = output / f"{name}-{split}" / f"{variant.replace(' ', '-')}-{seed}"
                 shared = ["evaluation.baselines=popularity", *settings, *changes]
                 values[variant] = measure(job.run(folder, [*arguments, "--split", split], shared, seed).folder, future)
-            found = paired_interval(values["refit"], values["no refit"])
+            found = paired_interval(values["refits"], values["no refits"])
             cells = " | ".join(f"{value.mean():.4f}" for value in values.values())
-            users = len(values["refit"])
+            users = len(values["refits"])
             click.echo(f"| {name}, {split} | {seed} | {users:,} | {cells} | {found.low:+.4f} … {found.high:+.4f} |")
 
 

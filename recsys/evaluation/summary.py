@@ -76,8 +76,9 @@ def _protocol(config: Config, info: FeaturesInfo, targets: Targets) -> dict[str,
         "items": info.items,
         "ks": list(KS),
         "candidates": "all items except those the user had before the cut; ties go to the lower item index",
-        "fitted_on": "counting methods: all events before the test; the network: the training part; parameters and early "
-        "stopping by NDCG@10 on the validation part, with global-time excluding its first quarter",
+        "fitted_on": "all events before the test"
+        + ("; the network: the training part" if config.training.refit_epochs == 0 else "")
+        + "; parameters and early stopping by NDCG@10 on the validation part, with global-time excluding its first quarter",
         "means": "over users; F1 is the mean of each user's F1; MAP is normalised by min(K, relevant items)",
         "max_users": config.evaluation.max_users,
         "seed": config.seed,

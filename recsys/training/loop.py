@@ -23,7 +23,7 @@ from recsys.training.workers import ALONE, Workers, draw_apart
 from recsys.training.xla import step_milliseconds
 
 CHECKPOINT_SECONDS: Final = 120.0
-VALIDATED: Final = ("ndcg@10", "hit_rate@10")
+METRICS: Final = ("ndcg@10", "hit_rate@10")
 """Measured on the validation events after each epoch; the first one decides."""
 
 
@@ -203,8 +203,8 @@ class _Training:
             raise DivergedError("weights are no numbers")
         at, plan, session = self.standing, self._plan, self._session
         seconds = time.monotonic() - self._started
-        metrics = session.workers.from_chief(session.validate, VALIDATED) if session.validate is not None else {}
-        score = metrics.get(VALIDATED[0])
+        metrics = session.workers.from_chief(session.validate, METRICS) if session.validate is not None else {}
+        score = metrics.get(METRICS[0])
         if score is None or score > at.best_score:
             at.best_epoch, at.best_score = at.epoch, -1.0 if score is None else score
             self.best = [np.asarray(variable.numpy()) for variable in self._model.trainable_variables]

@@ -30,24 +30,6 @@ POSITIONS = ("item", "rating", "gap", "position", "user", "target", "weight")
 """The arrays of a batch with a value for each position."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Recency:
-    """Later events count more: one counts half as much as another that is a half-life later.
-
-    Attributes:
-        half_life: seconds.
-        until: the moment at which an event counts 1, seconds.
-    """
-
-    half_life: float
-    until: int
-
-    def weights(self, timestamps: np.ndarray) -> np.ndarray:
-        """Of events at these times in seconds, float32."""
-        age = np.maximum(self.until - timestamps, 0) / self.half_life
-        return np.asarray(np.exp2(-age), np.float32)
-
-
 def training_batches(
     features: str,
     encoder: Encoder,
@@ -57,7 +39,6 @@ def training_batches(
     seed: int,
     epoch: int,
     cold_starts: float = 0.0,
-    recency: Recency | None = None,
 ) -> Iterator[Arrays]:
     """Batches of one epoch: the files in a new order, their users shuffled in chunks of `FILES_PER_CHUNK`.
 
@@ -68,11 +49,10 @@ def training_batches(
         rows, row_length: shape of a batch.
         seed, epoch: determine the order.
         cold_starts: see config.Training.
-        recency: weighs the events; by default all count 1.
 
     Yields:
         The network's inputs, but `user` (row of `encoder.users`) for the features of the users, and `target` int32, all [rows,
-        row_length]; `weight` float32 is that of the target, 0 in the padding of the last batch.
+        row_length]; `weight` float32 is 1, and 0 only in the padding of the last batch.
     """
     size, left = rows * row_length, None
     files = histories.files(features)
@@ -81,7 +61,7 @@ def training_batches(
         random = np.random.default_rng([seed, epoch, chunk])
         users = histories.read_files([files[number] for number in order[first : first + FILES_PER_CHUNK]])
         learned = _with_cold_starts(part(users), cold_starts, random)
-        stream = _examples(learned.rows(random.permutation(np.flatnonzero(learned.lengths))), encoder, recency)
+        stream = _examples(learned.rows(random.permutation(np.flatnonzero(learned.lengths))), encoder)
         if left is not None:
             stream = {name: np.concatenate([left[name], value]) for name, value in stream.items()}
         whole = len(stream["item"]) // size * size
@@ -109,15 +89,14 @@ def _with_cold_starts(block: Histories, share: float, random: np.random.Generato
     return histories.concatenate([block, single])
 
 
-def _examples(block: Histories, encoder: Encoder, recency: Recency | None) -> Arrays:
+def _examples(block: Histories, encoder: Encoder) -> Arrays:
     """All positions of the block with a target; the last position of each history, after its last event, has none."""
     arrays = positions(block, encoder)
     ends = np.cumsum(block.lengths + 1) - 1
     kept = np.ones(len(arrays["item"]), bool)
     kept[ends] = False
     flat = {name: value[kept] for name, value in arrays.items()}
-    weight = np.ones(len(block.items), np.float32) if recency is None else recency.weights(block.timestamps)
-    return {**flat, "target": block.items.astype(np.int32), "weight": weight}
+    return {**flat, "target": block.items.astype(np.int32), "weight": np.ones(len(block.items), np.float32)}
 
 
 def item_counts(features: str, n_items: int, part: Callable[[Histories], Histories]) -> np.ndarray:

@@ -21,7 +21,6 @@ from recsys.training import negatives, packing, soft_targets
 from recsys.training.checkpoint import Checkpoints
 from recsys.training.hardware import Hardware
 from recsys.training.identity import made_with
-from recsys.training.packing import Recency
 from recsys.training.plan import Plan, cold_start_share, horizon, transition_smoothing
 from recsys.training.soft_targets import SoftTargets, Successors
 from recsys.training.workers import ALONE, Workers
@@ -31,7 +30,7 @@ Part = Callable[[Histories], Histories]
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What both phases of training use.
+    """What all phases of training use.
 
     Attributes:
         config: the configuration.
@@ -85,14 +84,7 @@ def build(setting: Setting, fitted: Encoding, encoder: Encoder) -> CausalCNN:
 
 
 def epoch_data(
-    setting: Setting,
-    encoder: Encoder,
-    shape: tuple[int, int],
-    part: Part,
-    seed: int,
-    plan: Plan,
-    counts: np.ndarray,
-    recency: Recency | None = None,
+    setting: Setting, encoder: Encoder, shape: tuple[int, int], part: Part, seed: int, plan: Plan, counts: np.ndarray
 ) -> Callable[[int, int], Any]:
     """The batches of an epoch in chunks, from a step on, over one part of the histories, with negatives if the plan has any.
 
@@ -104,14 +96,13 @@ def epoch_data(
         seed: of the order and of the negatives.
         plan: says how many negatives to draw.
         counts: int64 [items + 1], events of each item in that part.
-        recency: see packing.training_batches.
     """
     import tensorflow as tf
 
     drawn_from, count, member = negatives.proposal(counts), plan.negatives, setting.workers.member
 
     def batches(epoch: int, first: int) -> Iterator[Arrays]:
-        whole = packing.training_batches(setting.features, encoder, part, *shape, seed, epoch, setting.cold_starts, recency)
+        whole = packing.training_batches(setting.features, encoder, part, *shape, seed, epoch, setting.cold_starts)
         for step, batch in enumerate(itertools.islice(whole, first, None), first):
             if count:
                 full = negatives.with_negatives(batch, drawn_from, count, seed, epoch, step)

@@ -9,7 +9,6 @@ import numpy as np
 
 from recsys.blocks import CPU
 from recsys.config import Training
-from recsys.contract.features_info import SplitInfo
 from recsys.training.cluster import Member
 from recsys.training.hardware import Hardware
 
@@ -120,7 +119,7 @@ def fit_plan(training: Training, positions: int, items: int, shape: tuple[int, i
     """The plan for training from scratch.
 
     The rule: 16 epochs at a million positions, fewer for more (the fourth root), at least 4. For fewer positions 16 as well,
-    but for sparse data twice what the root says, at most 64: soft targets, most of them drawn, are not soon learned by heart.
+    but for sparse data twice what the root says, at most 64: soft targets, most of them drawn, take longer to learn by heart.
 
     Args:
         training: the configuration.
@@ -142,7 +141,7 @@ def refit_plan(
     shape: tuple[int, int],
     xla: bool,
     rows: list[dict[str, Any]],
-    phase: str = "refit",
+    phase: str,
 ) -> Plan:
     """The plan for learning what was held out: a quarter of the best number of epochs, at half the learning rate.
 
@@ -158,19 +157,6 @@ def refit_plan(
     best = int(np.argmax(scores)) + 1 if scores else len(first)
     epochs = training.refit_epochs if training.refit_epochs is not None else max(1, round(best / 4))
     return _plan(training, phase, epochs, positions, items, shape, training.learning_rate / 2, xla, warmup_epochs=0.1)
-
-
-def half_life(training: Training, split: SplitInfo) -> float | None:
-    """Seconds after which an event counts half; None if all count the same.
-
-    The rule: with global-time twice the time that validation spans, since what comes next is more like what came last; with the
-    other splits, whose test events lie anywhere in time, all count the same.
-    """
-    if training.half_life is not None:
-        return training.half_life * 86_400 or None
-    if split.valid_from is None or split.test_from is None:
-        return None
-    return max(1.0, 2.0 * (split.test_from - split.valid_from))
 
 
 def on_hardware(plan: Plan, training: Training, hardware: Hardware, member: Member, positions: int) -> Plan:

@@ -23,11 +23,12 @@ def write(folder: str, rows: Rows) -> None:
         stream.write(text.getvalue().encode())
 
 
-def read(folder: str) -> Rows:
-    """Reads the rows back as they were written."""
+def read(folder: str, *phases: str) -> Rows:
+    """Reads the rows of some phases back as they were written."""
     with storage.open_input(storage.join(folder, HISTORY)) as stream:
         rows = csv.DictReader(io.StringIO(stream.read().decode()))
-        return [{name: _number(value) for name, value in row.items() if value != ""} for row in rows]
+        found = [{name: _number(value) for name, value in row.items() if value != ""} for row in rows]
+    return [row for row in found if row["phase"] in phases]
 
 
 def used_xla(rows: Rows, otherwise: bool) -> bool:

@@ -4,7 +4,9 @@ It learns from what was held out only once that has served its purpose, in three
 
     fit     on the training part, with early stopping by the validation part: validated.keras, for choosing the blend's weights
     refit   a few epochs more, on all events before the test: evaluated.keras, which evaluation measures
-    final   again a few, on all events, with re-encoded features: model.keras and saved_model/, which recommend
+    final   a few more, on all events, with re-encoded features: model.keras and saved_model/, which recommend
+
+If the split holds nothing out, there is only one network, fit on all events.
 """
 
 from __future__ import annotations
@@ -26,10 +28,9 @@ from recsys.model.network import CausalCNN
 from recsys.progress import Progress, silent
 from recsys.training import packing, records
 from recsys.training.carrying import carry_over
-from recsys.training.loop import VALIDATED, Session, fit
-from recsys.training.packing import Recency
+from recsys.training.loop import METRICS, Session, fit
 from recsys.training.phase import Part, Setting, build, epoch_data, soft
-from recsys.training.plan import batch_shape, fit_plan, half_life, on_hardware, refit_plan, sample_size
+from recsys.training.plan import batch_shape, fit_plan, on_hardware, refit_plan, sample_size
 
 VALIDATION_USERS: Final = 8_192
 """Maximum number of users measured after each epoch, drawn once. If NDCG@10 spreads by .3 from user to user, as on MovieLens
@@ -56,15 +57,15 @@ def train(setting: Setting, folder: str, progress: Progress, stopped: Callable[[
         return storage.read_json(storage.join(folder, model_files.MODEL))
     storage.create_folder(folder)
     _announce(setting, progress)
-    work, info, training = _Work(setting, folder, progress, stopped), setting.info, setting.config.training
+    given, info, training = _Context(setting, folder, progress, stopped), setting.info, setting.config.training
     rows: records.Rows = []
     if info.split.holds_out:
-        rows = _before_test(work, _fit(work))
+        rows = _before_test(given, _fit(given))
     encoder = read_encoder(setting.features, info.published)
     model = _published_model(setting, encoder, folder, bool(rows))
     if not rows or training.refit_epochs != 0:
         everything = setting.part(lambda block: block.lengths)
-        rows = _learn(work, "final", model, encoder, everything, None, rows)
+        rows = _learn(given, "final" if rows else "fit", model, encoder, everything, rows)
     return _finish(setting, model, encoder, folder, rows)
 
 
@@ -79,8 +80,8 @@ def is_trained(setting: Setting, folder: str) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Work:
-    """What every phase is given, see train."""
+class _Context:
+    """What train is given, for all phases."""
 
     setting: Setting
     folder: str
@@ -93,6 +94,7 @@ class _Work:
 
     def keep(self, model: CausalCNN, name: str, rows: records.Rows) -> records.Rows:
         """Ends a phase: saves the rows so far, and the network, which says that the phase is over; removes its checkpoints."""
+        self.setting.workers.barrier()  # all have seen that the network was not there yet
         if self.setting.workers.member.chief:
             records.write(self.folder, rows)
             save_model(model, self.file(name))
@@ -101,64 +103,60 @@ class _Work:
         return rows
 
 
-def _fit(work: _Work) -> records.Rows:
+def _fit(given: _Context) -> records.Rows:
     """Trains on the training part with early stopping: validated.keras."""
-    if storage.exists(work.file(model_files.VALIDATED)):
-        return records.read(work.folder)
-    setting, info = work.setting, work.setting.info
+    if storage.exists(given.file(model_files.VALIDATED)):
+        return records.read(given.folder, "fit")
+    if given.setting.workers.member.chief and storage.exists(given.file(model_files.EVALUATED)):
+        storage.delete_file(given.file(model_files.EVALUATED))  # does not come from the network that is trained now
+    setting, info = given.setting, given.setting.info
     encoder = read_encoder(setting.features, info.evaluated)
     model = build(setting, info.evaluated, encoder)
     spec = model.spec
-    work.progress(f"  {model.count_params():,} parameters, width {spec.width}, sees the last {spec.receptive_field} events")
-    validate, part = _validator(setting, model, encoder, work.progress), setting.part(lambda block: block.train_length)
-    rows = _learn(work, "fit", model, encoder, part, info.split.valid_from, [], validate)
-    return work.keep(model, model_files.VALIDATED, rows)
+    given.progress(f"  {model.count_params():,} parameters, width {spec.width}, sees the last {spec.receptive_field} events")
+    validate, part = _validator(setting, model, encoder, given.progress), setting.part(lambda block: block.train_length)
+    rows = _learn(given, "fit", model, encoder, part, [], validate)
+    return given.keep(model, model_files.VALIDATED, rows)
 
 
-def _before_test(work: _Work, rows: records.Rows) -> records.Rows:
-    """Learns the validation events too, as all that counts does before it is measured: evaluated.keras."""
-    if storage.exists(work.file(model_files.EVALUATED)):
-        return records.read(work.folder)
-    setting, info = work.setting, work.setting.info
-    model = load_model(work.file(model_files.VALIDATED), setting.hardware.precision)
+def _before_test(given: _Context, rows: records.Rows) -> records.Rows:
+    """Learns the validation events too, as the counting methods do before they are measured: evaluated.keras."""
+    if storage.exists(given.file(model_files.EVALUATED)):
+        return records.read(given.folder, "fit", "refit")
+    setting, info = given.setting, given.setting.info
+    model = load_model(given.file(model_files.VALIDATED), setting.hardware.precision)
     if setting.config.training.refit_epochs != 0 and info.valid_events:
         encoder, part = read_encoder(setting.features, info.evaluated), setting.part(lambda block: block.valid_length)
-        rows = _learn(work, "refit", model, encoder, part, info.split.test_from, rows)
-    return work.keep(model, model_files.EVALUATED, rows)
+        rows = _learn(given, "refit", model, encoder, part, rows)
+    return given.keep(model, model_files.EVALUATED, rows)
 
 
 def _learn(
-    work: _Work,
+    given: _Context,
     phase: str,
     model: CausalCNN,
     encoder: Encoder,
     part: Part,
-    until: int | None,
     rows: records.Rows,
     validate: Callable[[], dict[str, float]] | None = None,
 ) -> records.Rows:
-    """Trains on a part of the histories, from scratch if there are no rows yet, otherwise further.
-
-    `until` is when that part ends, seconds; None if it ends with the last event.
-    """
-    setting, training, info, hardware = work.setting, work.setting.config.training, work.setting.info, work.setting.hardware
+    """Trains on a part of the histories: in the phase fit from scratch, in the others further than the rows so far."""
+    setting, training, info, hardware = given.setting, given.setting.config.training, given.setting.info, given.setting.hardware
     counts = packing.item_counts(setting.features, info.items, part)
     model.item_known.assign((counts > 0).astype(np.float32))
-    events, seed = int(counts.sum()), setting.config.seed + bool(rows)
+    events, seed = int(counts.sum()), setting.config.seed + (phase != "fit")
     shape, positions = batch_shape(training, events), round(events * (1 + setting.cold_starts))
-    seconds = half_life(training, info.split)
-    recency = Recency(seconds, until or info.latest_timestamp) if seconds else None
-    if rows:
+    if phase != "fit":
         plan = refit_plan(training, positions, info.items, shape, records.used_xla(rows, hardware.xla), rows, phase)
     else:
         plan = fit_plan(training, positions, info.items, shape, hardware.xla, info.sparse)
     session = Session(
         users=encoder.users,
-        epoch_data=epoch_data(setting, encoder, shape, part, seed, plan, counts, recency),
+        epoch_data=epoch_data(setting, encoder, shape, part, seed, plan, counts),
         validate=validate,
-        checkpoints=setting.checkpoints(work.folder, work.progress),
-        stopped=work.stopped,
-        progress=work.progress,
+        checkpoints=setting.checkpoints(given.folder, given.progress),
+        stopped=given.stopped,
+        progress=given.progress,
         workers=setting.workers,
         soft=soft(setting, shape, part, seed, plan),
     )
@@ -192,7 +190,7 @@ def _validator(
     def validate() -> dict[str, float]:
         network.refresh()
         result = protocol.evaluate(network, everything, targets, info.items, ks=(10,))
-        return {name: float(result.per_user[name].mean()) for name in VALIDATED}
+        return {name: float(result.per_user[name].mean()) for name in METRICS}
 
     return validate
 

@@ -60,19 +60,6 @@ def test_cold_starts_are_more_events_of_the_user_without_what_came_before(featur
     assert len(set(flat(more, "target")[weight & (flat(more, "position") == 0)])) > len({*block.items[block.offsets[:-1]]}) / 2
 
 
-def test_an_event_counts_half_as_much_as_one_a_half_life_later(features):
-    block = histories.read(features)
-    latest, half_life = int(block.timestamps.max()), 3_600.0
-    encoder = read_encoder(features, read_info(features).evaluated)
-    recency = packing.Recency(half_life, latest)
-    made = packing.training_batches(features, encoder, lambda b: b.head(b.lengths), ROWS, LENGTH, 0, 0, 0.0, recency)
-    weight = flat(list(made), "weight")
-    expected = 0.5 ** ((latest - block.timestamps) / half_life)
-    assert 0 < expected.min() < 0.5 * expected.max()
-    np.testing.assert_allclose(np.sort(weight[weight > 0]), np.sort(expected), rtol=1e-5)
-    np.testing.assert_array_equal(packing.Recency(10.0, 100).weights(np.array([80, 90, 100, 170])), [0.25, 0.5, 1.0, 1.0])
-
-
 def test_shapes_are_static_and_only_the_end_of_the_last_batch_is_padding(features):
     found = batches(features)
     assert {batch[name].shape[:2] for batch in found for name in batch} == {(ROWS, LENGTH)}

@@ -12,7 +12,7 @@ from recsys import storage
 from recsys.blocks import CPU, of_gpu
 from recsys.config import Config, Evaluation, Model, Training
 from recsys.contract import histories, model_files
-from recsys.contract.features_info import SplitInfo, read_info
+from recsys.contract.features_info import read_info
 from recsys.errors import RetryError
 from recsys.measure.protocol import evaluate
 from recsys.measure.targets import find_targets
@@ -25,12 +25,14 @@ from recsys.progress import Progress, silent
 from recsys.training import hardware, steps
 from recsys.training import train as training
 from recsys.training.phase import Setting
-from recsys.training.plan import batch_shape, fit_plan, half_life, refit_plan, sample_size
+from recsys.training.plan import batch_shape, fit_plan, refit_plan, sample_size
 from recsys.training.train import train
 from tests.methods.matrices import logits_of
 from tests.support import chains, write_features
 
 ITEMS = 40
+PHASES = [("fit", "1"), ("fit", "2"), ("fit", "3"), ("refit", "1"), ("final", "1")]
+"""Of `config()`, with the numbers of their epochs."""
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,17 @@ def learn(settings, features, folder, stopped=lambda: False, progress=None):
     """The networks in `folder`; returns what model.json holds."""
     setting = Setting(settings, features, read_info(features), hardware.choose(settings.training))
     return train(setting, str(folder), progress or Progress(quiet=True), stopped)
+
+
+class Said(Progress):
+    """Keeps its lines."""
+
+    def __init__(self):
+        super().__init__(quiet=True)
+        self.lines = []
+
+    def __call__(self, text):
+        self.lines.append(text)
 
 
 def network(features, folder, name=model_files.EVALUATED, tile_bytes=CPU.scores):
@@ -104,8 +117,7 @@ def test_a_blend_that_is_there_is_not_fitted_again(features, trained, monkeypatc
 
 def test_the_folder_tells_what_happened(trained):
     assert not storage.exists(storage.join(trained, model_files.CHECKPOINTS))
-    phases = [("fit", "1"), ("fit", "2"), ("fit", "3"), ("refit", "1"), ("final", "1")]
-    assert [(row["phase"], row["epoch"]) for row in rows(trained)] == phases
+    assert [(row["phase"], row["epoch"]) for row in rows(trained)] == PHASES
     assert float(rows(trained)[2]["loss"]) < float(rows(trained)[0]["loss"])
     found = storage.read_json(storage.join(trained, model_files.MODEL))["hardware"]
     assert found["device"] == "cpu" and found["deterministic"] is True
@@ -118,10 +130,10 @@ def test_a_rerun_gives_the_same_weights(features, trained, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("after", [3, 17, 23])
+@pytest.mark.parametrize(("after", "phase"), [(3, "fit"), (17, "refit"), (23, "final")])
 @pytest.mark.slow
 def test_asked_to_end_in_any_phase_it_saves_a_checkpoint_and_goes_on_to_the_same_weights(
-    features, trained, tmp_path, monkeypatch, after
+    features, trained, tmp_path, monkeypatch, after, phase
 ):
     monkeypatch.setattr(steps, "CALL_SECONDS", 0.0)  # one step a call
     asked = iter(range(10_000))
@@ -129,7 +141,9 @@ def test_asked_to_end_in_any_phase_it_saves_a_checkpoint_and_goes_on_to_the_same
         learn(config(), features, str(tmp_path), lambda: next(asked) >= after)
     assert storage.exists(storage.join(str(tmp_path), model_files.CHECKPOINTS))
     assert not storage.is_whole(str(tmp_path))
-    learn(config(), features, str(tmp_path))
+    said = Said()
+    learn(config(), features, str(tmp_path), progress=said)
+    assert any(f"resuming from the checkpoint: {phase} epoch" in line for line in said.lines)
     for one, other in zip(weights(trained), weights(tmp_path), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -153,6 +167,29 @@ def test_with_drawn_negatives_it_goes_on_to_the_same_weights(features, tmp_path,
     learn(settings, features, str(tmp_path / "broken"))
     for one, other in zip(weights(tmp_path / "whole"), weights(tmp_path / "broken"), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        [model_files.MODEL],
+        [model_files.MODEL, model_files.PUBLISHED],
+        [model_files.MODEL, model_files.PUBLISHED, model_files.EVALUATED],
+        [model_files.MODEL, model_files.VALIDATED],
+    ],
+)
+@pytest.mark.slow
+def test_what_is_not_there_yet_is_made_again_from_what_it_comes_from(features, trained, tmp_path, lost):
+    """As after a kill between two files, while history.csv tells of later phases already; without checkpoints."""
+    folder = tmp_path / "model"
+    shutil.copytree(trained, folder)
+    for name in lost:
+        (folder / name).unlink()
+    learn(config(), features, folder)
+    assert [(row["phase"], row["epoch"]) for row in rows(folder)] == PHASES
+    for name in (model_files.VALIDATED, model_files.EVALUATED, model_files.PUBLISHED):
+        for one, other in zip(weights(folder, name), weights(trained, name), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_a_history_that_does_not_tell_of_xla_is_gone_on_with(features, trained, tmp_path):
@@ -251,6 +288,8 @@ def test_without_the_refits_all_networks_are_the_same(features, tmp_path):
     validated = weights(tmp_path, model_files.VALIDATED)
     for one, other in zip(validated, weights(tmp_path, model_files.EVALUATED), strict=True):
         np.testing.assert_array_equal(one, other)
+    first, last = (network(features, tmp_path, name) for name in (model_files.VALIDATED, model_files.PUBLISHED))
+    np.testing.assert_array_equal(logits_of(first, histories.read(features)), logits_of(last, histories.read(features)))
     assert {row["phase"] for row in rows(tmp_path)} == {"fit"}
 
 
@@ -264,26 +303,7 @@ def test_the_plan_follows_from_the_size_of_the_data():
     assert fit_plan(Training(), 40_000, 500, (2, 256), True, sparse=True).epochs == 64
     assert batch_shape(Training(), 40_000) == (1, 512)
     assert batch_shape(Training(), 1_000_000) == (8, 512)
-    assert refit_plan(Training(), 40_000, 500, (2, 256), True, [scored(0.1)] * 7 + [scored(0.2)]).epochs == 2
-
-
-def test_only_by_time_later_events_count_more():
-    by_time = SplitInfo("global-time", valid_from=1_000_000, test_from=1_500_000)
-    assert half_life(Training(), by_time) == 1_000_000
-    assert half_life(Training(), SplitInfo("per-user-ratio")) is None
-    assert half_life(Training(half_life=0), by_time) is None
-    assert half_life(Training(half_life=0.5), SplitInfo("leave-one-out")) == 43_200
-
-
-def test_later_events_count_more(tmp_path):
-    """Item 41 came once at the beginning of each history, item 42 once at the end; a new user gets what came last."""
-    events = [[41, *history[:-2], 42, history[-1]] for history in chains(users=60)]
-    features = write_features(tmp_path / "features", events, 42, test=1, valid=1)
-    biases = {}
-    for days in (0, 0.1):
-        learn(config(refit_epochs=3, half_life=days), features, tmp_path / str(days))
-        biases[days] = load_model(str(tmp_path / str(days) / model_files.EVALUATED), "float32").item_bias[41:].numpy()
-    assert biases[0.1][1] - biases[0.1][0] > biases[0][1] - biases[0][0] + 0.01
+    assert refit_plan(Training(), 40_000, 500, (2, 256), True, [scored(0.1)] * 7 + [scored(0.2)], "refit").epochs == 2
 
 
 def test_the_step_gets_the_blocks_of_the_device(features, tmp_path, monkeypatch):
@@ -328,15 +348,10 @@ def test_mixed_precision_trains_with_float32_logits(features, tmp_path, precisio
 @pytest.mark.slow
 def test_without_validation_events_the_last_weights_are_kept_and_the_refit_is_as_long_as_ever(tmp_path):
     features = write_features(tmp_path / "features", chains(users=100), ITEMS, valid=0)
-    said = []
-
-    class Said(Progress):
-        def __call__(self, text):
-            said.append(text)
-
-    learn(config(epochs=5, refit_epochs=None), features, tmp_path / "model", progress=Said())
-    assert any("no validation events" in line for line in said)
-    assert any(line.endswith("XLA off, deterministic") for line in said)
+    said = Said()
+    learn(config(epochs=5, refit_epochs=None), features, tmp_path / "model", progress=said)
+    assert any("no validation events" in line for line in said.lines)
+    assert any(line.endswith("XLA off, deterministic") for line in said.lines)
     found = rows(tmp_path / "model")
     assert [row["phase"] for row in found] == ["fit"] * 5 + ["final"]  # a quarter of five epochs, not of the first
     assert all(not row.get("ndcg@10") for row in found)
@@ -357,7 +372,7 @@ def test_users_with_too_few_events_teach_nothing(tmp_path):
 @pytest.mark.parametrize(("epochs", "refit"), [(1, 1), (4, 1), (16, 4)])
 def test_no_phase_ends_at_its_peak_rate(epochs, refit):
     first = fit_plan(Training(epochs=epochs), 40_000, 500, (2, 256), True)
-    second = refit_plan(Training(refit_epochs=refit), 40_000, 500, (2, 256), True, [scored(0.1)] * epochs)
+    second = refit_plan(Training(refit_epochs=refit), 40_000, 500, (2, 256), True, [scored(0.1)] * epochs, "refit")
     for plan in (first, second):
         rate = steps.make_optimizer(plan, "float32")._learning_rate
         rates = [float(rate(step)) for step in range(plan.steps * plan.epochs)]
