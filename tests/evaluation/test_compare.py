@@ -87,6 +87,15 @@ def test_a_second_run_gives_the_same_figures(run: tuple[str, str]) -> None:
     assert first == second
 
 
+def test_it_says_what_the_network_has_learned(run: tuple[str, str]) -> None:
+    said = []
+    for epochs in (None, 0):
+        changed = dataclasses.replace(CONFIG, training=config.Training(refit_epochs=epochs))
+        said.append(evaluate_run(changed, *run, [NextItem()], lambda line: None)["protocol"]["fitted_on"])
+    assert all(words.startswith("all events before the test;") for words in said)
+    assert ["the network: the training part" in words for words in said] == [False, True]
+
+
 def test_new_items_and_cold_users_have_figures_of_their_own(tmp_path: Path) -> None:
     data = [*chains(items=ITEMS - 1), [1, ITEMS], [2, 3, ITEMS]]  # the last item has test events alone
     features = write_features(tmp_path / "features", data, ITEMS, least_train=0)

@@ -11,25 +11,13 @@ import tensorflow as tf
 from recsys import storage
 from recsys.contract import model_files, schema
 from recsys.errors import ConfigError, RecsysError
-from recsys.progress import Progress
 from recsys.training import loop
 from recsys.training import train as training
 from recsys.training.checkpoint import Standing
 from recsys.training.plan import fit_plan
 from recsys.training.recovery import remedy
 from tests.support import chains, write_features
-from tests.training.test_train import ITEMS, config, learn, rows, weights
-
-
-class Said(Progress):
-    """Keeps the lines."""
-
-    def __init__(self):
-        super().__init__(quiet=True)
-        self.lines = []
-
-    def __call__(self, text):
-        self.lines.append(text)
+from tests.training.test_train import ITEMS, PHASES, Said, config, learn, rows, weights
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +55,7 @@ def test_divergence_goes_back_to_the_last_checkpoint_with_half_the_rate(features
     assert "the loss is nan at fit epoch 3, step 2" in warning and "half the learning rate (0.005)" in warning
     assert "from the checkpoint at epoch 3, step 1" in warning
     found = rows(tmp_path)
-    phases = [("fit", "1"), ("fit", "2"), ("fit", "3"), ("refit", "1"), ("final", "1")]
-    assert [(row["phase"], row["epoch"]) for row in found] == phases
+    assert [(row["phase"], row["epoch"]) for row in found] == PHASES
     assert [row["learning_rate"] for row in found] == ["0.01", "0.01", "0.005", "0.005", "0.005"]
     model = storage.read_json(storage.join(str(tmp_path), model_files.MODEL))
     assert model["learning_rate"] == {"fit": 0.005, "refit": 0.005, "final": 0.005}
