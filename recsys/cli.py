@@ -13,7 +13,7 @@ from recsys import __version__, cli_options, settings, settings_text
 from recsys.errors import ConfigError
 from recsys.progress import Progress
 from recsys.redaction import Formatter, one_line, printable, without_controls
-from recsys.run import job
+from recsys.run import fold_in, job
 from recsys.run.ending import EXIT_CODES, Group
 
 
@@ -78,9 +78,23 @@ def evaluate(redo: bool, **given: Any) -> None:
     help="Score one of COUNT parts of the users, counted from 0; the last process to finish merges them all."
     " [default INDEX: JOB_COMPLETION_INDEX]",
 )
+@click.option(
+    "--events",
+    metavar="PATH",
+    help="Instead: add the events of these files to the histories of their users, new users too, and write only their lists,"
+    " with the network as it is. Columns as in the run's [source.interactions]. [default run: the published one] Needs --to.",
+)
+@click.option(
+    "--to", metavar="FOLDER", help="Where the lists of --events go: a new folder, or one that they have filled before."
+)
 @cli_options.stage_options
-def recommend(redo: bool, shard: str | None, **given: Any) -> None:
+def recommend(redo: bool, shard: str | None, events: str | None, to: str | None, **given: Any) -> None:
     """Writes the top K items of every user as Parquet."""
+    if events is not None or to is not None:
+        if events is None or to is None or redo or shard is not None:
+            raise ConfigError("--events and --to need each other, and go without --redo and --shard")
+        fold_in.fold_in(*cli_options.published(given), events, to)
+        return
     work = cli_options.resume("recommend", given)
     if shard is None:
         job.execute(work, ("recommend",), redo)

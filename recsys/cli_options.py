@@ -15,7 +15,7 @@ from recsys.config import Config
 from recsys.errors import ConfigError
 from recsys.progress import Progress
 from recsys.redaction import printable
-from recsys.run import gate, job, runs
+from recsys.run import gate, job, latest, runs
 from recsys.run.ending import Stop
 from recsys.run.stages import Job
 from recsys.settings import Resolved
@@ -37,6 +37,12 @@ _FIELDS: list[tuple[str, str, str, str]] = [
     ("--split", "split.method", "leave-one-out, per-user-ratio, global-time or none.", _DEFAULTS.split.method),
     ("--k", "recommend.k", "Recommendations per user.", str(_DEFAULTS.recommend.k)),
     ("--epochs", "training.epochs", "Training epochs.", "depends on the size of the data"),
+    (
+        "--warm-start",
+        "refresh.warm_start",
+        "latest or a run's id: go on from that run's network, which learns the new events.",
+        "a new network",
+    ),
     ("--seed", "seed", "Seed of everything random.", str(_DEFAULTS.seed)),
     ("--device", "training.device", "auto, cpu or gpu; gpu fails if there is none.", _DEFAULTS.training.device),
     ("--precision", "training.precision", "auto, float32, mixed_bfloat16 or mixed_float16.", _DEFAULTS.training.precision),
@@ -217,6 +223,21 @@ def resume(stage: str, given: dict[str, Any]) -> Job:
     if stage == "evaluate":  # the only later stage that may start Spark
         memory.heap(asked.spark.memory, memory.limit())
     return Job(asked, found, progress, _stop(), given["wait"] or 0.0)
+
+
+def published(given: dict[str, Any]) -> tuple[Config, runs.Run, Progress]:
+    """The named run, by default the published one, with its configuration but for settings of the section recommend.
+
+    Raises:
+        ConfigError: there is no such run, or nothing is published.
+    """
+    place = settings.output(os.environ, given["output"])
+    named = given["run_id"] if given["run_id"] is not None else latest.published_run(place)
+    if named is None:
+        raise ConfigError(f"nothing is published in {place}; run `recsys run --output {place}`, or name a run with --run-id")
+    found = runs.find(place, named, warn)
+    asked = settings.change(found.config(), pairs(given["changes"], "--set"), job.SECTIONS["recommend"], os.environ)
+    return asked, found, Progress(quiet=given["quiet"])
 
 
 def warn(line: str) -> None:

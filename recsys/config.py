@@ -9,140 +9,53 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from recsys.config_source import Feature, Source, Synthetic, Table
 from recsys.setting_types import (
+    CHECKED,
     LIST,
     NUMBER,
     NUMBER_OR_AUTO,
     UNIQUE,
     Column,
     Count,
-    Delimiter,
     Dilations,
-    Encoding,
-    FolderOrAuto,
     Master,
     Memory,
     Name,
-    Names,
     OpenShare,
     Path,
-    Pattern,
     Share,
     Size,
-    UrlOrAuto,
-    YesNoOrAuto,
     check_positions,
 )
 
+__all__ = [
+    "Baseline",
+    "Config",
+    "Evaluation",
+    "Feature",
+    "Features",
+    "Model",
+    "Publish",
+    "Recommend",
+    "Refresh",
+    "Source",
+    "Spark",
+    "Split",
+    "Synthetic",
+    "Table",
+    "Training",
+]
+
 Baseline = Literal["popularity", "recent-popularity", "item-knn", "ease", "als", "transitions"]
 """The traditional methods, by name."""
-Kind = Literal["categorical", "multi", "numeric", "text"]
-"""What a feature is."""
 Baselines = Annotated[tuple[Baseline, ...], UNIQUE, LIST]
 
-_CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
-
-@dataclass(frozen=True, config=_CHECKED)
-class Feature:
-    """One feature of users or items, taken from one source column or, with `flags`, from several 0/1 columns."""
-
-    kind: Kind
-    """How values are encoded: one value, several values, a number, or words."""
-    column: Column = None
-    """Source column. Defaults to the feature's own name."""
-    separator: Name = "|"
-    """Separates the values of a `multi` column."""
-    pattern: Pattern = None
-    """Regular expression; its first group is the value, such as the year in a title."""
-    flags: Names = ()
-    """For `multi`: 0/1 source columns; a column's name is a value where the column is 1 (MovieLens 100K's genres)."""
-
-    @model_validator(mode="after")
-    def _check_flags(self) -> Self:
-        if self.flags and self.kind != "multi":
-            raise ValueError(f"flags need kind multi, not {self.kind}")
-        if self.flags and (self.column is not None or self.pattern is not None):
-            raise ValueError("flags are columns themselves: leave out column and pattern")
-        return self
-
-
-@dataclass(frozen=True, config=_CHECKED)
-class Table:
-    """One source table: where it is, how to read it, and which columns hold ids, times and features."""
-
-    path: Path
-    """File, folder, glob or URI. A relative path is relative to the configuration file. `.gz` files are decompressed."""
-    format: Literal["auto", "csv", "parquet"] = "auto"
-    """File format; `auto` decides by the files' names."""
-    delimiter: Delimiter = ","
-    """CSV: separates values; may be longer than one character."""
-    header: bool = True
-    """CSV: whether the first line holds the column names."""
-    names: Names = ()
-    """CSV without a header: column names, in order."""
-    encoding: Encoding = "utf-8"
-    """CSV: text encoding, such as utf-8, latin-1 or cp1252."""
-    quoting: bool = True
-    """CSV: whether `"` quotes a value; inside it, `""` stands for `"` (RFC 4180)."""
-    multiline: YesNoOrAuto = None
-    """CSV: whether quoted values may contain line breaks; one core then reads each file. Defaults to yes for users and items;
-    left out, a quote in the events that stays open at the end of a line is an error."""
-    user_id: Column = None
-    """Column of the user's id."""
-    item_id: Column = None
-    """Column of the item's id."""
-    rating: Column = None
-    """Column of the rating. Without it, every event counts the same."""
-    timestamp: Column = None
-    """Column of the event's time; see `source.timestamp_unit`."""
-    title: Column = None
-    """Column of the item's title, for people to read."""
-    features: Mapping[Name, Feature] = Field(default_factory=dict)
-    """Features of users or items, by name."""
-
-
-@dataclass(frozen=True, config=_CHECKED)
-class Synthetic:
-    """Size of the built-in data set."""
-
-    users: Annotated[int, Field(ge=2, le=10_000_000), NUMBER] = 1000
-    """Number of users."""
-    items: Annotated[int, Field(ge=2, le=1_000_000), NUMBER] = 500
-    """Number of items."""
-    mean_events: Annotated[int, Field(ge=1, le=10_000), NUMBER] = 40
-    """Mean number of events per user; at most half the number of items."""
-
-
-@dataclass(frozen=True, config=_CHECKED)
-class Source:
-    """Where the events come from."""
-
-    dataset: Name = "synthetic"
-    """`synthetic`, `tabular` (your own files) or a MovieLens data set; see `recsys dataset list`."""
-    path: FolderOrAuto = None
-    """Zip or folder of a MovieLens data set that you already have."""
-    cache_dir: FolderOrAuto = None
-    """Download cache. Defaults to $XDG_CACHE_HOME/recsys or ~/.cache/recsys."""
-    mirror: UrlOrAuto = None
-    """Base URL to download MovieLens from, instead of GroupLens. A user and password in it are masked in run.json."""
-    id_type: Literal["auto", "string", "integer"] = "auto"
-    """Type of the ids in CSV files; `auto` keeps them as text, unchanged. Ids in Parquet files keep their own type."""
-    timestamp_unit: Literal["s", "ms", "us", "ns", "iso8601"] = "s"
-    """Unit of the timestamps, or `iso8601` for text."""
-    interactions: Table | None = None
-    """The events; required for the data set `tabular`."""
-    users: Table | None = None
-    """The users and their features."""
-    items: Table | None = None
-    """The items, their titles and features."""
-    synthetic: Synthetic = Synthetic()
-
-
-@dataclass(frozen=True, config=_CHECKED)
+@dataclass(frozen=True, config=CHECKED)
 class Features:
     """Cleaning and encoding."""
 
@@ -156,7 +69,7 @@ class Features:
     """Share of rejected rows per table up to which there is a warning; beyond, an error."""
 
 
-@dataclass(frozen=True, config=_CHECKED)
+@dataclass(frozen=True, config=CHECKED)
 class Split:
     """How events are split into training, validation and test."""
 
@@ -172,7 +85,7 @@ class Split:
     """Continue with fewer than `min_events`; the warning is recorded in run.json."""
 
 
-@dataclass(frozen=True, config=_CHECKED)
+@dataclass(frozen=True, config=CHECKED)
 class Spark:
     """The engine of the features stage."""
 
@@ -184,7 +97,7 @@ class Spark:
     """Heap of the driver, such as 2g, at least 512m. Defaults to a share of the container's memory limit."""
 
 
-@dataclass(frozen=True, config=_CHECKED)
+@dataclass(frozen=True, config=CHECKED)
 class Model:
     """The causal CNN. Sizes that are left out follow from the data (recsys.model.network.resolve)."""
 
@@ -213,7 +126,7 @@ class Model:
         return self
 
 
-@dataclass(frozen=True, config=_CHECKED)
+@dataclass(frozen=True, config=CHECKED)
 class Training:
     """Optimisation. Values that are left out follow from the data or the hardware."""
 
@@ -251,7 +164,23 @@ class Training:
     """Whether a rerun gives the same bits, training and scoring; `auto`: on CPUs, not on GPUs, which it slows down."""
 
 
-@dataclass(frozen=True, config=_CHECKED)
+@dataclass(frozen=True, config=CHECKED)
+class Refresh:
+    """Going on from an earlier run's network instead of training a new one."""
+
+    warm_start: Column = None
+    """`latest`, the published run, or a run's id: its network learns the new events. Needs split.method global-time or none."""
+    full_every: Count = 7
+    """Train a new network after so many warm starts in a row; 0 sets no limit."""
+    max_new: Share = 0.3
+    """Train a new network if more than this share of the events is new."""
+    replay: Annotated[float, Field(ge=0, le=1000), NUMBER] = 1.0
+    """Events of other users to learn again, for each event of the users with new events."""
+    epochs: Annotated[int | None, Field(ge=1, le=10_000), NUMBER_OR_AUTO] = None
+    """Passes over those events, at most."""
+
+
+@dataclass(frozen=True, config=CHECKED)
 class Recommend:
     """What is written for each user."""
 
@@ -263,7 +192,7 @@ class Recommend:
     """Most rows per Parquet file."""
 
 
-@dataclass(frozen=True, config=_CHECKED)
+@dataclass(frozen=True, config=CHECKED)
 class Evaluation:
     """Comparison with the traditional methods."""
 
@@ -275,7 +204,7 @@ class Evaluation:
     """Resamples of the paired bootstrap."""
 
 
-@dataclass(frozen=True, config=_CHECKED)
+@dataclass(frozen=True, config=CHECKED)
 class Publish:
     """The quality gate, and how many old runs are kept."""
 
@@ -284,7 +213,8 @@ class Publish:
     must_beat: Baselines = ("popularity",)
     """Baselines whose NDCG@10 the model must reach."""
     max_drop: Share = 0.1
-    """Maximum relative drop of NDCG@10 against the previously published run, if both used the same split."""
+    """Maximum relative drop of NDCG@10 against the run before: with refresh.warm_start on the same events and significant,
+    otherwise against what the published run reached on its own, if both used the same split."""
     allow_unmeasured: bool = False
     """Publish although nothing was measured. Not needed with split.method none, which holds nothing out."""
     keep_runs: Count = 0
@@ -292,7 +222,7 @@ class Publish:
     always stays, since someone may still be reading it. 0 keeps all."""
 
 
-@dataclass(frozen=True, config=_CHECKED)
+@dataclass(frozen=True, config=CHECKED)
 class Config:
     """The configuration of a run."""
 
@@ -306,6 +236,7 @@ class Config:
     spark: Spark = Spark()
     model: Model = Model()
     training: Training = Training()
+    refresh: Refresh = Refresh()
     recommend: Recommend = Recommend()
     evaluation: Evaluation = Evaluation()
     publish: Publish = Publish()
@@ -315,5 +246,14 @@ class Config:
         if self.source.dataset == "tabular" and self.source.interactions is None:
             raise ValueError(
                 "source.dataset tabular needs [source.interactions] in a configuration file; see README, 'Your own events'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_refresh(self) -> Self:
+        if self.refresh.warm_start is not None and self.split.method not in ("global-time", "none"):
+            raise ValueError(
+                f"refresh.warm_start needs split.method global-time or none, not {self.split.method}: the earlier network has "
+                "learned all events of its time, so only later ones can measure it"
             )
         return self

@@ -7,11 +7,13 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from recsys import storage
 from recsys.errors import ConfigError
 
+CHECKED: Final = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+"""For the classes of settings."""
 LEAST_HEAP: Final = 512 << 20
 """Bytes. Spark wants 450 MiB of what Java reports, which is a little less than the heap."""
 _MASTER: Final = re.compile(r"local(\[(\*|[1-9]\d{0,3})(,\s*[1-9]\d{0,3})?\])?|spark://\S+|k8s://\S+|yarn")

@@ -27,6 +27,7 @@ from tests.store import Store
 class Built:
     """What a build wrote; the tables as encoded for the evaluated and for the published network."""
 
+    folder: str
     info: FeaturesInfo
     histories: histories.Histories
     users: pa.Table
@@ -62,12 +63,13 @@ def request(options: config.Config, tables: SourceTables, folder: str) -> dict[s
     for role in ("interactions", "users", "items"):
         if described[role] is not None:
             described[role] = settings.to_dict(described[role])
-    return {"config": settings.to_dict(options), "tables": described, "features": folder}
+    return {"config": settings.to_dict(options), "tables": described, "features": folder, "since": None}
 
 
 def load(folder: str, info: FeaturesInfo, said: list[str]) -> Built:
     """Reads a features folder through the contract."""
     return Built(
+        folder,
         info,
         histories.read(folder),
         histories.read_table(folder, info.evaluated.users_dir),

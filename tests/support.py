@@ -66,8 +66,8 @@ def write_features(folder, histories, items, min_user_events=1, cold_users=1, te
     encoding = Encoding(
         schema.USERS_DIR,
         schema.ITEMS_DIR,
-        (EncodedFeature("gender", "categorical", 3),),
-        (EncodedFeature("genres", "multi", 5, 2), EncodedFeature("year", "numeric", 1)),
+        (EncodedFeature("gender", "categorical", 3, values=("F", "M")),),
+        (EncodedFeature("genres", "multi", 5, 2, ("Action", "Comedy", "Crime", "Drama")), EncodedFeature("year", "numeric", 1)),
         rating_mean=3.0,
         rating_std=1.4,
     )

@@ -59,6 +59,8 @@ class SplitInfo:
         method: see config.Split.
         test_fraction, valid_fraction: see config.Split.
         valid_from, test_from: where validation and test begin with global-time, seconds; None with other methods.
+        since: the last moment that the network of an earlier run had learned, seconds: validation and test were taken from
+            later events. None if the split is of all events.
     """
 
     method: Literal["leave-one-out", "per-user-ratio", "global-time", "none"]
@@ -66,6 +68,7 @@ class SplitInfo:
     valid_fraction: float | None = None
     valid_from: int | None = None
     test_from: int | None = None
+    since: int | None = None
 
     @property
     def holds_out(self) -> bool:

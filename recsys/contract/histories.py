@@ -59,7 +59,14 @@ class Histories:
     def head(self, lengths: np.ndarray) -> Histories:
         """The first `lengths[u]` events of each user; `head(train_length)` is the training part."""
         lengths = np.minimum(lengths, self.lengths)
-        events = ranges(self.offsets[:-1], lengths)
+        return self._events(ranges(self.offsets[:-1], lengths), lengths)
+
+    def tail(self, lengths: np.ndarray) -> Histories:
+        """The last `lengths[u]` events of each user; positions of the split no longer hold."""
+        lengths = np.minimum(lengths, self.lengths)
+        return self._events(ranges(self.offsets[1:] - lengths, lengths), lengths)
+
+    def _events(self, events: np.ndarray, lengths: np.ndarray) -> Histories:
         return dataclasses.replace(
             self,
             offsets=np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))),

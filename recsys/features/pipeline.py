@@ -35,7 +35,8 @@ def run(arguments: Mapping[str, Any], log: Log) -> dict[str, Any]:
     """`build` for `recsys.spark.child.call`.
 
     Args:
-        arguments: `config` and `tables` as plain JSON types, and `features`, the folder's path or URI.
+        arguments: `config` and `tables` as plain JSON types, `features`, the folder's path or URI, and `since`, see
+            SplitInfo.
         log: called with each line of progress.
 
     Returns:
@@ -47,18 +48,20 @@ def run(arguments: Mapping[str, Any], log: Log) -> dict[str, Any]:
     for role in ("interactions", "users", "items"):
         if described[role] is not None:
             described[role] = settings.from_dict(Table, described[role])
-    info = build(settings.from_dict(Config, arguments["config"]), SourceTables(**described), arguments["features"], log)
+    config = settings.from_dict(Config, arguments["config"])
+    info = build(config, SourceTables(**described), arguments["features"], log, arguments["since"])
     return dataclasses.asdict(info)
 
 
-def build(config: Config, source: SourceTables, features: str, log: Log) -> FeaturesInfo:
+def build(config: Config, source: SourceTables, features: str, log: Log, since: int | None = None) -> FeaturesInfo:
     """Builds features/ from the source tables. Deletes the folder first and writes its success marker last.
 
     Args:
-        config: the sections features, split and spark are read.
+        config: the sections features, split, refresh and spark are read.
         source: the tables, and how to read ids and times.
         features: path or URI of the folder.
         log: called with each line of progress.
+        since: see SplitInfo.
 
     Returns:
         The content of features.json.
@@ -76,13 +79,15 @@ def build(config: Config, source: SourceTables, features: str, log: Log) -> Feat
     storage.create_folder(features)
     log("starting Spark")
     with spark_session(config, "recsys features", _input_bytes(source)) as spark, failures.translated("features"):
-        info = build_with(spark.sparkContext, config, source, features, log)
+        info = build_with(spark.sparkContext, config, source, features, log, since)
     write_info(features, info)
     storage.mark_success(features)
     return info
 
 
-def build_with(context: SparkContext, config: Config, source: SourceTables, features: str, log: Log) -> FeaturesInfo:
+def build_with(
+    context: SparkContext, config: Config, source: SourceTables, features: str, log: Log, since: int | None = None
+) -> FeaturesInfo:
     """`build` in an existing context of Spark, without features.json and the success marker."""
     log("reading and cleaning the events")
     cores = context.defaultParallelism
@@ -96,7 +101,7 @@ def build_with(context: SparkContext, config: Config, source: SourceTables, feat
     found = events.prepare(context, rows, layout, partitions_of(context), config.features)
     sums = found.sums
     histogram = moments.spans_of(found.histories, least)
-    cut = split.prepare(histogram, config.split, least, sums.earliest, sums.latest)
+    cut = split.prepare(histogram, config.split, least, sums.earliest, sums.latest, since, config.refresh.max_new)
     log(f"{sums.count} events of {sums.users} users; encoding users and items")
     users = tables.users(found, cut, user_rows, user_type, config)
     items = tables.items(found, cut, item_rows, item_type, config)
@@ -130,7 +135,12 @@ def build_with(context: SparkContext, config: Config, source: SourceTables, feat
         latest_timestamp=sums.latest,
         latest_train_timestamp=pc.max(items.keys[LAST]).as_py(),
         split=SplitInfo(
-            config.split.method, config.split.test_fraction, config.split.valid_fraction, cut.valid_from, cut.test_from
+            config.split.method,
+            config.split.test_fraction,
+            config.split.valid_fraction,
+            cut.valid_from,
+            cut.test_from,
+            cut.since,
         ),
         evaluated=evaluated,
         published=published,

@@ -68,6 +68,10 @@ class Rows:
         place = int(self.internal(name)[1:])
         return pa.string() if self.form.types is None else self.form.types[place]
 
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """All rows, read in this process."""
+        return (batch for piece in itertools.chain.from_iterable(self.groups) for batch in pieces.read(piece, self.form))
+
     def read(self, context: SparkContext, work: Work) -> RDD[Any]:
         """Gives the rows of each task to `work`, in batches as `pieces.read` makes them."""
         groups = context.parallelize(self.groups or [()], max(1, len(self.groups)))

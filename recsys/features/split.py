@@ -30,12 +30,14 @@ class Cut:
         min_user_events: users with fewer events neither train nor are evaluated.
         valid_from: seconds; None unless the method is global-time.
         test_from: seconds; None unless the method is global-time.
+        since: see SplitInfo.
     """
 
     split: Split
     min_user_events: int
     valid_from: int | None = None
     test_from: int | None = None
+    since: int | None = None
 
     @property
     def holds_out(self) -> bool:
@@ -43,8 +45,20 @@ class Cut:
         return self.split.method != "none"
 
 
-def prepare(histogram: moments.Histogram, split: Split, min_user_events: int, earliest: int, latest: int) -> Cut:
+def prepare(
+    histogram: moments.Histogram,
+    split: Split,
+    min_user_events: int,
+    earliest: int,
+    latest: int,
+    since: int | None = None,
+    most_new: float = 1.0,
+) -> Cut:
     """The split of some events; global-time makes a few passes over them to find its moments.
+
+    After `since`, the last moment that an earlier network has learned, the fractions are of the later events alone, which are
+    all that can measure what goes on from that network. If these are too few for split.min_events, or more than a share of
+    `most_new`, `since` is passed over.
 
     Args:
         histogram: of the timestamps of the users who are learned from, at least one.
@@ -52,10 +66,22 @@ def prepare(histogram: moments.Histogram, split: Split, min_user_events: int, ea
         min_user_events: see `Cut`.
         earliest: no timestamp is less.
         latest: no timestamp is greater.
+        since: seconds, or None.
+        most_new: see config.Refresh.max_new.
     """
+    later = 0
+    if since is not None and since < latest:
+        later = int(histogram(since + 1, latest)[:, 2].sum())
+        later = later if later <= most_new * histogram(earliest, latest)[:, 2].sum() else 0
     if split.method != "global-time":
-        return Cut(split, min_user_events)
-    return Cut(split, min_user_events, *moments.find(histogram, earliest, latest, split.valid_fraction, split.test_fraction))
+        return Cut(split, min_user_events, since=since if later else None)
+    tested = later * split.test_fraction
+    if since is None or min(tested, (later - tested) * split.valid_fraction) < max(1, split.min_events):
+        return Cut(
+            split, min_user_events, *moments.find(histogram, earliest, latest, split.valid_fraction, split.test_fraction)
+        )
+    found = moments.find(histogram, since + 1, latest, split.valid_fraction, split.test_fraction)
+    return Cut(split, min_user_events, *found, since)
 
 
 def lengths(cut: Cut, histories: Chunk) -> tuple[np.ndarray, np.ndarray]:

@@ -55,11 +55,13 @@ def fit(
     seed: int,
     log: Log,
     check: Callable[[], object],
+    carried: Weights | None = None,
 ) -> Weights:
     """Tunes the weights and saves two blends below model/: the evaluated one and the published one.
 
     The weights are chosen with counts of the training part; then the evaluated blend counts all events before the test, the
-    published one all events. A blend saved by an interrupted run is kept.
+    published one all events. A blend saved by an interrupted run is kept. After a warm start the weights are the earlier run's:
+    one night's validation events are too few to choose better ones.
 
     Args:
         network: the validated one, trained on the training part; None if the split holds nothing out.
@@ -69,15 +71,17 @@ def fit(
         seed: for sampling users.
         log: takes progress lines.
         check: called before anything is saved; raises if the results are not to be trusted, since the process is ending.
+        carried: weights of an earlier run, to be used as they are.
     """
     published = storage.join(model, model_files.PUBLISHED_BLEND)
     if storage.exists(storage.join(published, WEIGHTS_FILE)):  # written last
         return read_weights(published)
-    weights = Weights()
-    if network is not None:
+    weights = carried or Weights()
+    if network is not None and carried is None:
         counts = count(histories.head(histories.train_length), info.items, seed)
         weights = tune(network, counts, histories, info.items, seed, decisive_from(info.split))
         check()
+    if info.split.holds_out:
         before_test = count(histories.head(histories.valid_length), info.items, seed)
         save(storage.join(model, model_files.EVALUATED_BLEND), before_test, weights)
     check()

@@ -74,14 +74,14 @@ def bags(table: pa.Table, declared: Sequence[EncodedFeature]) -> Bags:
 def code_origins(before: Sequence[EncodedFeature], after: Sequence[EncodedFeature]) -> np.ndarray:
     """The code in the bags of `before` for each code in those of `after`: int64 [codes], 0 for a new one.
 
-    Both have the same features in the same order; known values have kept their codes, new ones follow.
+    Both have the same features in the same order. A value keeps its vector whatever its code.
     """
     origins, offset = [np.zeros(1, np.int64)], 0
     for old, new in zip(before, after, strict=True):
         if old.kind == "numeric":
             continue
-        codes = np.arange(1, new.size)
-        origins.append(np.where(codes < old.size, codes + offset, 0))
+        codes = {value: code for code, value in enumerate(old.values or (), start=offset + 1)}
+        origins.append(np.array([codes.get(value, 0) for value in new.values or ()], np.int64))
         offset += old.size - 1
     return np.concatenate(origins)
 

@@ -48,30 +48,53 @@ def recommend(
         For run.json: numbers of users, users without events, rows and files, the length k of the lists, and `written`, the
         `file`, `bytes` and `sha256` of each file.
     """
+    info = read_info(features)
+    own = (users for users in aligned(features, config.block_users) if shard.owns(int(users[1].user_index[0]), info.users))
+    facts = write_lists(config, features, folder, run_id, scorer, progress, own, info.users)
+    if facts["users"] != info.users and shard == EVERYBODY:
+        users = storage.join(features, schema.USERS_DIR)
+        raise DamagedError(
+            f"{users} has {facts['users']} users, but features.json counts {info.users}: a file is missing", users
+        )
+    return facts
+
+
+def write_lists(
+    config: Recommend,
+    features: str,
+    folder: str,
+    run_id: str,
+    scorer: Scorer,
+    progress: Progress,
+    users: Iterator[tuple[pa.Array, Histories]],
+    total: int,
+) -> dict[str, Any]:
+    """Writes recommendations for blocks of users, given as their ids and histories.
+
+    Args: as for `recommend`, and the users and their number, all of them if only a shard is given.
+
+    Returns:
+        See `recommend`.
+    """
     storage.delete_folder(folder)
     storage.create_folder(folder)
-    info = read_info(features)
     item_ids = histories.read_table(features, schema.ITEMS_DIR, [schema.ITEM_ID]).column(0).combine_chunks()
-    k = min(config.k, info.items)
+    k = min(config.k, len(item_ids))
     done = without_events = 0
     user_id_type = histories.read_schema(features, schema.USERS_DIR).field(schema.USER_ID).type
     metadata = {"run_id": run_id, "generated_at": datetime.now(UTC).isoformat(timespec="seconds")}
     table_schema = schema.recommendations(user_id_type, item_ids.type, metadata)
     with Writer(folder, table_schema, config.rows_per_file) as writer:
 
-        def best(users: tuple[pa.Array, Histories]) -> tuple[pa.RecordBatch, Histories]:
-            user_ids, block = users
+        def best(some: tuple[pa.Array, Histories]) -> tuple[pa.RecordBatch, Histories]:
+            user_ids, block = some
             return _rows(table_schema, user_ids, *scorer.top(block, k), item_ids), block
 
-        own = (users for users in aligned(features, config.block_users) if shard.owns(int(users[1].user_index[0]), info.users))
-        for batch, block in threads.in_order(best, own):
+        for batch, block in threads.in_order(best, users):
             writer.write(batch)
             done += len(block)
             without_events += int((block.lengths == 0).sum())
-            progress.update(f"recommended for {done:,} of {info.users:,} users", done / max(1, info.users))
-    if done != info.users and shard == EVERYBODY:
-        users = storage.join(features, schema.USERS_DIR)
-        raise DamagedError(f"{users} has {done} users, but features.json counts {info.users}: a file is missing", users)
+            progress.update(f"recommended for {done:,} of {total:,} users", done / max(1, total))
     files = len(writer.written)
     progress(f"  {writer.rows:,} rows for {done:,} users ({without_events:,} without events) in {files} files")
     counts = {"users": done, "users_without_events": without_events, "rows": writer.rows, "files": files, "k": k}

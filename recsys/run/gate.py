@@ -11,6 +11,7 @@ from recsys import storage
 from recsys.config import Config
 from recsys.contract import schema
 from recsys.errors import ConfigError
+from recsys.methods.translated import PUBLISHED
 from recsys.run.runs import Run
 
 GATE_METRIC = "ndcg@10"
@@ -25,12 +26,15 @@ class Measured:
         score: GATE_METRIC of the published method; None if it was not measured.
         baselines: GATE_METRIC of the other methods by name.
         missing: why nothing was measured, and what to do; empty if something was.
+        beside: how much better the run is than the published one was on the same events, `difference`, `low` and `high` of the
+            interval; None if that was not measured, since the run was not asked to go on from it.
     """
 
     split: str | None = None
     score: float | None = None
     baselines: Mapping[str, float] = dataclasses.field(default_factory=dict)
     missing: str = ""
+    beside: Mapping[str, float] | None = None
 
     @property
     def usable(self) -> bool:
@@ -68,7 +72,8 @@ def _read(metrics: Mapping[str, Any]) -> Measured:
     if "methods" not in metrics:
         return Measured(split, missing=f"{metrics['note']}; start a run with another split")
     scores = {name: method["metrics"][GATE_METRIC] for name, method in metrics["methods"].items()}
-    return Measured(split, scores.pop(metrics["comparison"]["method"]), scores)
+    score, beside = scores.pop(metrics["comparison"]["method"]), metrics["comparison"].get("minus", {}).get(PUBLISHED)
+    return Measured(split, score, scores, beside=beside and beside[GATE_METRIC])
 
 
 def refusals(config: Config, run: Run, found: Measured, before: Mapping[str, Any]) -> list[str]:
@@ -100,6 +105,13 @@ def refusals(config: Config, run: Run, found: Measured, before: Mapping[str, Any
         elif not score >= baseline:
             reasons.append(f"{GATE_METRIC} is {score:.4f}, {name} reaches {baseline:.4f} (publish.must_beat)")
     known = before.get(GATE_METRIC)
-    if known is not None and before.get("split") == found.split and score < known * (1 - gate.max_drop):
+    if found.beside is not None:
+        same = found.baselines[PUBLISHED]
+        if found.beside["high"] < 0 and score < same * (1 - gate.max_drop):
+            reasons.append(
+                f"{GATE_METRIC} is {score:.4f}, that of the run it goes on from {same:.4f} on the same events "
+                f"(difference {found.beside['low']:.4f} to {found.beside['high']:.4f}), beyond publish.max_drop"
+            )
+    elif known is not None and before.get("split") == found.split and score < known * (1 - gate.max_drop):
         reasons.append(f"{GATE_METRIC} fell from {known:.4f} (run {before['run_id']}) to {score:.4f}, beyond publish.max_drop")
     return reasons

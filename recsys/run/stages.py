@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any, Final
 from recsys import settings, storage
 from recsys.config import Config
 from recsys.contract import model_files, schema
+from recsys.contract.earlier_run import EarlierRun
 from recsys.contract.features_info import read_info
 from recsys.errors import RecsysError
 from recsys.progress import Progress
+from recsys.run import earlier
 from recsys.run.ending import Stop
 from recsys.run.runs import Run
 from recsys.training.cluster import Member, member
 
 if TYPE_CHECKING:
-    from recsys.methods.base import Method
+    from recsys.measure.protocol import Scorer
     from recsys.methods.blend import Blend
     from recsys.methods.cnn import Network
     from recsys.recommend.shards import Shard
     from recsys.training.hardware import Hardware
+    from recsys.training.phase import Setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +71,12 @@ def features(job: Job) -> dict[str, Any]:
     with _scratch(job.run.path("source")) as scratch:
         source = open_source(job.config, scratch, job.progress)
         job.run.update({"inputs": [dict(entry) for entry in source.inputs]})
+        since = earlier.choose(job.config, job.run, job.progress)
         arguments = {
             "config": settings.to_dict(job.config),
             "tables": dataclasses.asdict(source),
             "features": job.run.path(schema.FEATURES_DIR),
+            "since": since,
         }
         try:
             outcome = child.call("recsys.features.pipeline:run", arguments, job.progress)
@@ -98,6 +103,7 @@ def train(job: Job) -> dict[str, Any]:
     """features/ → the networks and then the blend, in model/."""
     from recsys.contract import histories
     from recsys.methods import blending
+    from recsys.methods.blend import read_weights
     from recsys.training.hardware import choose
     from recsys.training.phase import Setting
     from recsys.training.train import is_trained, train
@@ -106,7 +112,7 @@ def train(job: Job) -> dict[str, Any]:
     place, folder = job.run.path(schema.FEATURES_DIR), job.run.path(schema.MODEL_DIR)
     hardware, taking_part = choose(job.config.training), member(os.environ)
     info = read_info(place)
-    setting = Setting(job.config, place, info, hardware)
+    setting, news = _warmed(job, Setting(job.config, place, info, hardware))
     only_export = is_trained(setting, folder)
     if only_export and not taking_part.chief:
         job.progress("  already trained; the rest is up to the chief")
@@ -120,11 +126,32 @@ def train(job: Job) -> dict[str, Any]:
         if taking_part.chief:
             everything = histories.read_learnable(place, info.min_user_events)
             network = _network(place, folder, model_files.VALIDATED, hardware) if info.split.holds_out else None
-            weights = blending.fit(network, everything, info, folder, job.config.seed, job.progress, job.stop.check)
+            carried = None
+            if setting.warm is not None:
+                carried = read_weights(storage.join(setting.warm.base.model, model_files.PUBLISHED_BLEND))
+            check = job.stop.check
+            weights = blending.fit(network, everything, info, folder, job.config.seed, job.progress, check, carried)
+            if news is not None:
+                earlier.record(job.run, news)
             _finish(job, folder)
             facts = {**facts, "blend": dataclasses.asdict(weights)}
         workers.barrier()
     return facts
+
+
+def _warmed(job: Job, setting: Setting) -> tuple[Setting, dict[str, Any] | None]:
+    """The setting with the earlier network, if there is one and enough is new; and what run.json records of that."""
+    from recsys.training.warm_start import WarmStart, describe, warm_start
+
+    base = earlier.base_of(job.run)
+    if base is None:
+        return setting, None
+    found, news = warm_start(base, job.config, setting.features, setting.info)
+    if isinstance(found, WarmStart):
+        job.progress(f"  goes on from the network of run {base.run_id}: {news.events:,} later events ({news.share:.1%})")
+        return dataclasses.replace(setting, warm=found), describe(found, news)
+    job.progress(f"  trains a new network: {found}")
+    return setting, describe(found, news)
 
 
 def evaluate(job: Job) -> dict[str, Any]:
@@ -133,10 +160,13 @@ def evaluate(job: Job) -> dict[str, Any]:
     from recsys.evaluation.terminal import format_table
 
     place = job.run.path(schema.FEATURES_DIR)
-    methods: list[Method] = []
+    methods: list[Scorer] = []
     if read_info(place).split.holds_out:
         blend = load_blend(job, model_files.EVALUATED, model_files.EVALUATED_BLEND)
         methods = [blend, blend.network]
+        base = earlier.base_of(job.run)
+        if base is not None and storage.is_whole(base.features) and storage.is_whole(base.model):
+            methods.append(_published(job, base, place))
     folder = job.run.path(schema.EVALUATION_DIR)
     metrics = evaluate_run(job.config, place, folder, methods, job.progress)
     _finish(job, folder)
@@ -192,11 +222,25 @@ def _finish(job: Job, folder: str) -> None:
 
 def load_blend(job: Job, network: str, blend: str) -> Blend:
     """A fitted blend of the run, evaluated or published, by the names of its files (contract.model_files)."""
+    return blend_of(job.config, job.run.path(schema.FEATURES_DIR), job.run.path(schema.MODEL_DIR), network, blend)
+
+
+def _published(job: Job, base: EarlierRun, place: str) -> Scorer:
+    """What an earlier run recommends, asked about the users and items of this one."""
+    from recsys.contract import matching
+    from recsys.methods.translated import Translated
+
+    blend = blend_of(job.config, base.features, base.model, model_files.PUBLISHED, model_files.PUBLISHED_BLEND)
+    items, users = (matching.origins(base.features, place, key) for key in (schema.ITEM_ID, schema.USER_ID))
+    return Translated(blend, items, users)
+
+
+def blend_of(config: Config, place: str, model: str, network: str, blend: str) -> Blend:
+    """A fitted blend of a run, by its folders features/ and model/ and the names of the files (contract.model_files)."""
     from recsys.methods.blend import Blend
     from recsys.training.hardware import choose
 
-    place, model = job.run.path(schema.FEATURES_DIR), job.run.path(schema.MODEL_DIR)
-    training = job.config.training
+    training = config.training
     if training.device == "gpu":  # was required for training; scoring takes what is there
         training = dataclasses.replace(training, device="auto")
     loaded = _network(place, model, network, choose(training))

@@ -11,12 +11,13 @@ from recsys.config import Config
 from recsys.contract import schema
 
 
-def made_with(config: Config, features: str) -> dict[str, Any]:
+def made_with(config: Config, features: str, base: str | None = None) -> dict[str, Any]:
     """The settings and the features that training reads, JSON types only.
 
     Args:
         config: the configuration.
         features: folder of the finished features.
+        base: folder of the features of the earlier run that training goes on from, if any.
     """
     return {
         "seed": config.seed,
@@ -24,6 +25,7 @@ def made_with(config: Config, features: str) -> dict[str, Any]:
         "training": settings.to_dict(config.training),
         "evaluation": {"max_users": config.evaluation.max_users},  # who decides when training stops
         "features": fingerprint(features),
+        "warm_start": None if base is None else [fingerprint(base), settings.to_dict(config.refresh)],
     }
 
 

@@ -23,6 +23,7 @@ from recsys.training.hardware import Hardware
 from recsys.training.identity import made_with
 from recsys.training.plan import Plan, cold_start_share, horizon, transition_smoothing
 from recsys.training.soft_targets import SoftTargets, Successors
+from recsys.training.warm_start import WarmStart
 from recsys.training.workers import ALONE, Workers
 
 Part = Callable[[Histories], Histories]
@@ -38,6 +39,7 @@ class Setting:
         info: features.json.
         hardware: see hardware.choose.
         workers: the processes that train together; all see the same features and model folder.
+        warm: the earlier network that training goes on from; None: a new one is trained.
     """
 
     config: Config
@@ -45,6 +47,7 @@ class Setting:
     info: FeaturesInfo
     hardware: Hardware
     workers: Workers = ALONE
+    warm: WarmStart | None = None
 
     @property
     def cold_starts(self) -> float:
@@ -53,21 +56,27 @@ class Setting:
 
     def checkpoints(self, folder: str, log: Log) -> Checkpoints:
         """The checkpoints in a model folder."""
-        return Checkpoints(folder, made_with(self.config, self.features), log)
+        base = None if self.warm is None else self.warm.base.features
+        return Checkpoints(folder, made_with(self.config, self.features, base), log)
 
-    def part(self, length: Callable[[Histories], np.ndarray]) -> Part:
+    def whole(self, length: Callable[[Histories], np.ndarray]) -> Part:
         """The first `length` events of each user who is learned from."""
 
-        def learned(block: Histories) -> Histories:
+        def known(block: Histories) -> Histories:
             block = histories.learnable(block, self.info.min_user_events)
             return block.head(length(block))
 
-        return learned
+        return known
+
+    def part(self, length: Callable[[Histories], np.ndarray]) -> Part:
+        """What an epoch goes through of these: all of it, but for a warm start."""
+        whole, warm = self.whole(length), self.warm
+        return whole if warm is None else lambda block: warm.chosen(whole(block))
 
 
 def build(setting: Setting, fitted: Encoding, encoder: Encoder) -> CausalCNN:
-    """A new network, sized by the data, with the item features of one encoding."""
-    config, info, items, users = setting.config, setting.info, read_item_bags(setting.features, fitted), encoder.users
+    """A new network with the item features of one encoding, sized by the data, or for a warm start as the earlier one is."""
+    config, info, items, users = setting.config.model, setting.info, read_item_bags(setting.features, fitted), encoder.users
     sizes = {
         "items": info.items,
         "item_codes": items.size,
@@ -77,7 +86,10 @@ def build(setting: Setting, fitted: Encoding, encoder: Encoder) -> CausalCNN:
         "user_slots": users.codes.shape[1],
         "user_numbers": users.numbers.shape[1],
     }
-    spec = resolve(config.model, info.train_events, sizes, config.seed, info.sparse)
+    if setting.warm is not None:
+        before = setting.warm.network.spec
+        config = dataclasses.replace(config, width=before.width, dilations=before.dilations)
+    spec = resolve(config, info.train_events, sizes, setting.config.seed, info.sparse)
     model = CausalCNN(spec, items.codes, items.numbers, dtype=setting.hardware.precision)
     model.build()
     return model
@@ -118,10 +130,10 @@ def epoch_data(
     return lambda epoch, first: packing.dataset(lambda: batches(epoch, first), *part_shape, more)
 
 
-def soft(setting: Setting, shape: tuple[int, int], part: Part, seed: int, plan: Plan) -> SoftTargets | None:
+def soft(setting: Setting, shape: tuple[int, int], known: Part, seed: int, plan: Plan) -> SoftTargets | None:
     """What positions learn besides their next event; None with a sampled softmax, which knows only one target.
 
-    Args: as for `epoch_data`.
+    Args: as for `epoch_data`; `known` is what successors are counted in.
     """
     config, info = setting.config.training, setting.info
     ahead = horizon(config, info.split.method, info.train_events, info.sparse)
@@ -130,6 +142,6 @@ def soft(setting: Setting, shape: tuple[int, int], part: Part, seed: int, plan: 
         return None
     successors = None
     if smoothing:
-        events = part(histories.read_learnable(setting.features, info.min_user_events))
+        events = known(histories.read_learnable(setting.features, info.min_user_events))
         successors = Successors.count(events, info.items, seed)
     return SoftTargets(ahead, smoothing, successors, shape[0], setting.workers.member.rows(shape[0]))

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from recsys.blocks import CPU
-from recsys.config import Training
+from recsys.config import Refresh, Training
 from recsys.training.cluster import Member
 from recsys.training.hardware import Hardware
 
@@ -16,6 +16,11 @@ FULL_SOFTMAX_ITEMS = 50_000
 """Up to this many items, every step ranks its targets against all of them."""
 NEGATIVES = 4_096
 """Beyond that, against this many, drawn for each step."""
+
+WARM_EPOCHS: Final = 4
+"""Passes over new and replayed events with which an earlier network goes on (docs/freshness.md)."""
+WARM_XLA_FROM: Final = 500_000
+"""Positions of a warm start that make up for compiling its steps with XLA: some seconds on two cores."""
 
 FEW_EVENTS: Final = 50_000
 """Training events below which dense data have no soft targets unless asked for."""
@@ -132,6 +137,18 @@ def fit_plan(training: Training, positions: int, items: int, shape: tuple[int, i
     rule = 16 * (1e6 / max(1, positions)) ** 0.25
     epochs = training.epochs or int(np.clip(round(2 * rule if sparse else rule), 4, 64 if sparse else 16))
     return _plan(training, "fit", epochs, positions, items, shape, training.learning_rate, xla, warmup_epochs=1.0)
+
+
+def warm_plan(training: Training, refresh: Refresh, positions: int, items: int, shape: tuple[int, int], xla: bool) -> Plan:
+    """The plan for going on from an earlier network: at most WARM_EPOCHS, at half the learning rate, warmed up as a refit is.
+
+    XLA is left out, unless asked for, where its compilation takes longer than it saves.
+
+    Args: as above; see config.Refresh.
+    """
+    epochs = refresh.epochs or WARM_EPOCHS
+    xla = xla and (training.xla == "on" or epochs * positions >= WARM_XLA_FROM)
+    return _plan(training, "fit", epochs, positions, items, shape, training.learning_rate / 2, xla, warmup_epochs=0.1)
 
 
 def refit_plan(

@@ -19,6 +19,8 @@ import numpy as np
 
 from recsys import storage
 from recsys.contract import histories, model_files
+from recsys.contract.features_info import Encoding
+from recsys.contract.histories import Histories
 from recsys.measure import protocol
 from recsys.measure.targets import decisive_from, find_targets
 from recsys.methods.cnn import Network, load_model, read_encoder, save_model
@@ -29,12 +31,14 @@ from recsys.progress import Progress, silent
 from recsys.training import packing, records
 from recsys.training.carrying import carry_over
 from recsys.training.loop import METRICS, Session, fit
-from recsys.training.phase import Part, Setting, build, epoch_data, soft
-from recsys.training.plan import batch_shape, fit_plan, on_hardware, refit_plan, sample_size
+from recsys.training.phase import Setting, build, epoch_data, soft
+from recsys.training.plan import batch_shape, fit_plan, on_hardware, refit_plan, sample_size, warm_plan
 
 VALIDATION_USERS: Final = 8_192
 """Maximum number of users measured after each epoch, drawn once. If NDCG@10 spreads by .3 from user to user, as on MovieLens
 1M, its standard error is .003."""
+LEAST_USERS: Final = 100
+"""A warm start stops early only if the validation is of so many users: of fewer it is chance which of a few epochs is best."""
 
 
 def train(setting: Setting, folder: str, progress: Progress, stopped: Callable[[], bool]) -> dict[str, Any]:
@@ -64,8 +68,7 @@ def train(setting: Setting, folder: str, progress: Progress, stopped: Callable[[
     encoder = read_encoder(setting.features, info.published)
     model = _published_model(setting, encoder, folder, bool(rows))
     if not rows or training.refit_epochs != 0:
-        everything = setting.part(lambda block: block.lengths)
-        rows = _learn(given, "final" if rows else "fit", model, encoder, everything, rows)
+        rows = _learn(given, "final" if rows else "fit", model, encoder, lambda block: block.lengths, rows)
     return _finish(setting, model, encoder, folder, rows)
 
 
@@ -111,23 +114,26 @@ def _fit(given: _Context) -> records.Rows:
         storage.delete_file(given.file(model_files.EVALUATED))  # does not come from the network that is trained now
     setting, info = given.setting, given.setting.info
     encoder = read_encoder(setting.features, info.evaluated)
-    model = build(setting, info.evaluated, encoder)
+    model = _begun(setting, info.evaluated, encoder)
     spec = model.spec
     given.progress(f"  {model.count_params():,} parameters, width {spec.width}, sees the last {spec.receptive_field} events")
-    validate, part = _validator(setting, model, encoder, given.progress), setting.part(lambda block: block.train_length)
+    validate, part = _validator(setting, model, encoder, given.progress), lambda block: block.train_length
     rows = _learn(given, "fit", model, encoder, part, [], validate)
     return given.keep(model, model_files.VALIDATED, rows)
 
 
 def _before_test(given: _Context, rows: records.Rows) -> records.Rows:
-    """Learns the validation events too, as the counting methods do before they are measured: evaluated.keras."""
+    """Learns the validation events too, as the counting methods do before they are measured: evaluated.keras.
+
+    A warm start leaves that out: the validation events of a night are few, and the time it takes is not worth them.
+    """
     if storage.exists(given.file(model_files.EVALUATED)):
         return records.read(given.folder, "fit", "refit")
     setting, info = given.setting, given.setting.info
     model = load_model(given.file(model_files.VALIDATED), setting.hardware.precision)
-    if setting.config.training.refit_epochs != 0 and info.valid_events:
-        encoder, part = read_encoder(setting.features, info.evaluated), setting.part(lambda block: block.valid_length)
-        rows = _learn(given, "refit", model, encoder, part, rows)
+    if setting.config.training.refit_epochs != 0 and info.valid_events and setting.warm is None:
+        encoder = read_encoder(setting.features, info.evaluated)
+        rows = _learn(given, "refit", model, encoder, lambda block: block.valid_length, rows)
     return given.keep(model, model_files.EVALUATED, rows)
 
 
@@ -136,18 +142,21 @@ def _learn(
     phase: str,
     model: CausalCNN,
     encoder: Encoder,
-    part: Part,
+    length: Callable[[Histories], np.ndarray],
     rows: records.Rows,
     validate: Callable[[], dict[str, float]] | None = None,
 ) -> records.Rows:
-    """Trains on a part of the histories: in the phase fit from scratch, in the others further than the rows so far."""
+    """Trains on the first `length` events of each user: in the phase fit from the start, in the others on from the rows."""
     setting, training, info, hardware = given.setting, given.setting.config.training, given.setting.info, given.setting.hardware
+    whole, part = setting.whole(length), setting.part(length)
     counts = packing.item_counts(setting.features, info.items, part)
-    model.item_known.assign((counts > 0).astype(np.float32))
+    model.item_known.assign(np.maximum(model.item_known.numpy(), counts > 0))
     events, seed = int(counts.sum()), setting.config.seed + (phase != "fit")
     shape, positions = batch_shape(training, events), round(events * (1 + setting.cold_starts))
     if phase != "fit":
         plan = refit_plan(training, positions, info.items, shape, records.used_xla(rows, hardware.xla), rows, phase)
+    elif setting.warm is not None:
+        plan = warm_plan(training, setting.config.refresh, positions, info.items, shape, hardware.xla)
     else:
         plan = fit_plan(training, positions, info.items, shape, hardware.xla, info.sparse)
     session = Session(
@@ -158,17 +167,26 @@ def _learn(
         stopped=given.stopped,
         progress=given.progress,
         workers=setting.workers,
-        soft=soft(setting, shape, part, seed, plan),
+        soft=soft(setting, shape, whole, seed, plan),
     )
     return fit(model, on_hardware(plan, training, hardware, setting.workers.member, positions), session, rows)
 
 
+def _begun(setting: Setting, encoding: Encoding, encoder: Encoder) -> CausalCNN:
+    """The network before its first epoch: a new one, or the earlier one of a warm start."""
+    model = build(setting, encoding, encoder)
+    if setting.warm is not None:
+        setting.warm.carry(model, setting.features, encoding)
+    return model
+
+
 def _published_model(setting: Setting, encoder: Encoder, folder: str, continued: bool) -> CausalCNN:
     """The network that recommends, before its last epochs: a new one, or the evaluated one with re-encoded features."""
+    if not continued:
+        return _begun(setting, setting.info.published, encoder)
     model = build(setting, setting.info.published, encoder)
-    if continued:
-        evaluated = load_model(storage.join(folder, model_files.EVALUATED), setting.hardware.precision)
-        carry_over(evaluated, model, setting.info.evaluated, setting.info.published)
+    evaluated = load_model(storage.join(folder, model_files.EVALUATED), setting.hardware.precision)
+    carry_over(evaluated, model, setting.info.evaluated, setting.info.published)
     return model
 
 
@@ -182,6 +200,9 @@ def _validator(
     targets = find_targets(everything, "valid", most, config.seed, decisive_from(info.split))
     if not len(targets.rows):
         progress("  warning: no validation events; training runs for all epochs and keeps the last weights")
+        return None
+    if setting.warm is not None and len(targets.rows) < LEAST_USERS:
+        progress(f"  {len(targets.rows)} users have validation events, too few to stop early by: training runs for all epochs")
         return None
     if not setting.workers.member.chief:
         return dict

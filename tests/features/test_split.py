@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from recsys import config
 from recsys.errors import DataError
-from recsys.features import moments
+from recsys.features import moments, split
 from recsys.features.chunks import Chunk, unpack_chunk
 from tests.building import Built, source
 
@@ -114,6 +114,46 @@ def test_spark_finds_the_same_moments(
     histories = spark.sparkContext.parallelize([part.pack() for part in parts], 2).map(unpack_chunk)
     found = moments.find(moments.spans_of(histories, 1), min(times), max(times), 0.1, 0.2)
     assert found == oracle(times, 0.1, 0.2)
+
+
+def test_after_an_earlier_run_only_later_events_are_held_out() -> None:
+    times = list(range(1000, 2000))
+    histogram = counted(times)
+    asked = config.Split(method="global-time", test_fraction=0.2, valid_fraction=0.25, min_events=1)
+    found = split.prepare(histogram, asked, 1, 1000, 1999, since=1899)
+    assert (found.valid_from, found.test_from, found.since) == (1960, 1980, 1899)
+    assert split.prepare(histogram, asked, 1, 1000, 1999).since is None
+
+
+@pytest.mark.parametrize(
+    ("since", "most_new", "min_events", "used"),
+    [(1899, 1.0, 20, True), (1899, 1.0, 21, False), (1899, 0.1, 1, True), (1899, 0.09, 1, False), (1999, 1.0, 0, False)],
+    ids=["enough", "too few", "not too many", "too many", "nothing new"],
+)
+def test_too_few_or_too_many_later_events_are_split_as_if_there_were_no_earlier_run(
+    since: int, most_new: float, min_events: int, used: bool
+) -> None:
+    times = list(range(1000, 2000))
+    asked = config.Split(method="global-time", test_fraction=0.2, valid_fraction=0.25, min_events=min_events)
+    found = split.prepare(counted(times), asked, 1, 1000, 1999, since, most_new)
+    assert (found.since is not None) == used
+    assert used or found == split.prepare(counted(times), asked, 1, 1000, 1999)
+
+
+def test_with_nothing_held_out_it_is_known_since_when_events_are_new() -> None:
+    found = split.prepare(counted(list(range(1000, 2000))), config.Split(method="none"), 1, 1000, 1999, since=1899)
+    assert (found.valid_from, found.since, found.holds_out) == (None, 1899, False)
+
+
+def counted(times: list[int]) -> moments.Histogram:
+    """A histogram of these moments, a span each."""
+    found = np.array(times)
+
+    def histogram(first: int, last: int) -> np.ndarray:
+        some = found[(found >= first) & (found <= last)]
+        return np.stack([some, some, np.ones(len(some), np.int64)], axis=1)
+
+    return histogram
 
 
 def test_an_event_in_2099_does_not_move_the_split(build: Callable[..., Built], csv: Callable[..., config.Table]) -> None:

@@ -230,3 +230,26 @@ def test_damaged_recommendations_in_a_store_are_refused(store: Store) -> None:
     with pytest.raises(RefusedError, match=r"s3://.*/part-00000\.parquet is damaged"):
         roll_back(output, None)
     assert latest(output)["run_id"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("ours", "high", "code"), [(0.4, -0.01, 78), (0.4, 0.01, 0), (0.46, -0.01, 0)], ids=["worse", "perhaps", "a little worse"]
+)
+def test_a_refresh_is_compared_with_the_run_before_on_the_same_events(
+    tmp_path: Path, ours: float, high: float, code: int
+) -> None:
+    """Whatever that run had reached on the events of its own night."""
+    finished(tmp_path / "out", "a", score=0.9)
+    assert invoke("publish", "--output", "out", home=tmp_path).returncode == 0
+    run = finished(tmp_path / "out", "b", score=ours)
+
+    def beside(metrics: dict[str, Any]) -> None:
+        metrics["methods"]["published"] = {"metrics": {"ndcg@10": 0.5}}
+        interval = {"difference": ours - 0.5, "low": -0.2, "high": high, "significant": high < 0}
+        metrics["comparison"]["minus"] = {"published": {"ndcg@10": interval}}
+
+    change(run, beside, schema.EVALUATION_DIR, schema.METRICS_FILE)
+    done = invoke("publish", "--output", "out", "--run-id", "b", home=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert (latest(tmp_path / "out")["run_id"] == "b") == (code == 0)
+    assert code == 0 or "the run it goes on from 0.5000 on the same events" in done.stderr

@@ -40,8 +40,11 @@ def setting(tmp_path):
         info.evaluated,
         users_dir="published/users",
         items_dir="published/items",
-        user_features=(EncodedFeature("gender", "categorical", 4),),
-        item_features=(EncodedFeature("genres", "multi", 6, 2), EncodedFeature("year", "numeric", 1)),
+        user_features=(EncodedFeature("gender", "categorical", 4, values=("F", "M", "X")),),
+        item_features=(
+            EncodedFeature("genres", "multi", 6, 2, ("Action", "Comedy", "Crime", "Drama", "War")),
+            EncodedFeature("year", "numeric", 1),
+        ),
     )
     write_info(features, dataclasses.replace(info, published=published))
     config = Config(model=Model(width=16, dilations=(1, 2)))
@@ -67,16 +70,22 @@ def test_users_and_items_whose_features_were_known_score_as_before(setting):
 
 def test_codes_keep_their_vectors_where_offsets_move():
     before = (
-        EncodedFeature("brand", "categorical", 3),
+        EncodedFeature("brand", "categorical", 3, values=("b1", "b2")),
         EncodedFeature("price", "numeric", 1),
-        EncodedFeature("tags", "multi", 4),
+        EncodedFeature("tags", "multi", 4, values=("t1", "t2", "t3")),
     )
     after = (
-        EncodedFeature("brand", "categorical", 5),
+        EncodedFeature("brand", "categorical", 5, values=("b1", "b2", "b3", "b4")),
         EncodedFeature("price", "numeric", 1),
-        EncodedFeature("tags", "multi", 5),
+        EncodedFeature("tags", "multi", 5, values=("t1", "t2", "t3", "t4")),
     )
     assert code_origins(before, after).tolist() == [0, 1, 2, 0, 0, 3, 4, 5, 0]
+
+
+def test_a_value_keeps_its_vector_whatever_its_code():
+    before = (EncodedFeature("brand", "categorical", 4, values=("b1", "b2", "b3")),)
+    after = (EncodedFeature("brand", "categorical", 4, values=("b3", "new", "b1")),)
+    assert code_origins(before, after).tolist() == [0, 3, 0, 1]
 
 
 def test_a_network_of_another_shape_gives_nothing_away(setting):

@@ -1,0 +1,111 @@
+"""The earlier run whose network a run goes on from (refresh.warm_start): chosen once, and recorded in run.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from recsys import storage
+from recsys.config import Config, Feature, Table
+from recsys.contract import schema
+from recsys.contract.earlier_run import EarlierRun
+from recsys.contract.features_info import read_info
+from recsys.errors import ConfigError, DamagedError
+from recsys.progress import Log
+from recsys.run import latest
+from recsys.run.runs import Run, exists
+
+RECORD: Final = "warm_start"
+"""The key of run.json: what was `asked`; `run_id` of the earlier run and the last moment that it knew, `since`, or null and
+`why_not`; after training also `from`, the run that the weights really come from, `ancestry`, all runs that they come from, the
+newest first, and `news`."""
+LATEST: Final = "latest"
+
+
+def choose(config: Config, run: Run, log: Log) -> int | None:
+    """Finds the run to go on from and records it in run.json.
+
+    Args:
+        config: the section refresh is read.
+        run: the present run.
+        log: takes the reason if a new network must be trained.
+
+    Returns:
+        The last moment that its network has learned, seconds; None without such a run.
+
+    Raises:
+        ConfigError: the named run does not exist.
+    """
+    asked = config.refresh.warm_start
+    if asked is None:
+        return None
+    found, since, why = None, None, ""
+    name = latest.published_run(run.output) if asked == LATEST else asked
+    if name is None:
+        why = "no run is published yet"
+    elif not exists(Run(run.output, name)) and asked != LATEST:
+        raise ConfigError(f"refresh.warm_start: there is no run {name} in {run.output}")
+    else:
+        try:
+            why = _unfit(Run(run.output, name), config)
+            since = read_info(Run(run.output, name).path(schema.FEATURES_DIR)).latest_timestamp
+        except DamagedError as error:
+            why = f"run {name} cannot be used: {error}"
+    if why:
+        since = None
+        log(f"  a new network will be trained: {why}")
+    else:
+        found = name
+    run.update({RECORD: {"asked": asked, "run_id": found, "since": since, "why_not": why or None}})
+    return since
+
+
+def base_of(run: Run) -> EarlierRun | None:
+    """The earlier run that was chosen, if any."""
+    found = run.manifest().get(RECORD) or {}
+    name = found.get("run_id")
+    if name is None:
+        return None
+    before = Run(run.output, name)
+    return EarlierRun(name, before.path(schema.FEATURES_DIR), before.path(schema.MODEL_DIR), found["since"])
+
+
+def record(run: Run, facts: Mapping[str, Any]) -> None:
+    """Adds to the record what training did: see warm_start.describe."""
+    before = facts["from"]
+    ancestry = [] if before is None else [before, *ancestors(Run(run.output, before))]
+    run.update({RECORD: {**run.manifest()[RECORD], **facts, "ancestry": ancestry}})
+
+
+def ancestors(run: Run) -> list[str]:
+    """The runs that the weights of a run come from, the newest first; none if its network was trained anew."""
+    found: list[str] = (run.manifest().get(RECORD) or {}).get("ancestry", [])
+    return found
+
+
+def _unfit(before: Run, config: Config) -> str:
+    """Why a run cannot be gone on from, in words; empty if it can."""
+    if not exists(before):
+        return f"run {before.run_id}, which is published, is not there any more"
+    for stage, folder in (("features", schema.FEATURES_DIR), ("train", schema.MODEL_DIR)):
+        if not storage.is_whole(before.path(folder)):
+            return f"run {before.run_id} has not finished '{stage}'"
+    times, most = len(ancestors(before)), config.refresh.full_every
+    if most and times >= most:
+        return f"the network of run {before.run_id} has been refreshed {times} times in a row (refresh.full_every)"
+    return _differs(before.config(), config, before.run_id)
+
+
+def _differs(made: Config, asked: Config, name: str) -> str:
+    """What the network of another run was made for that is not asked now, in words; empty if nothing."""
+    if made.source.dataset != asked.source.dataset:
+        return f"run {name} is of other data ({made.source.dataset})"
+    for role in ("users", "items"):
+        before, now = (_declared(getattr(config.source, role)) for config in (made, asked))
+        if before != now:
+            return f"the features of {role} are declared otherwise than in run {name}"
+    return "" if made.model == asked.model else f"the settings of [model] are others than in run {name}"
+
+
+def _declared(table: Table | None) -> Mapping[str, Feature]:
+    return {} if table is None else table.features
