@@ -15,6 +15,7 @@ from recsys.setting_types import (
     Delimiter,
     Encoding,
     FolderOrAuto,
+    Forget,
     Name,
     Names,
     Path,
@@ -120,4 +121,6 @@ class Source:
     """The users and their features."""
     items: Table | None = None
     """The items, their titles and features."""
+    forget: Forget = None
+    """Text file with the ids of users to forget, one in each line: nothing of theirs is read. See docs/freshness.md."""
     synthetic: Synthetic = Synthetic()

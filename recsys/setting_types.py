@@ -165,6 +165,7 @@ Dilations = Annotated[tuple[_Dilation, ...] | None, Field(min_length=1, max_leng
 Name = Annotated[str, Field(min_length=1)]
 Path = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 FolderOrAuto = Annotated[Annotated[Path, AfterValidator(_local)] | None, BeforeValidator(_text_or_auto)]
+Forget = Annotated[Path | None, BeforeValidator(_text_or_nothing)]
 UrlOrAuto = Annotated[Annotated[str, AfterValidator(_url)] | None, BeforeValidator(_text_or_auto)]
 YesNoOrAuto = Annotated[bool | None, BeforeValidator(_text_or_auto)]
 Column = Annotated[str | None, BeforeValidator(_text_or_nothing)]

@@ -63,6 +63,9 @@ class _File(TomlConfigSettingsSource):
             path = table.get("path") if isinstance(table, dict) else None
             if isinstance(table, dict) and isinstance(path, str) and path and "://" not in path:
                 table["path"] = os.path.join(os.path.dirname(os.path.abspath(file_path)), path)
+        forget = source.get("forget") if isinstance(source, dict) else None
+        if isinstance(source, dict) and isinstance(forget, str) and forget and "://" not in forget:
+            source["forget"] = os.path.join(os.path.dirname(os.path.abspath(file_path)), forget)
         return tree
 
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from recsys.contract.schema import ITEM_ID, USER_ID
 from recsys.errors import ConfigError, DataError
 from recsys.features import values
+from recsys.features.forgetting import NOBODY, Forgotten
 from recsys.features.read import Rows
 from recsys.sources.pieces import CORRUPT
 
@@ -73,6 +74,7 @@ class Layout:
         user_type, item_type: types of the ids.
         unit: of the timestamps, see `values.seconds`.
         open_quotes: whether OPEN_QUOTE is looked for.
+        forgotten: users whose rows are left out.
     """
 
     columns: Mapping[str, str]
@@ -85,6 +87,7 @@ class Layout:
     item_type: pa.DataType
     unit: str
     open_quotes: bool
+    forgotten: Forgotten = NOBODY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,10 +110,11 @@ class CleanEvents:
     reasons: pa.Array
 
 
-def layout(rows: Rows, user_type: pa.DataType, item_type: pa.DataType, unit: str = "s") -> Layout:
-    """The layout of a table.
+def layout(rows: Rows, user_type: pa.DataType, item_type: pa.DataType, unit: str = "s", forget: str | None = None) -> Layout:
+    """The layout of a table; `forget` is config.Source.forget.
 
     Raises:
+        DataError: the list of users to forget is damaged.
         ConfigError: the table has no column of a name that the configuration gives.
     """
     table = rows.table
@@ -120,7 +124,8 @@ def layout(rows: Rows, user_type: pa.DataType, item_type: pa.DataType, unit: str
     delimiter = None if rows.typed else table.delimiter
     columns = {f"c{number}": name for number, name in enumerate(rows.form.names)}
     undeclared = not rows.typed and table.quoting and table.multiline is None
-    return Layout(columns, delimiter, user, item, rating, timestamp, user_type, item_type, unit, undeclared)
+    forgotten = Forgotten.read(forget, user_type)
+    return Layout(columns, delimiter, user, item, rating, timestamp, user_type, item_type, unit, undeclared, forgotten)
 
 
 def events(batch: pa.RecordBatch, layout: Layout) -> CleanEvents:

@@ -152,8 +152,12 @@ def described(
         if role == ITEMS:
             titles = pa.nulls(len(batch), pa.string()) if title is None else raw.texts(batch[title])
             columns[TITLE] = pc.if_else(pc.greater(pc.binary_length(titles), 0), titles, pa.scalar(None, pa.string()))
-        usable = pa.RecordBatch.from_pydict({**columns, sums.TEXT: text, **place}).filter(reasons.is_null())
-        others = pa.RecordBatch.from_pydict({REASON: reasons, sums.TEXT: text, **place}).filter(reasons.is_valid())
+        good = reasons.is_null().to_numpy(zero_copy_only=False)
+        others = pa.RecordBatch.from_pydict({REASON: reasons, sums.TEXT: text, **place}).filter(pa.array(~good))
+        if role == USERS:
+            good &= ~layout.forgotten.are(ids)
+            others = others.filter(pa.array(~layout.forgotten.are_named(others[sums.TEXT], layout.delimiter)))
+        usable = pa.RecordBatch.from_pydict({**columns, sums.TEXT: text, **place}).filter(pa.array(good))
         for number, value in chunks.pack_by(gather.partition_of(usable[role.key], partitions), usable):
             yield number, (_TABLE, value)
         for number, value in chunks.pack_by(others[ORDER[-1]].to_numpy() % partitions, others):

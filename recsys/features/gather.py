@@ -137,10 +137,13 @@ def _parsed(batch: pa.RecordBatch, layout: clean.Layout) -> tuple[pa.RecordBatch
     """The usable events of a batch, and its other rows with their text; both with ORDER."""
     found = clean.events(batch, layout)
     columns = {USER_ID: found.user_id, ITEM_ID: found.item_id, RATING: found.rating, TIMESTAMP: found.timestamp}
-    events = pa.RecordBatch.from_pydict({**columns, **{name: batch[name] for name in ORDER}}).filter(pa.array(found.usable))
+    usable = found.usable & ~layout.forgotten.are(found.user_id)
+    events = pa.RecordBatch.from_pydict({**columns, **{name: batch[name] for name in ORDER}}).filter(pa.array(usable))
     bad = np.flatnonzero(~found.usable)
-    place = {name: batch[name].take(pa.array(bad)) for name in ORDER}
-    return events, pa.RecordBatch.from_pydict({REASON: found.reasons, sums.TEXT: clean.texts(batch, bad, layout), **place})
+    text = clean.texts(batch, bad, layout)
+    others = {REASON: found.reasons, sums.TEXT: text, **{name: batch[name].take(pa.array(bad)) for name in ORDER}}
+    gone = layout.forgotten.are_named(text, layout.delimiter)
+    return events, pa.RecordBatch.from_pydict(others).filter(pa.array(~gone))
 
 
 def _divided(events: Sequence[pa.RecordBatch], aside: Sequence[pa.RecordBatch], partitions: int) -> Iterator[tuple[int, Part]]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from recsys.config import Features, Table
+from recsys.config import Config, Table
 from recsys.contract import histories, matching, schema
 from recsys.contract.features_info import FeaturesInfo
 from recsys.contract.histories import Histories
@@ -50,7 +50,7 @@ class FoldedIn:
             yield self.user_ids[start : start + users], self.histories.rows(rows)
 
 
-def fold_in(table: Table, features: str, info: FeaturesInfo, options: Features) -> FoldedIn:
+def fold_in(table: Table, features: str, info: FeaturesInfo, config: Config) -> FoldedIn:
     """Reads new events and adds them to what a run knows of their users.
 
     An event with an item that the user has had is a repeat, as everywhere.
@@ -59,18 +59,20 @@ def fold_in(table: Table, features: str, info: FeaturesInfo, options: Features) 
         table: the events.
         features: the run's features folder.
         info: its features.json.
-        options: of the run's configuration; max_rejected counts.
+        config: the run's; features.max_rejected and source.forget count.
 
     Raises:
         DataError: too many rows are unusable, or there is no usable event.
     """
     rows = describe(table, "interactions", 1)
     user_type, item_type = (pa.type_for_alias(name) for name in (info.user_id_type, info.item_id_type))
-    layout = clean.layout(rows, user_type, item_type, info.options["timestamp_unit"])
+    layout = clean.layout(rows, user_type, item_type, info.options["timestamp_unit"], config.source.forget)
     divided = (part for _, part in gather.divide(rows.batches(), layout, 1))
     parts = list(gather.gather(divided, 1, layout))
     sums = total(value.decode() for value in of_kind(iter(parts), gather.SUMS))
-    clean.check_rejected("interactions", table.path, sums.rejected, sums.rows, options.max_rejected, sums.example(rows.files))
+    clean.check_rejected(
+        "interactions", table.path, sums.rejected, sums.rows, config.features.max_rejected, sums.example(rows.files)
+    )
     if not sums.count:
         raise DataError(f"{table.path} has no usable event")
     found = [_numbered(chunks.unpack_chunk(value), features) for value in of_kind(iter(parts), gather.HISTORIES)]

@@ -97,7 +97,7 @@ def build_with(
     user_type = _id_type(rows, user_rows, USER_ID, source.id_type)
     item_type = _id_type(rows, item_rows, ITEM_ID, source.id_type)
     least = config.features.min_user_events
-    layout = clean.layout(rows, user_type, item_type, source.timestamp_unit)
+    layout = clean.layout(rows, user_type, item_type, source.timestamp_unit, config.source.forget)
     found = events.prepare(context, rows, layout, partitions_of(context), config.features)
     sums = found.sums
     histogram = moments.spans_of(found.histories, least)

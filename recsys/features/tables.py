@@ -109,7 +109,7 @@ def _catalogue(
     found = events.histories.flatMap(partial(entities.by_partition, seen=seen, key=role.key, partitions=partitions))
     if rows is not None:
         declared = raw.declared(rows)
-        layout = clean.layout(rows, kind, kind)
+        layout = clean.layout(rows, kind, kind, forget=config.source.forget if role == USERS else None)
         work = partial(entities.described, rows=rows, layout=layout, role=role, declared=declared, partitions=partitions)
         found = context.union([found, rows.read(context, work)])
     features: Mapping[str, Feature] = {one.name: one.feature for one in declared}

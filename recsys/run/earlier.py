@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from recsys import storage
 from recsys.config import Config, Feature, Table
-from recsys.contract import schema
+from recsys.contract import matching, schema
 from recsys.contract.earlier_run import EarlierRun
 from recsys.contract.features_info import read_info
 from recsys.errors import ConfigError, DamagedError
@@ -18,7 +18,7 @@ from recsys.run.runs import Run, exists
 RECORD: Final = "warm_start"
 """The key of run.json: what was `asked`; `run_id` of the earlier run and the last moment that it knew, `since`, or null and
 `why_not`; after training also `from`, the run that the weights really come from, `ancestry`, all runs that they come from, the
-newest first, and `news`."""
+newest first, `learned_forgotten`, whether these knew events of users to forget, and `news`."""
 LATEST: Final = "latest"
 
 
@@ -70,11 +70,25 @@ def base_of(run: Run) -> EarlierRun | None:
     return EarlierRun(name, before.path(schema.FEATURES_DIR), before.path(schema.MODEL_DIR), found["since"])
 
 
-def record(run: Run, facts: Mapping[str, Any]) -> None:
+def record(config: Config, run: Run, facts: Mapping[str, Any]) -> None:
     """Adds to the record what training did: see warm_start.describe."""
-    before = facts["from"]
-    ancestry = [] if before is None else [before, *ancestors(Run(run.output, before))]
-    run.update({RECORD: {**run.manifest()[RECORD], **facts, "ancestry": ancestry}})
+    name = facts["from"]
+    before = None if name is None else Run(run.output, name)
+    learned = {
+        "ancestry": [] if before is None else [before.run_id, *ancestors(before)],
+        "learned_forgotten": before is not None and knows_forgotten(before, config),
+    }
+    run.update({RECORD: {**run.manifest()[RECORD], **facts, **learned}})
+
+
+def knows_forgotten(before: Run, config: Config) -> bool:
+    """Whether the weights of a run come from events of users to forget, its own or those of the runs it has gone on from."""
+    from recsys.features.forgetting import Forgotten
+
+    if (before.manifest().get(RECORD) or {}).get("learned_forgotten"):
+        return True
+    ids = matching.read_ids(before.path(schema.FEATURES_DIR), schema.USER_ID)
+    return bool(Forgotten.read(config.source.forget, ids.type).are(ids).any())
 
 
 def ancestors(run: Run) -> list[str]:
@@ -93,6 +107,8 @@ def _unfit(before: Run, config: Config) -> str:
     times, most = len(ancestors(before)), config.refresh.full_every
     if most and times >= most:
         return f"the network of run {before.run_id} has been refreshed {times} times in a row (refresh.full_every)"
+    if config.refresh.exact_forgetting and knows_forgotten(before, config):
+        return f"the weights of run {before.run_id} come from events of users to forget (refresh.exact_forgetting)"
     return _differs(before.config(), config, before.run_id)
 
 

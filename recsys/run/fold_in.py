@@ -49,7 +49,7 @@ def fold_in(config: Config, run: Run, progress: Progress, events: str, folder: s
     info = read_info(features)
     with storage.lock(run.folder, shared=True):
         progress(f"reading {events}")
-        found = read(_table(config, events, info.has_ratings), features, info, config.features)
+        found = read(_table(config, events, info.has_ratings), features, info, config)
         progress(f"  {found.events:,} events of {len(found.user_ids):,} users; set aside {sum(found.rejected.values()):,}")
         if found.unknown:
             progress(f"  {found.unknown:,} more are of items that run {run.run_id} does not know")

@@ -132,7 +132,7 @@ def train(job: Job) -> dict[str, Any]:
             check = job.stop.check
             weights = blending.fit(network, everything, info, folder, job.config.seed, job.progress, check, carried)
             if news is not None:
-                earlier.record(job.run, news)
+                earlier.record(job.config, job.run, news)
             _finish(job, folder)
             facts = {**facts, "blend": dataclasses.asdict(weights)}
         workers.barrier()

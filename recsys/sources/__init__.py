@@ -75,6 +75,8 @@ def open_source(config: Config, work_dir: str, log: Log) -> SourceTables:
         if table is not None:
             check_columns(table, role)
             inputs += [{"table": role, **entry} for entry in files.fingerprints(table)]
+    if source.forget is not None:
+        inputs += [{"table": "forget", **entry} for entry in files.fingerprints(Table(source.forget, format="csv"))]
     known = source.dataset == "tabular"
     return SourceTables(
         *tables,

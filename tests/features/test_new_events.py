@@ -25,7 +25,7 @@ def text(events: list[tuple[str, str, float, int]]) -> str:
 
 
 def folded(built: Built, table: config.Table, **options: Any) -> FoldedIn:
-    return fold_in(table, built.folder, built.info, config.Features(**options))
+    return fold_in(table, built.folder, built.info, config.Config(features=config.Features(**options)))
 
 
 def by_name(ids: list[str], items: list[str], block: histories.Histories) -> dict[str, list[tuple[str, float, int]]]:

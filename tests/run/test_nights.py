@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.command import SMALL, SPARK, Command, command, environment, invoke, recommendations, succeed
+from tests.features.test_forgetting import everything
 from tests.support import chains
 
 HISTORY, A_NIGHT = 60, 20
@@ -126,6 +127,25 @@ def test_ten_nights(with_spark: Command, tmp_path: Path) -> None:
     assert set(lists["user_id"].to_pylist()) == {
         user for path in (tmp_path / "events").iterdir() for user in pq.read_table(path)["user"].to_pylist()
     }
+
+
+@pytest.mark.slow
+def test_a_forgotten_user_is_nowhere_in_the_next_run(with_spark: Command, tmp_path: Path) -> None:
+    shop(tmp_path)
+    succeed(*nightly(tmp_path, 0), home=tmp_path, run=with_spark)
+    (tmp_path / "forget.txt").write_text("n0-7\nn0-33\n")
+    forget = ("--set", f"source.forget={tmp_path}/forget.txt")
+
+    succeed(*nightly(tmp_path, 1, *forget), home=tmp_path, run=with_spark)
+    text = everything(tmp_path / "out" / "runs" / "n1")
+    assert "n0-7'" not in text and "n0-33'" not in text and "n0-8'" in text
+    assert (warm(tmp_path, 1)["from"], warm(tmp_path, 1)["learned_forgotten"]) == ("n0", True), "the weights have seen them"
+
+    exact = (*forget, "--set", "refresh.exact_forgetting=true")
+    succeed(*nightly(tmp_path, 2, *exact), home=tmp_path, run=with_spark)
+    assert "come from events of users to forget" in warm(tmp_path, 2)["why_not"]
+    succeed(*nightly(tmp_path, 3, *exact), home=tmp_path, run=with_spark)
+    assert (warm(tmp_path, 3)["from"], warm(tmp_path, 3)["learned_forgotten"]) == ("n2", False)
 
 
 @pytest.mark.slow
