@@ -70,6 +70,13 @@ def base_of(run: Run) -> EarlierRun | None:
     return EarlierRun(name, before.path(schema.FEATURES_DIR), before.path(schema.MODEL_DIR), found["since"])
 
 
+def lists_of(run: Run) -> str | None:
+    """The folder with the lists of the run that was chosen; None if there are none."""
+    name = (run.manifest().get(RECORD) or {}).get("run_id")
+    folder = None if name is None else Run(run.output, name).path(schema.RECOMMENDATIONS_DIR)
+    return folder if folder is not None and storage.is_whole(folder) else None
+
+
 def record(config: Config, run: Run, facts: Mapping[str, Any]) -> None:
     """Adds to the record what training did: see warm_start.describe."""
     name = facts["from"]

@@ -179,12 +179,16 @@ def evaluate(job: Job) -> dict[str, Any]:
 
 def recommend(job: Job, shard: Shard | None = None) -> dict[str, Any]:
     """The published blend → recommendations/, or one shard of them."""
+    from recsys.recommend import overlap
     from recsys.recommend.lists import EVERYBODY, recommend
 
     blend = load_blend(job, model_files.PUBLISHED, model_files.PUBLISHED_BLEND)
     folder = job.run.path(schema.RECOMMENDATIONS_DIR) if shard is None else shard.folder(job.run.path(schema.SHARDS_DIR))
     place = job.run.path(schema.FEATURES_DIR)
     facts = recommend(job.config.recommend, place, folder, job.run.run_id, blend, job.progress, shard or EVERYBODY)
+    lists = earlier.lists_of(job.run)
+    if lists is not None and shard is None:
+        overlap.tell(facts.setdefault("changes", overlap.compare(lists, folder, facts["users"])), job.progress)
     _finish(job, folder)
     return facts
 
