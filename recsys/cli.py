@@ -81,19 +81,21 @@ def evaluate(redo: bool, **given: Any) -> None:
 @click.option(
     "--events",
     metavar="PATH",
-    help="Instead: add the events of these files to the histories of their users, new users too, and write only their lists,"
-    " with the network as it is. Columns as in the run's [source.interactions]. [default run: the published one] Needs --to.",
+    help="Instead: add the events of these files to the histories of their users, new users too, count anew, and write only"
+    " their lists, with the network as it is. Columns as in the run's [source.interactions]. Needs --to."
+    " [default run: the published one]",
 )
 @click.option(
     "--to", metavar="FOLDER", help="Where the lists of --events go: a new folder, or one that they have filled before."
 )
+@click.option("--all-users", is_flag=True, help="With --events: write the lists of all users, which recent popularity changes.")
 @cli_options.stage_options
-def recommend(redo: bool, shard: str | None, events: str | None, to: str | None, **given: Any) -> None:
+def recommend(redo: bool, shard: str | None, events: str | None, to: str | None, all_users: bool, **given: Any) -> None:
     """Writes the top K items of every user as Parquet."""
-    if events is not None or to is not None:
+    if events is not None or to is not None or all_users:
         if events is None or to is None or redo or shard is not None:
-            raise ConfigError("--events and --to need each other, and go without --redo and --shard")
-        fold_in.fold_in(*cli_options.published(given), events, to)
+            raise ConfigError("--events and --to need each other, and go without --redo and --shard; --all-users needs them")
+        fold_in.fold_in(*cli_options.published(given), events, to, all_users)
         return
     work = cli_options.resume("recommend", given)
     if shard is None:

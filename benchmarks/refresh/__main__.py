@@ -6,10 +6,12 @@ The events are cut by time into 25 slices. Fifteen are the history; then one sli
 all events so far are measured on the slice of the night after (prequential evaluation, Dawid, 1984):
 
 - nothing: the lists of the first night stay.
-- fold-in: the first night's network and counts, with every user's events so far (`recsys recommend --events`).
+- fold-in: the first night's network, with every user's events so far and counts of them (`recsys recommend --events`).
 - warm start: the network of the night before learns the new events (`recsys run --warm-start latest`).
 - full: a new network, on all events (`recsys run`).
 - window: a new network, on the last fifteen slices.
+
+The first night is the same for all of them.
 
 Costs are seconds of the stage `train`; those of fold-in, which trains nothing, are of the whole command. Finished nights are
 kept in the output folder and not repeated.
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,7 +65,7 @@ class Replay:
     seed: int
 
     def night(self, strategy: str, number: int) -> dict[str, Any]:
-        """What one strategy's lists are worth on the slice after, and what they cost; night 0 is the first one."""
+        """What one strategy's lists are worth on the slice after, and what they cost; night 0 is the first one, 1 the next."""
         file = self.folder / strategy.replace(" ", "-") / f"night-{number:02d}.json"
         if not file.exists():
             end = HISTORY + number
@@ -74,13 +77,12 @@ class Replay:
         return found
 
     def _lists(self, strategy: str, number: int) -> tuple[pd.DataFrame, float]:
+        if strategy in ("full", "window"):
+            return self._run(strategy, number, number if strategy == "window" else 0)
+        first = self._run("first", 0, 0)
         if strategy == "nothing":
-            return self._run("full", 0, 0)[0], 0.0
-        if strategy == "fold-in":
-            return self._folded_in(number)
-        if strategy == "warm start":
-            return self._run("full", 0, 0) if number == 0 else self._warm(number)
-        return self._run(strategy, number, number if strategy == "window" else 0)
+            return first[0], 0.0
+        return self._folded_in(number) if strategy == "fold-in" else self._warm(number)
 
     def _run(self, strategy: str, number: int, first: int, *options: str) -> tuple[pd.DataFrame, float]:
         place = self.folder / strategy.replace(" ", "-")
@@ -89,42 +91,24 @@ class Replay:
         if not (run / "recommendations" / "_SUCCESS").exists():
             config = self.events.settings_file(place, first, HISTORY + number)
             arguments = ["--config", config, "--output", output, "--run-id", name, "--seed", self.seed, "--quiet", *options]
-            recsys("run", *arguments, changes=[*QUIET, *self.changes])
+            recsys("run", *arguments, changes=[*QUIET, *(self.changes if number else ())])
         manifest = json.loads((run / "run.json").read_text())
         return scores.read_lists(run / "recommendations"), float(manifest["stages"]["train"]["seconds"])
 
     def _warm(self, number: int) -> tuple[pd.DataFrame, float]:
         output = self.folder / "warm-start" / "out"
-        if not output.exists():  # the first night is the same for all
-            config = self.events.settings_file(self.folder / "warm-start", 0, HISTORY)
-            recsys(
-                "run",
-                "--config",
-                config,
-                "--output",
-                output,
-                "--run-id",
-                "night-00",
-                "--seed",
-                self.seed,
-                "--quiet",
-                changes=QUIET,
-            )
+        if not output.exists():
+            shutil.copytree(self.folder / "first" / "out", output)
         return self._run("warm start", number, 0, "--warm-start", "latest")
 
     def _folded_in(self, number: int) -> tuple[pd.DataFrame, float]:
-        before, _ = self._run("full", 0, 0)
-        if number == 0:
-            return before, 0.0
         place = self.folder / "fold-in"
         nights = self.events.settings_file(place, HISTORY, HISTORY + number).parent / "events"
         started = time.monotonic()
-        output = self.folder / "full" / "out"
-        arguments = ["--output", output, "--run-id", "night-00", "--to", place / "lists", "--quiet"]
+        arguments = ["--output", self.folder / "first" / "out", "--to", place / "lists", "--all-users", "--quiet"]
         recsys("recommend", *arguments, "--events", nights / "*.parquet")
         seconds = time.monotonic() - started
-        new = scores.read_lists(place / "lists")
-        return pd.concat([before[~before["user_id"].isin(new["user_id"].unique())], new]), seconds
+        return scores.read_lists(place / "lists"), seconds
 
 
 def table(nights: dict[str, list[dict[str, Any]]]) -> str:

@@ -169,6 +169,25 @@ def entities(batch: pa.RecordBatch, layout: Layout, key: str, column: str) -> tu
     return identifier, reasons.of(np.arange(len(batch)))
 
 
+def forgotten(batch: pa.RecordBatch, rows: np.ndarray, users: pa.Array, text: pa.Array, layout: Layout) -> np.ndarray:
+    """Which of the rows that are set aside are of users to forget; bool [rows].
+
+    Where the columns are not to be trusted, any value counts.
+
+    Args:
+        batch: of the source's table.
+        rows: places of the rows in it.
+        users: the users' ids in it, as far as they could be parsed.
+        text: of the rows, see `texts`.
+        layout: of the table.
+    """
+    if not layout.forgotten:
+        return np.zeros(len(rows), bool)
+    found = users.take(pa.array(rows))
+    unsure = ~values.is_null(batch[CORRUPT].take(pa.array(rows))) | values.is_null(found)
+    return np.where(unsure, layout.forgotten.are_named(text, layout.delimiter), layout.forgotten.are(found))
+
+
 def texts(batch: pa.RecordBatch, rows: np.ndarray, layout: Layout) -> pa.Array:
     """The text of some rows: as read from a file of text, JSON from Parquet.
 

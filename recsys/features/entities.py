@@ -155,8 +155,9 @@ def described(
         good = reasons.is_null().to_numpy(zero_copy_only=False)
         others = pa.RecordBatch.from_pydict({REASON: reasons, sums.TEXT: text, **place}).filter(pa.array(~good))
         if role == USERS:
+            gone = clean.forgotten(batch, np.flatnonzero(~good), ids, others[sums.TEXT], layout)
+            others = others.filter(pa.array(~gone))
             good &= ~layout.forgotten.are(ids)
-            others = others.filter(pa.array(~layout.forgotten.are_named(others[sums.TEXT], layout.delimiter)))
         usable = pa.RecordBatch.from_pydict({**columns, sums.TEXT: text, **place}).filter(pa.array(good))
         for number, value in chunks.pack_by(gather.partition_of(usable[role.key], partitions), usable):
             yield number, (_TABLE, value)

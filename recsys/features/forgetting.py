@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import re
+import json
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -67,10 +68,14 @@ class Forgotten:
         """
         if not self:
             return np.zeros(len(rows), bool)
-        marks = re.compile("[:,{}]" if delimiter is None else re.escape(delimiter))
-        divided = (marks.split(row or "") for row in rows.to_pylist())
-        found = [any(value.strip(" \t\r\n\"'") in self.texts for value in row) for row in divided]
+        found = [any(value in self.texts for value in _values(row or "", delimiter)) for row in rows.to_pylist()]
         return np.array(found, bool)
+
+
+def _values(row: str, delimiter: str | None) -> Iterator[str]:
+    if delimiter is None:
+        return map(str, json.loads(row).values()) if row else iter(())
+    return (value.strip(" \t\r\n\"'") for value in row.split(delimiter))
 
 
 NOBODY = Forgotten(pa.array([], pa.string()), frozenset())

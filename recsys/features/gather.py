@@ -142,7 +142,7 @@ def _parsed(batch: pa.RecordBatch, layout: clean.Layout) -> tuple[pa.RecordBatch
     bad = np.flatnonzero(~found.usable)
     text = clean.texts(batch, bad, layout)
     others = {REASON: found.reasons, sums.TEXT: text, **{name: batch[name].take(pa.array(bad)) for name in ORDER}}
-    gone = layout.forgotten.are_named(text, layout.delimiter)
+    gone = clean.forgotten(batch, bad, found.user_id, text, layout)
     return events, pa.RecordBatch.from_pydict(others).filter(pa.array(~gone))
 
 

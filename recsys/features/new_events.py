@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -32,7 +32,7 @@ class FoldedIn:
     Attributes:
         user_ids: ascending [users].
         histories: with the indices of the run; those of users that it does not know have user_index 0.
-        events: new events that were added.
+        events: new events of items that the run knows.
         unknown: new events of items that the run does not know, which say nothing to its methods.
         rejected: rows set aside, by reason.
     """
@@ -43,8 +43,23 @@ class FoldedIn:
     unknown: int
     rejected: Mapping[str, int]
 
+    def joined(self, known: Iterable[tuple[pa.Array, Histories]]) -> Iterator[tuple[pa.Array, Histories]]:
+        """All users: the known ones in their order, with their new events, and then the new ones.
+
+        Args:
+            known: blocks of the run's users, ids and histories, one for each user.
+        """
+        for ids, block in known:
+            place = np.flatnonzero(np.isin(self.histories.user_index, block.user_index))
+            others = block.rows(np.flatnonzero(~np.isin(block.user_index, self.histories.user_index[place])))
+            whole = histories.concatenate([others, self.histories.rows(place)])
+            yield ids, whole.rows(np.argsort(whole.user_index, kind="stable"))
+        new = np.flatnonzero(self.histories.user_index == 0)
+        if len(new):
+            yield self.user_ids.take(pa.array(new)), self.histories.rows(new)
+
     def blocks(self, users: int) -> Iterator[tuple[pa.Array, Histories]]:
-        """So many users at a time, with their ids."""
+        """So many of the users with new events at a time, with their ids."""
         for start in range(0, len(self.user_ids), users):
             rows = np.arange(start, min(start + users, len(self.user_ids)))
             yield self.user_ids[start : start + users], self.histories.rows(rows)

@@ -69,19 +69,21 @@ def prepare(
         since: seconds, or None.
         most_new: see config.Refresh.max_new.
     """
-    later = 0
-    if since is not None and since < latest:
-        later = int(histogram(since + 1, latest)[:, 2].sum())
-        later = later if later <= most_new * histogram(earliest, latest)[:, 2].sum() else 0
+    fractions = split.valid_fraction, split.test_fraction
+
+    def events(first: int, last: int) -> int:
+        return int(histogram(first, last)[:, 2].sum()) if first <= last else 0
+
+    later = 0 if since is None else events(since + 1, latest)
+    if later > most_new * events(earliest, latest):
+        later = 0
     if split.method != "global-time":
         return Cut(split, min_user_events, since=since if later else None)
-    tested = later * split.test_fraction
-    if since is None or min(tested, (later - tested) * split.valid_fraction) < max(1, split.min_events):
-        return Cut(
-            split, min_user_events, *moments.find(histogram, earliest, latest, split.valid_fraction, split.test_fraction)
-        )
-    found = moments.find(histogram, since + 1, latest, split.valid_fraction, split.test_fraction)
-    return Cut(split, min_user_events, *found, since)
+    if since is not None and later:
+        valid_from, test_from = moments.find(histogram, since + 1, latest, *fractions)
+        if min(events(valid_from, test_from - 1), events(test_from, latest)) >= max(1, split.min_events):
+            return Cut(split, min_user_events, valid_from, test_from, since)
+    return Cut(split, min_user_events, *moments.find(histogram, earliest, latest, *fractions))
 
 
 def lengths(cut: Cut, histories: Chunk) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
 from typing import Any, Final
 
 from recsys import storage
@@ -48,8 +50,8 @@ def choose(config: Config, run: Run, log: Log) -> int | None:
     else:
         try:
             why = _unfit(Run(run.output, name), config)
-            since = read_info(Run(run.output, name).path(schema.FEATURES_DIR)).latest_timestamp
-        except DamagedError as error:
+            since = _known_until(Run(run.output, name)) if not why else None
+        except (ConfigError, DamagedError) as error:
             why = f"run {name} cannot be used: {error}"
     if why:
         since = None
@@ -61,13 +63,13 @@ def choose(config: Config, run: Run, log: Log) -> int | None:
 
 
 def base_of(run: Run) -> EarlierRun | None:
-    """The earlier run that was chosen, if any."""
+    """The earlier run that was chosen, if any, and if it is still there."""
     found = run.manifest().get(RECORD) or {}
     name = found.get("run_id")
-    if name is None:
+    before = None if name is None else Run(run.output, name)
+    if before is None or _missing(before):
         return None
-    before = Run(run.output, name)
-    return EarlierRun(name, before.path(schema.FEATURES_DIR), before.path(schema.MODEL_DIR), found["since"])
+    return EarlierRun(before.run_id, before.path(schema.FEATURES_DIR), before.path(schema.MODEL_DIR), found["since"])
 
 
 def lists_of(run: Run) -> str | None:
@@ -77,25 +79,56 @@ def lists_of(run: Run) -> str | None:
     return folder if folder is not None and storage.is_whole(folder) else None
 
 
-def record(config: Config, run: Run, facts: Mapping[str, Any]) -> None:
-    """Adds to the record what training did: see warm_start.describe."""
-    name = facts["from"]
-    before = None if name is None else Run(run.output, name)
-    learned = {
+def weights_of(config: Config, run: Run, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What training does (see warm_start.describe), with the runs that the weights then come from."""
+    before = None if facts["from"] is None else Run(run.output, facts["from"])
+    return {
+        **facts,
         "ancestry": [] if before is None else [before.run_id, *ancestors(before)],
         "learned_forgotten": before is not None and knows_forgotten(before, config),
     }
-    run.update({RECORD: {**run.manifest()[RECORD], **facts, **learned}})
+
+
+def record(run: Run, facts: Mapping[str, Any]) -> None:
+    """Adds to the record what training has done: see `weights_of`."""
+    run.update({RECORD: {**run.manifest()[RECORD], **facts}})
+
+
+def differs(config: Config, run: Run) -> str:
+    """What the network of the chosen run was made for that is not asked now, in words; empty if nothing."""
+    name = run.manifest()[RECORD]["run_id"]
+    return _differs(Run(run.output, name).config(), config, name)
+
+
+@contextmanager
+def held(run: Run) -> Iterator[None]:
+    """Keeps the chosen run, if any is there, from being deleted in the block (publish.keep_runs).
+
+    Raises:
+        RetryError: it is being changed or deleted right now.
+    """
+    base = base_of(run)
+    with storage.lock(Run(run.output, base.run_id).folder, shared=True) if base is not None else nullcontext():
+        yield
 
 
 def knows_forgotten(before: Run, config: Config) -> bool:
-    """Whether the weights of a run come from events of users to forget, its own or those of the runs it has gone on from."""
+    """Whether the weights of a run come from events of users to forget, its own or those of the runs it has gone on from.
+
+    A run that is not there any more may have had them.
+    """
     from recsys.features.forgetting import Forgotten
 
-    if (before.manifest().get(RECORD) or {}).get("learned_forgotten"):
-        return True
-    ids = matching.read_ids(before.path(schema.FEATURES_DIR), schema.USER_ID)
-    return bool(Forgotten.read(config.source.forget, ids.type).are(ids).any())
+    if config.source.forget is None:
+        return False
+    for run in (before, *(Run(before.output, name) for name in ancestors(before))):
+        users = run.path(schema.FEATURES_DIR)
+        if not storage.is_whole(users):
+            return True
+        ids = matching.read_ids(users, schema.USER_ID)
+        if Forgotten.read(config.source.forget, ids.type).are(ids).any():
+            return True
+    return False
 
 
 def ancestors(run: Run) -> list[str]:
@@ -108,15 +141,26 @@ def _unfit(before: Run, config: Config) -> str:
     """Why a run cannot be gone on from, in words; empty if it can."""
     if not exists(before):
         return f"run {before.run_id}, which is published, is not there any more"
-    for stage, folder in (("features", schema.FEATURES_DIR), ("train", schema.MODEL_DIR)):
-        if not storage.is_whole(before.path(folder)):
-            return f"run {before.run_id} has not finished '{stage}'"
+    if missing := _missing(before):
+        return f"run {before.run_id} has not finished '{missing}'"
     times, most = len(ancestors(before)), config.refresh.full_every
     if most and times >= most:
         return f"the network of run {before.run_id} has been refreshed {times} times in a row (refresh.full_every)"
     if config.refresh.exact_forgetting and knows_forgotten(before, config):
         return f"the weights of run {before.run_id} come from events of users to forget (refresh.exact_forgetting)"
     return _differs(before.config(), config, before.run_id)
+
+
+def _known_until(before: Run) -> int:
+    """The last moment that a run has learned, seconds: of its last event, unless that lies in what was the future then."""
+    created = datetime.fromisoformat(before.manifest()["created_at"]).timestamp()
+    return min(read_info(before.path(schema.FEATURES_DIR)).latest_timestamp, int(created))
+
+
+def _missing(before: Run) -> str:
+    """The stage of a run whose files are needed and not there; empty if all are."""
+    stages = {"features": schema.FEATURES_DIR, "train": schema.MODEL_DIR}
+    return next((stage for stage, folder in stages.items() if not storage.is_whole(before.path(folder))), "")
 
 
 def _differs(made: Config, asked: Config, name: str) -> str:

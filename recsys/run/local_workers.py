@@ -19,6 +19,7 @@ from recsys.contract import schema
 from recsys.contract.features_info import read_info
 from recsys.errors import RecsysError, RetryError, TerminatedError
 from recsys.progress import Log, Progress, silent
+from recsys.run import earlier
 from recsys.run.ending import Stop
 from recsys.run.runs import Run
 from recsys.run.stages import RUNNERS, Job
@@ -42,6 +43,9 @@ def runner(job: Job, name: str) -> Callable[[Job], dict[str, Any]]:
     from recsys.training.plan import batch_shape
 
     found = cards(job.config.training, os.environ)
+    if len(found) > 1 and earlier.base_of(job.run) is not None:
+        job.progress(f"  uses one of {len(found)} GPUs: what a warm start has to learn is too little for more")
+        found = found[:1]
     rows, length = batch_shape(job.config.training, read_info(job.run.path(schema.FEATURES_DIR)).train_events)
     count = min(len(found), rows, rows * length // LEAST_POSITIONS)
     if len(found) > 1:

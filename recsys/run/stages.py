@@ -12,7 +12,7 @@ from recsys import settings, storage
 from recsys.config import Config
 from recsys.contract import model_files, schema
 from recsys.contract.earlier_run import EarlierRun
-from recsys.contract.features_info import read_info
+from recsys.contract.features_info import SplitInfo, read_info
 from recsys.errors import RecsysError
 from recsys.progress import Progress
 from recsys.run import earlier
@@ -101,6 +101,11 @@ def features(job: Job) -> dict[str, Any]:
 
 def train(job: Job) -> dict[str, Any]:
     """features/ → the networks and then the blend, in model/."""
+    with earlier.held(job.run):
+        return _train(job)
+
+
+def _train(job: Job) -> dict[str, Any]:
     from recsys.contract import histories
     from recsys.methods import blending
     from recsys.methods.blend import read_weights
@@ -132,7 +137,7 @@ def train(job: Job) -> dict[str, Any]:
             check = job.stop.check
             weights = blending.fit(network, everything, info, folder, job.config.seed, job.progress, check, carried)
             if news is not None:
-                earlier.record(job.config, job.run, news)
+                earlier.record(job.run, news)
             _finish(job, folder)
             facts = {**facts, "blend": dataclasses.asdict(weights)}
         workers.barrier()
@@ -147,11 +152,14 @@ def _warmed(job: Job, setting: Setting) -> tuple[Setting, dict[str, Any] | None]
     if base is None:
         return setting, None
     found, news = warm_start(base, job.config, setting.features, setting.info)
+    if isinstance(found, WarmStart) and (why := earlier.differs(job.config, job.run)):
+        found = why
+    facts = earlier.weights_of(job.config, job.run, describe(found, news))
     if isinstance(found, WarmStart):
         job.progress(f"  goes on from the network of run {base.run_id}: {news.events:,} later events ({news.share:.1%})")
-        return dataclasses.replace(setting, warm=found), describe(found, news)
+        return dataclasses.replace(setting, warm=found), facts
     job.progress(f"  trains a new network: {found}")
-    return setting, describe(found, news)
+    return setting, facts
 
 
 def evaluate(job: Job) -> dict[str, Any]:
@@ -159,22 +167,26 @@ def evaluate(job: Job) -> dict[str, Any]:
     from recsys.evaluation.compare import evaluate_run
     from recsys.evaluation.terminal import format_table
 
-    place = job.run.path(schema.FEATURES_DIR)
-    methods: list[Scorer] = []
-    if read_info(place).split.holds_out:
-        blend = load_blend(job, model_files.EVALUATED, model_files.EVALUATED_BLEND)
-        methods = [blend, blend.network]
-        base = earlier.base_of(job.run)
-        if base is not None and storage.is_whole(base.features) and storage.is_whole(base.model):
-            methods.append(_published(job, base, place))
-    folder = job.run.path(schema.EVALUATION_DIR)
-    metrics = evaluate_run(job.config, place, folder, methods, job.progress)
+    place, folder = job.run.path(schema.FEATURES_DIR), job.run.path(schema.EVALUATION_DIR)
+    with earlier.held(job.run):
+        metrics = evaluate_run(job.config, place, folder, _measured(job, read_info(place).split), job.progress)
     _finish(job, folder)
     if "methods" in metrics:
         job.progress(format_table(metrics))
         means = {name: method["metrics"] for name, method in metrics["methods"].items()}
         job.run.update({"published_method": metrics["comparison"]["method"], "metrics": means})
     return {}
+
+
+def _measured(job: Job, split: SplitInfo) -> list[Scorer]:
+    """The methods to measure beside the traditional ones, the published one first."""
+    if not split.holds_out:
+        return []
+    blend = load_blend(job, model_files.EVALUATED, model_files.EVALUATED_BLEND)
+    base = earlier.base_of(job.run)
+    if base is None or split.since is None:  # what is held out has been learned by the earlier network
+        return [blend, blend.network]
+    return [blend, blend.network, _published(job, base, job.run.path(schema.FEATURES_DIR))]
 
 
 def recommend(job: Job, shard: Shard | None = None) -> dict[str, Any]:

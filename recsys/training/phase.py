@@ -87,8 +87,7 @@ def build(setting: Setting, fitted: Encoding, encoder: Encoder) -> CausalCNN:
         "user_numbers": users.numbers.shape[1],
     }
     if setting.warm is not None:
-        before = setting.warm.network.spec
-        config = dataclasses.replace(config, width=before.width, dilations=before.dilations)
+        config = dataclasses.replace(config, width=setting.warm.width, dilations=setting.warm.dilations)
     spec = resolve(config, info.train_events, sizes, setting.config.seed, info.sparse)
     model = CausalCNN(spec, items.codes, items.numbers, dtype=setting.hardware.precision)
     model.build()

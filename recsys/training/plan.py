@@ -142,13 +142,14 @@ def fit_plan(training: Training, positions: int, items: int, shape: tuple[int, i
 def warm_plan(training: Training, refresh: Refresh, positions: int, items: int, shape: tuple[int, int], xla: bool) -> Plan:
     """The plan for going on from an earlier network: at most WARM_EPOCHS, at half the learning rate, warmed up as a refit is.
 
-    XLA is left out, unless asked for, where its compilation takes longer than it saves.
+    It ends when validation gets no better. XLA is left out, unless asked for, where its compilation takes longer than it saves.
 
     Args: as above; see config.Refresh.
     """
     epochs = refresh.epochs or WARM_EPOCHS
     xla = xla and (training.xla == "on" or epochs * positions >= WARM_XLA_FROM)
-    return _plan(training, "fit", epochs, positions, items, shape, training.learning_rate / 2, xla, warmup_epochs=0.1)
+    plan = _plan(training, "fit", epochs, positions, items, shape, training.learning_rate / 2, xla, warmup_epochs=0.1)
+    return dataclasses.replace(plan, patience=training.patience or 1)
 
 
 def refit_plan(

@@ -38,7 +38,7 @@ VALIDATION_USERS: Final = 8_192
 """Maximum number of users measured after each epoch, drawn once. If NDCG@10 spreads by .3 from user to user, as on MovieLens
 1M, its standard error is .003."""
 LEAST_USERS: Final = 100
-"""A warm start stops early only if the validation is of so many users: of fewer it is chance which of a few epochs is best."""
+"""If only new events are held out, training stops early by no fewer users: it would be chance which epoch is best."""
 
 
 def train(setting: Setting, folder: str, progress: Progress, stopped: Callable[[], bool]) -> dict[str, Any]:
@@ -149,9 +149,10 @@ def _learn(
     """Trains on the first `length` events of each user: in the phase fit from the start, in the others on from the rows."""
     setting, training, info, hardware = given.setting, given.setting.config.training, given.setting.info, given.setting.hardware
     whole, part = setting.whole(length), setting.part(length)
-    counts = packing.item_counts(setting.features, info.items, part)
+    counts = packing.item_counts(setting.features, info.items, whole)
     model.item_known.assign(np.maximum(model.item_known.numpy(), counts > 0))
-    events, seed = int(counts.sum()), setting.config.seed + (phase != "fit")
+    learned = counts if setting.warm is None else packing.item_counts(setting.features, info.items, part)
+    events, seed = int(learned.sum()), setting.config.seed + (phase != "fit")
     shape, positions = batch_shape(training, events), round(events * (1 + setting.cold_starts))
     if phase != "fit":
         plan = refit_plan(training, positions, info.items, shape, records.used_xla(rows, hardware.xla), rows, phase)
@@ -201,7 +202,7 @@ def _validator(
     if not len(targets.rows):
         progress("  warning: no validation events; training runs for all epochs and keeps the last weights")
         return None
-    if setting.warm is not None and len(targets.rows) < LEAST_USERS:
+    if info.split.since is not None and len(targets.rows) < LEAST_USERS:
         progress(f"  {len(targets.rows)} users have validation events, too few to stop early by: training runs for all epochs")
         return None
     if not setting.workers.member.chief:

@@ -34,13 +34,14 @@ class WarmStart:
 
     Attributes:
         base: the earlier run.
-        network: which recommends there.
-        replayed: bool [users + 1], users without new events who learn again; by user_index.
+        width, dilations: of its network.
+        replayed: bool [users + 1], users who learn again whether or not they have new events; by user_index.
         most: events of one user, the last ones, that are learned again.
     """
 
     base: EarlierRun
-    network: CausalCNN
+    width: int
+    dilations: tuple[int, ...]
     replayed: NDArray[np.bool_]
     most: int
 
@@ -59,8 +60,9 @@ class WarmStart:
             encoding: which of their encodings the network reads.
         """
         known = matching.origins(self.base.features, features, schema.ITEM_ID)
-        carry_over(self.network, model, read_info(self.base.features).published, encoding, known)
-        _place_new_items(model, np.flatnonzero(model.item_known.numpy() == 0)[1:])
+        network = load_model(storage.join(self.base.model, model_files.PUBLISHED), model.dtype_policy.name)
+        carry_over(network, model, read_info(self.base.features).published, encoding, known)
+        _place_new_items(model, np.flatnonzero(known == 0)[1:])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +108,8 @@ class News:
 def warm_start(base: EarlierRun, config: Config, features: str, info: FeaturesInfo) -> tuple[WarmStart | str, News]:
     """How to go on from the earlier network, or in words why a new one must be trained; and what is new.
 
+    TensorFlow is not used yet: workers must find each other first.
+
     Args:
         base: the earlier run.
         config: the sections refresh and training, and the seed, of the draw of replayed users.
@@ -120,14 +124,29 @@ def warm_start(base: EarlierRun, config: Config, features: str, info: FeaturesIn
             f"{news.events:,} events ({news.share:.1%}) are later than run {base.run_id}: too few to measure what they teach, "
             "or more than refresh.max_new allows"
         ), news
+    if changed := _changed(read_info(base.features), info):
+        return f"{changed} since run {base.run_id}", news
     renewed = _renewed(events, base.since)
     most = config.training.row_length
     sizes = np.minimum(events.lengths, most)
     share = config.refresh.replay * sizes[renewed].sum() / max(1, sizes[~renewed].sum())
     drawn = np.random.default_rng([config.seed, base.since]).random(info.users + 1) < share
-    drawn[events.user_index[renewed]] = False
-    network = load_model(storage.join(base.model, model_files.PUBLISHED), "float32")
-    return WarmStart(base, network, drawn, most), news
+    made = storage.read_json(storage.join(base.model, model_files.MODEL))["network"]  # not from the network: before TensorFlow
+    return WarmStart(base, made["width"], tuple(made["dilations"]), drawn, most), news
+
+
+def _changed(before: FeaturesInfo, now: FeaturesInfo) -> str:
+    """What the network reads that was another thing in the earlier run, in words; empty if nothing."""
+    for role in ("user", "item"):
+        if getattr(before, f"{role}_id_type") != getattr(now, f"{role}_id_type"):
+            return f"the type of the {role}s' ids has changed"
+        old, new = (
+            [(one.name, one.kind) for one in getattr(found, f"{role}_features")] for found in (before.published, now.evaluated)
+        )
+        if old != new:
+            names = sorted({name for name, _ in set(old) ^ set(new)}) or [name for name, _ in new]
+            return f"the features of {role}s have changed ({', '.join(names)})"
+    return ""
 
 
 def _renewed(block: Histories, since: int) -> NDArray[np.bool_]:
@@ -154,12 +173,19 @@ def _place_new_items(model: CausalCNN, new: NDArray[np.int64]) -> None:
     directions = features / np.maximum(lengths, 1e-9)
     for start in range(0, len(new), ROWS):
         some = new[start : start + ROWS]
-        near = np.argsort(-(directions[some] @ directions[known].T), axis=1, kind="stable")[:, :NEIGHBOURS]
+        near = _nearest(directions[some] @ directions[known].T)
         vectors[some], biases[some] = vectors[known[near]].mean(axis=1), biases[known[near]].mean(axis=1)
     without = new[lengths[new, 0] == 0]
     vectors[without], biases[without] = vectors[known].mean(axis=0), biases[known].mean()
     model.item_vectors.assign(vectors)
     model.item_bias.assign(biases)
+
+
+def _nearest(similarity: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The columns of the NEIGHBOURS greatest values of each row; int64 [rows, NEIGHBOURS], fewer if there are fewer columns."""
+    most = min(NEIGHBOURS, similarity.shape[1])
+    found: NDArray[np.int64] = np.argpartition(-similarity, most - 1, axis=1)[:, :most]
+    return found
 
 
 def _feature_vectors(model: CausalCNN) -> NDArray[np.float32]:

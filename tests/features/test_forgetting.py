@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +71,23 @@ def test_integer_ids_are_compared_as_numbers(tmp_path: Path) -> None:
     found = Forgotten.read(str(tmp_path / "forget.txt"), pa.int64())
     assert found.are(pa.array([7, 8, 12, None], pa.int64())).tolist() == [True, False, True, False]
     assert found.are_named(pa.array(['{"user":7,"x":1}', '{"user":77}', None]), None).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("name", ["user:7", "a,b", 'say "x"'])
+def test_ids_with_marks_of_the_notation_are_found_in_rows_of_parquet(tmp_path: Path, name: str) -> None:
+    (tmp_path / "forget.txt").write_text(name + "\n")
+    found = Forgotten.read(str(tmp_path / "forget.txt"), pa.string())
+    rows = pa.array([json.dumps({"user": name, "time": "never"}), json.dumps({"user": "other", "time": "never"})])
+    assert found.are_named(rows, None).tolist() == [True, False]
+
+
+def test_what_others_did_wrong_is_told_though_a_value_is_like_a_forgotten_id(
+    build: Callable[..., Built], csv: Callable[..., config.Table], tmp_path: Path
+) -> None:
+    (tmp_path / "forget.txt").write_text("5\n")
+    asked = config.Config(source=config.Source(forget=str(tmp_path / "forget.txt")), split=config.Split(method="none"))
+    found = build(source(csv(EVENTS + "u1,i9,5,never\n")), asked)
+    assert [row for _, _, row in found.reasons()] == ["u1,i9,5,never"]
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,13 @@ def test_too_few_or_too_many_later_events_are_split_as_if_there_were_no_earlier_
     assert used or found == split.prepare(counted(times), asked, 1, 1000, 1999)
 
 
+def test_a_night_whose_events_have_one_and_the_same_time_cannot_be_divided() -> None:
+    times = [day * 86_400 for day in range(1, 11) for _ in range(100)]
+    asked = config.Split(method="global-time", test_fraction=0.2, valid_fraction=0.1, min_events=5)
+    found = split.prepare(counted(times), asked, 1, 86_400, 864_000, since=9 * 86_400)
+    assert found == split.prepare(counted(times), asked, 1, 86_400, 864_000)
+
+
 def test_with_nothing_held_out_it_is_known_since_when_events_are_new() -> None:
     found = split.prepare(counted(list(range(1000, 2000))), config.Split(method="none"), 1, 1000, 1999, since=1899)
     assert (found.valid_from, found.since, found.holds_out) == (None, 1899, False)
@@ -150,8 +157,8 @@ def counted(times: list[int]) -> moments.Histogram:
     found = np.array(times)
 
     def histogram(first: int, last: int) -> np.ndarray:
-        some = found[(found >= first) & (found <= last)]
-        return np.stack([some, some, np.ones(len(some), np.int64)], axis=1)
+        some, events = np.unique(found[(found >= first) & (found <= last)], return_counts=True)
+        return np.stack([some, some, events], axis=1)
 
     return histogram
 

@@ -247,9 +247,25 @@ def test_a_refresh_is_compared_with_the_run_before_on_the_same_events(
         metrics["methods"]["published"] = {"metrics": {"ndcg@10": 0.5}}
         interval = {"difference": ours - 0.5, "low": -0.2, "high": high, "significant": high < 0}
         metrics["comparison"]["minus"] = {"published": {"ndcg@10": interval}}
+        metrics["protocol"]["since"] = 5
 
     change(run, beside, schema.EVALUATION_DIR, schema.METRICS_FILE)
+    change(run, lambda manifest: manifest.update(warm_start={"run_id": "a"}))
     done = invoke("publish", "--output", "out", "--run-id", "b", home=tmp_path)
     assert done.returncode == code, done.stderr
     assert (latest(tmp_path / "out")["run_id"] == "b") == (code == 0)
-    assert code == 0 or "the run it goes on from 0.5000 on the same events" in done.stderr
+    assert code == 0 or "the published run 0.5000 on the same events" in done.stderr
+
+
+def test_nights_that_were_measured_on_other_events_are_not_compared(tmp_path: Path) -> None:
+    """A full training after nights of their newest events, and such a night beside a run that it does not go on from."""
+
+    def newest(metrics: dict[str, Any]) -> None:
+        metrics["protocol"]["since"] = 5
+
+    for name, score_, old in (("a", 0.9, newest), ("b", 0.5, None), ("c", 0.3, newest), ("d", 0.25, None)):
+        run = finished(tmp_path / "out", name, score=score_)
+        if old is not None:
+            change(run, old, schema.EVALUATION_DIR, schema.METRICS_FILE)
+        assert invoke("publish", "--output", "out", "--run-id", name, home=tmp_path).returncode == 0
+        assert latest(tmp_path / "out")["split"] == ("global-time of the newest events" if old else "global-time")

@@ -130,15 +130,33 @@ def test_ten_nights(with_spark: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_forgotten_user_is_nowhere_in_the_next_run(with_spark: Command, tmp_path: Path) -> None:
+def test_a_night_with_too_little_is_trained_anew_and_measured_on_what_no_network_has_learned(
+    with_spark: Command, tmp_path: Path
+) -> None:
     shop(tmp_path)
     succeed(*nightly(tmp_path, 0), home=tmp_path, run=with_spark)
-    (tmp_path / "forget.txt").write_text("n0-7\nn0-33\n")
+    words = nightly(tmp_path, 1, "--set", "split.min_events=25", "--set", "publish.max_drop=0.99")
+    said = succeed(*words, home=tmp_path, run=with_spark).stderr
+    assert "trains a new network" in said and "too few" in warm(tmp_path, 1)["why_not"]
+    metrics = json.loads((tmp_path / "out/runs/n1/evaluation/metrics.json").read_text())
+    assert set(metrics["methods"]) == {"blend", "cnn"}, "the earlier network has learned most of these test events"
+    assert metrics["protocol"]["since"] is None
+
+
+@pytest.mark.slow
+def test_a_forgotten_user_is_nowhere_in_the_next_run(with_spark: Command, tmp_path: Path) -> None:
+    shop(tmp_path)
+    rows = {"user": ["secret-a"] * 3 + ["secret-b"] * 3, "item": ["i1", "i2", "i3"] * 2, "time": [START + n for n in range(6)]}
+    (tmp_path / "events").mkdir(exist_ok=True)
+    pq.write_table(pa.table(rows), tmp_path / "events" / "secret.parquet")
+    succeed(*nightly(tmp_path, 0), home=tmp_path, run=with_spark)
+    assert "secret-a" in everything(tmp_path / "out" / "runs" / "n0")
+    (tmp_path / "forget.txt").write_text("secret-a\nsecret-b\n")
     forget = ("--set", f"source.forget={tmp_path}/forget.txt")
 
     succeed(*nightly(tmp_path, 1, *forget), home=tmp_path, run=with_spark)
     text = everything(tmp_path / "out" / "runs" / "n1")
-    assert "n0-7'" not in text and "n0-33'" not in text and "n0-8'" in text
+    assert "secret-a" not in text and "secret-b" not in text and "n0-8'" in text
     assert (warm(tmp_path, 1)["from"], warm(tmp_path, 1)["learned_forgotten"]) == ("n0", True), "the weights have seen them"
 
     exact = (*forget, "--set", "refresh.exact_forgetting=true")
@@ -171,6 +189,16 @@ def test_lists_from_new_events_with_the_published_network(with_spark: Command, t
     succeed(*asked, home=tmp_path, run=invoke)
     assert pq.read_table(tmp_path / "lists").equals(lists)
 
+    # Killed half-way, it leaves parts without a word about them; the same command begins again.
+    (tmp_path / "lists" / "_fold_in.json").unlink()
+    (tmp_path / "lists" / "_SUCCESS").unlink()
+    succeed(*asked, "--all-users", home=tmp_path, run=invoke)
+    everybody = pq.read_table(tmp_path / "lists")
+    users = list(dict.fromkeys(everybody["user_id"].to_pylist()))
+    assert users == [*dict.fromkeys(before["user_id"]), "stranger"], "the known ones in their order, then the new ones"
+    mine = [row for row in everybody.to_pylist() if row["user_id"] in shown]
+    assert mine == sorted(lists.to_pylist(), key=lambda row: (users.index(row["user_id"]), row["rank"])), "the same lists"
+
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep me")
     done = invoke(*asked[:-1], f"{tmp_path}/mine", home=tmp_path)
@@ -183,6 +211,7 @@ def test_lists_from_new_events_with_the_published_network(with_spark: Command, t
     [
         (("recommend", "--events", "new.csv"), "--events and --to need each other"),
         (("recommend", "--events", "new.csv", "--to", "lists", "--redo"), "go without --redo and --shard"),
+        (("recommend", "--all-users"), "--all-users needs them"),
         (("recommend", "--events", "new.csv", "--to", "lists"), "nothing is published in out"),
         (
             ("run", "--warm-start", "latest", "--split", "leave-one-out"),

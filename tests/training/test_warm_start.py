@@ -16,6 +16,7 @@ from recsys.errors import RetryError
 from recsys.methods.cnn import Network, read_encoder
 from recsys.progress import Progress
 from recsys.training import hardware
+from recsys.training import warm_start as warm_module
 from recsys.training.phase import Setting, build
 from recsys.training.plan import WARM_EPOCHS
 from recsys.training.train import train
@@ -98,9 +99,13 @@ def test_a_new_item_begins_near_the_items_with_its_features(base, later):
     vectors, biases = model.item_vectors.numpy(), model.item_bias.numpy()
     assert not np.allclose(vectors[ITEMS + 1], noise)
     assert model.item_known.numpy()[ITEMS + 1] == 0, "until it has an event"
-    known = vectors[1 : ITEMS + 1]
-    assert np.linalg.norm(vectors[ITEMS + 1]) <= np.linalg.norm(known, axis=1).max()
-    assert biases[1 : ITEMS + 1].min() <= biases[ITEMS + 1] <= biases[1 : ITEMS + 1].max()
+    features = warm_module._feature_vectors(model)
+    directions = features / np.linalg.norm(features, axis=1, keepdims=True)
+    alike = directions @ directions[ITEMS + 1]
+    near = sorted(range(1, ITEMS + 1), key=lambda item: -float(alike[item]))[: warm_module.NEIGHBOURS]
+    assert SHUFFLED[1] in near, "it has the very same features"
+    np.testing.assert_allclose(vectors[ITEMS + 1], vectors[near].mean(axis=0), atol=1e-6)
+    assert biases[ITEMS + 1] == pytest.approx(biases[near].mean(), abs=1e-6)
     assert (vectors[0] == build(setting, setting.info.evaluated, encoder).item_vectors.numpy()[0]).all(), "padding is no item"
 
 
