@@ -123,6 +123,8 @@ def _timetable(spec: Resource) -> Iterator[str]:
     arguments = pod_spec({"kind": "CronJob", "spec": spec})["containers"][0].get("args", [])
     if "$(JOB_NAME)" not in arguments:
         yield "args: every run must have the name of its Job (--run-id $(JOB_NAME)), or it may go on with an old one"
+    if dict(itertools.pairwise(arguments)).get("--warm-start") != "latest":
+        yield "args: a night must go on from the network that is published (--warm-start latest), not train anew"
 
 
 def _network(labels: Resource, resources: list[Resource]) -> Iterator[str]:

@@ -114,6 +114,13 @@ BROKEN = [
     broken(
         "must have the name of its Job", "spec.jobTemplate.spec.template.spec.containers.0.args.6", "x", "refresh", "CronJob"
     ),
+    broken(
+        "must go on from the network that is published",
+        "spec.jobTemplate.spec.template.spec.containers.0.args.8",
+        "n7",
+        "refresh",
+        "CronJob",
+    ),
     broken("would un-pause", "spec.suspend", False, "refresh", "CronJob"),
     broken("would resume", "spec.suspend", False),
     broken("backoffLimit must be at least 6: 6 for each Pod", "spec.backoffLimit", 5),
