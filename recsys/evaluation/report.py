@@ -72,7 +72,8 @@ def render(metrics: Mapping[str, Any]) -> str:
             f"{protocol['items']:,} items, split {protocol['split']}, seed {protocol['seed']}."
         ),
         protocol=html.escape(
-            f"Candidates: {protocol['candidates']}. Fitted on {protocol['fitted_on']}. Means: {protocol['means']}."
+            f"Held out {protocol['held_out']}. Candidates: {protocol['candidates']}. Fitted on {protocol['fitted_on']}. "
+            f"Means: {protocol['means']}."
         ),
         chart=_chart(methods),
         methods=_methods(methods),

@@ -80,6 +80,9 @@ def _protocol(config: Config, info: FeaturesInfo, targets: Targets) -> dict[str,
         "fitted_on": "all events before the test"
         + ("; the network: the training part" if config.training.refit_epochs == 0 else "")
         + "; parameters and early stopping by NDCG@10 on the validation part, with global-time excluding its first quarter",
+        "held_out": "of all events"
+        if split.since is None
+        else "of the events later than those that the network of the run before had learned; `published` is what that run has",
         "means": "over users; F1 is the mean of each user's F1; MAP is normalised by min(K, relevant items)",
         "max_users": config.evaluation.max_users,
         "seed": config.seed,

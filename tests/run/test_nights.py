@@ -99,6 +99,9 @@ def test_ten_nights(with_spark: Command, tmp_path: Path) -> None:
     methods = json.loads((tmp_path / "out/runs/n1/evaluation/metrics.json").read_text())["methods"]
     assert set(methods) == {"blend", "cnn", "published"}, "measured beside what readers have"
 
+    report = (tmp_path / "out/runs/n1/evaluation/report.html").read_text()
+    assert "Held out of the events later than those that the network of the run before had learned" in report
+
     words = nightly(tmp_path, 2)
     kill_in_training(words, tmp_path)
     assert latest(tmp_path)["run_id"] == "n1"
