@@ -93,8 +93,10 @@ def evaluate(redo: bool, **given: Any) -> None:
 def recommend(redo: bool, shard: str | None, events: str | None, to: str | None, all_users: bool, **given: Any) -> None:
     """Writes the top K items of every user as Parquet."""
     if events is not None or to is not None or all_users:
-        if events is None or to is None or redo or shard is not None:
-            raise ConfigError("--events and --to need each other, and go without --redo and --shard; --all-users needs them")
+        if events is None or to is None or redo or shard is not None or given["wait"] is not None:
+            raise ConfigError(
+                "--events and --to need each other, and go without --redo, --shard and --wait; --all-users needs them"
+            )
         fold_in.fold_in(*cli_options.published(given), events, to, all_users)
         return
     work = cli_options.resume("recommend", given)

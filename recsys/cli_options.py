@@ -231,11 +231,7 @@ def published(given: dict[str, Any]) -> tuple[Config, runs.Run, Progress]:
     Raises:
         ConfigError: there is no such run, or nothing is published.
     """
-    place = settings.output(os.environ, given["output"])
-    named = given["run_id"] if given["run_id"] is not None else latest.published_run(place)
-    if named is None:
-        raise ConfigError(f"nothing is published in {place}; run `recsys run --output {place}`, or name a run with --run-id")
-    found = runs.find(place, named, warn)
+    found = latest.followed(settings.output(os.environ, given["output"]), given["run_id"])
     asked = settings.change(found.config(), pairs(given["changes"], "--set"), job.SECTIONS["recommend"], os.environ)
     return asked, found, Progress(quiet=given["quiet"])
 

@@ -53,20 +53,25 @@ class _Fields(BaseSettings):
 
 
 class _File(TomlConfigSettingsSource):
-    """A TOML file, with the tables' relative paths made relative to it."""
+    """A TOML file, with its relative paths made relative to it."""
 
     def _read_file(self, file_path: Any) -> dict[str, Any]:
         tree = super()._read_file(file_path)
         source = tree.get("source")
         for name in ("interactions", "users", "items"):
             table = source.get(name) if isinstance(source, dict) else None
-            path = table.get("path") if isinstance(table, dict) else None
-            if isinstance(table, dict) and isinstance(path, str) and path and "://" not in path:
-                table["path"] = os.path.join(os.path.dirname(os.path.abspath(file_path)), path)
-        forget = source.get("forget") if isinstance(source, dict) else None
-        if isinstance(source, dict) and isinstance(forget, str) and forget and "://" not in forget:
-            source["forget"] = os.path.join(os.path.dirname(os.path.abspath(file_path)), forget)
+            if isinstance(table, dict):
+                _make_relative(table, "path", file_path)
+        if isinstance(source, dict):
+            _make_relative(source, "forget", file_path)
         return tree
+
+
+def _make_relative(tree: dict[str, Any], name: str, file_path: Any) -> None:
+    """Makes a relative path in a file relative to that file."""
+    path = tree.get(name)
+    if isinstance(path, str) and path and "://" not in path:
+        tree[name] = os.path.join(os.path.dirname(os.path.abspath(file_path)), path)
 
 
 class _Environment(EnvSettingsSource):

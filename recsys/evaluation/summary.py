@@ -79,6 +79,7 @@ def _protocol(config: Config, info: FeaturesInfo, targets: Targets) -> dict[str,
         "candidates": "all items except those the user had before the cut; ties go to the lower item index",
         "fitted_on": "all events before the test"
         + ("; the network: the training part" if config.training.refit_epochs == 0 else "")
+        + ("" if split.since is None else "; a network that goes on from that of an earlier run: the training part")
         + "; parameters and early stopping by NDCG@10 on the validation part, with global-time excluding its first quarter",
         "held_out": "of all events"
         if split.since is None

@@ -64,7 +64,7 @@ def fit(
     one night's validation events are too few to choose better ones.
 
     Args:
-        network: the validated one, trained on the training part; None if the split holds nothing out.
+        network: the validated one, trained on the training part; None if the split holds nothing out, or weights are carried.
         histories: of all users who are learned from.
         info: features.json.
         model: the model folder.
@@ -77,7 +77,7 @@ def fit(
     if storage.exists(storage.join(published, WEIGHTS_FILE)):  # written last
         return read_weights(published)
     weights = carried or Weights()
-    if network is not None and carried is None:
+    if network is not None:
         counts = count(histories.head(histories.train_length), info.items, seed)
         weights = tune(network, counts, histories, info.items, seed, decisive_from(info.split))
         check()

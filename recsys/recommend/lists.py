@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from recsys import storage
 from recsys.config import Recommend
-from recsys.contract import histories, schema
+from recsys.contract import histories, matching, schema
 from recsys.contract.features_info import read_info
 from recsys.contract.histories import Histories, ranges
 from recsys.errors import DamagedError
@@ -78,7 +78,7 @@ def write_lists(
     """
     storage.delete_folder(folder)
     storage.create_folder(folder)
-    item_ids = histories.read_table(features, schema.ITEMS_DIR, [schema.ITEM_ID]).column(0).combine_chunks()
+    item_ids = matching.read_ids(features, schema.ITEM_ID)
     k = min(config.k, len(item_ids))
     done = without_events = 0
     user_id_type = histories.read_schema(features, schema.USERS_DIR).field(schema.USER_ID).type

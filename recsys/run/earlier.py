@@ -15,12 +15,8 @@ from recsys.contract.features_info import read_info
 from recsys.errors import ConfigError, DamagedError
 from recsys.progress import Log
 from recsys.run import latest
-from recsys.run.runs import Run, exists
+from recsys.run.runs import WARM_START, Run, exists
 
-RECORD: Final = "warm_start"
-"""The key of run.json: what was `asked`; `run_id` of the earlier run and the last moment that it knew, `since`, or null and
-`why_not`; after training also `from`, the run that the weights really come from, `ancestry`, all runs that they come from, the
-newest first, `learned_forgotten`, whether these knew events of users to forget, and `news`."""
 LATEST: Final = "latest"
 
 
@@ -41,7 +37,7 @@ def choose(config: Config, run: Run, log: Log) -> int | None:
     asked = config.refresh.warm_start
     if asked is None:
         return None
-    found, since, why = None, None, ""
+    since, why = None, ""
     name = latest.published_run(run.output) if asked == LATEST else asked
     if name is None:
         why = "no run is published yet"
@@ -50,21 +46,19 @@ def choose(config: Config, run: Run, log: Log) -> int | None:
     else:
         try:
             why = _unfit(Run(run.output, name), config)
-            since = _known_until(Run(run.output, name)) if not why else None
+            since = None if why else _known_until(Run(run.output, name))
         except (ConfigError, DamagedError) as error:
             why = f"run {name} cannot be used: {error}"
     if why:
-        since = None
         log(f"  a new network will be trained: {why}")
-    else:
-        found = name
-    run.update({RECORD: {"asked": asked, "run_id": found, "since": since, "why_not": why or None}})
+    found = {"run_id": None if why else name, "since": since, "why_not": why or None}
+    run.update({WARM_START: {"asked": asked, **found}})
     return since
 
 
 def base_of(run: Run) -> EarlierRun | None:
     """The earlier run that was chosen, if any, and if it is still there."""
-    found = run.manifest().get(RECORD) or {}
+    found = run.manifest().get(WARM_START) or {}
     name = found.get("run_id")
     before = None if name is None else Run(run.output, name)
     if before is None or _missing(before):
@@ -74,7 +68,7 @@ def base_of(run: Run) -> EarlierRun | None:
 
 def lists_of(run: Run) -> str | None:
     """The folder with the lists of the run that was chosen; None if there are none."""
-    name = (run.manifest().get(RECORD) or {}).get("run_id")
+    name = (run.manifest().get(WARM_START) or {}).get("run_id")
     folder = None if name is None else Run(run.output, name).path(schema.RECOMMENDATIONS_DIR)
     return folder if folder is not None and storage.is_whole(folder) else None
 
@@ -91,12 +85,12 @@ def weights_of(config: Config, run: Run, facts: Mapping[str, Any]) -> dict[str, 
 
 def record(run: Run, facts: Mapping[str, Any]) -> None:
     """Adds to the record what training has done: see `weights_of`."""
-    run.update({RECORD: {**run.manifest()[RECORD], **facts}})
+    run.update({WARM_START: {**run.manifest()[WARM_START], **facts}})
 
 
 def differs(config: Config, run: Run) -> str:
     """What the network of the chosen run was made for that is not asked now, in words; empty if nothing."""
-    name = run.manifest()[RECORD]["run_id"]
+    name = run.manifest()[WARM_START]["run_id"]
     return _differs(Run(run.output, name).config(), config, name)
 
 
@@ -133,7 +127,7 @@ def knows_forgotten(before: Run, config: Config) -> bool:
 
 def ancestors(run: Run) -> list[str]:
     """The runs that the weights of a run come from, the newest first; none if its network was trained anew."""
-    found: list[str] = (run.manifest().get(RECORD) or {}).get("ancestry", [])
+    found: list[str] = (run.manifest().get(WARM_START) or {}).get("ancestry", [])
     return found
 
 

@@ -12,7 +12,7 @@ from recsys.config import Config
 from recsys.contract import schema
 from recsys.errors import ConfigError
 from recsys.methods.translated import PUBLISHED
-from recsys.run.runs import Run
+from recsys.run.runs import WARM_START, Run
 
 GATE_METRIC = "ndcg@10"
 NEWEST = " of the newest events"
@@ -107,7 +107,7 @@ def refusals(config: Config, run: Run, found: Measured, before: Mapping[str, Any
         elif not score >= baseline:
             reasons.append(f"{GATE_METRIC} is {score:.4f}, {name} reaches {baseline:.4f} (publish.must_beat)")
     known = before.get(GATE_METRIC)
-    goes_on_from = (run.manifest().get("warm_start") or {}).get("run_id")
+    goes_on_from = (run.manifest().get(WARM_START) or {}).get("run_id")
     if found.beside is not None and goes_on_from == before.get("run_id"):
         same = found.baselines[PUBLISHED]
         if found.beside["high"] < 0 and score < same * (1 - gate.max_drop):

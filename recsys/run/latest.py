@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from recsys import storage
 from recsys.contract import schema
-from recsys.errors import DamagedError
+from recsys.errors import ConfigError, DamagedError
 from recsys.run.gate import GATE_METRIC, Measured
-from recsys.run.runs import PUBLISHED, RUNS_DIR, Run, now
+from recsys.run.runs import PUBLISHED, RUNS_DIR, Run, exists, find, now
 
 _KNOWN: Final = 100
 """So many earlier runs latest.json names; older ones can still be returned to by name."""
@@ -47,6 +47,21 @@ def read(output: str) -> dict[str, Any]:
 def published_run(output: str) -> str | None:
     """Id of the run that latest.json names; None before the first run is published."""
     return read(output).get("run_id")
+
+
+def followed(output: str, run_id: str | None) -> Run:
+    """The named run, or without a name the published one.
+
+    Raises:
+        ConfigError: there is no such run, or nothing is published.
+        DamagedError: latest.json names a run that is not there.
+    """
+    named = run_id if run_id is not None else published_run(output)
+    if named is None:
+        raise ConfigError(f"nothing is published in {output}; run `recsys run --output {output}`, or name a run with --run-id")
+    if run_id is None and not exists(Run(output, named)):
+        raise DamagedError(f"{path(output)} names run {named}, which is not in {output}", path(output))
+    return find(output, named)
 
 
 def published_before(latest: Mapping[str, Any]) -> list[str]:

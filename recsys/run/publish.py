@@ -97,13 +97,7 @@ def show_user(output: str, run_id: str | None, user: str, latest: int) -> str:
     """
     from recsys.recommend.show import describe_user
 
-    named = run_id if run_id is not None else latest_json.published_run(output)
-    if named is None:
-        raise ConfigError(f"nothing is published in {output}; run `recsys run --output {output}`, or name a run with --run-id")
-    if run_id is None and not exists(Run(output, named)):
-        place = latest_json.path(output)
-        raise DamagedError(f"{place} names run {named}, which is not in {output}", place)
-    run = find(output, named)
+    run = latest_json.followed(output, run_id)
     features, recommendations = run.path(schema.FEATURES_DIR), run.path(schema.RECOMMENDATIONS_DIR)
     for stage, folder in (("features", features), ("recommend", recommendations)):
         if not storage.is_whole(folder):

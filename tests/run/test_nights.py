@@ -101,6 +101,7 @@ def test_ten_nights(with_spark: Command, tmp_path: Path) -> None:
 
     report = (tmp_path / "out/runs/n1/evaluation/report.html").read_text()
     assert "Held out of the events later than those that the network of the run before had learned" in report
+    assert "a network that goes on from that of an earlier run: the training part" in report
 
     words = nightly(tmp_path, 2)
     kill_in_training(words, tmp_path)
@@ -213,7 +214,7 @@ def test_lists_from_new_events_with_the_published_network(with_spark: Command, t
     ("words", "said"),
     [
         (("recommend", "--events", "new.csv"), "--events and --to need each other"),
-        (("recommend", "--events", "new.csv", "--to", "lists", "--redo"), "go without --redo and --shard"),
+        (("recommend", "--events", "new.csv", "--to", "lists", "--redo"), "go without --redo, --shard and --wait"),
         (("recommend", "--all-users"), "--all-users needs them"),
         (("recommend", "--events", "new.csv", "--to", "lists"), "nothing is published in out"),
         (
