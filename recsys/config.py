@@ -178,6 +178,8 @@ class Refresh:
     """Events of other users to learn again, for each event of the users with new events."""
     epochs: Annotated[int | None, Field(ge=1, le=10_000), NUMBER_OR_AUTO] = None
     """Passes over those events, at most."""
+    merge: bool = True
+    """Take over the histories of that run, and read only files of events that it has not read; the result is the same."""
     exact_forgetting: bool = False
     """Train a new network if the weights come from events of users to forget (source.forget)."""
 

@@ -20,6 +20,8 @@ ITEM_INDEX: Final = "item_index"
 ITEMS: Final = "items"
 RATINGS: Final = "ratings"
 TIMESTAMPS: Final = "timestamps"
+FILES: Final = "files"
+"""histories/: the file of each event, by its place among the files of the interactions in run.json's inputs, from 0."""
 TRAIN_LENGTH: Final = "train_length"
 VALID_LENGTH: Final = "valid_length"
 TRAIN_COUNT: Final = "train_count"
@@ -33,6 +35,7 @@ HISTORIES: Final = pa.schema(
         pa.field(ITEMS, pa.list_(pa.int32()), nullable=False),
         pa.field(RATINGS, pa.list_(pa.float32()), nullable=False),
         pa.field(TIMESTAMPS, pa.list_(pa.int64()), nullable=False),
+        pa.field(FILES, pa.list_(pa.int32()), nullable=False),
         pa.field(TRAIN_LENGTH, pa.int32(), nullable=False),
         pa.field(VALID_LENGTH, pa.int32(), nullable=False),
     ]
@@ -40,13 +43,29 @@ HISTORIES: Final = pa.schema(
 """features/histories/*.parquet, sorted by user_index: events [0, train_length) are the training part, [train_length,
 valid_length) validation, [valid_length, end) test. Users without events have no row here, but one in users/."""
 
+FILE: Final = "file"
+POSITION: Final = "position"
+REPEATS: Final = pa.schema(
+    [
+        pa.field(USER_INDEX, pa.int32(), nullable=False),
+        pa.field(POSITION, pa.int32(), nullable=False),
+        pa.field(ITEM_INDEX, pa.int32(), nullable=False),
+        pa.field(RATING, pa.float32(), nullable=False),
+        pa.field(TIMESTAMP, pa.int64(), nullable=False),
+        pa.field(FILE, pa.int32(), nullable=False),
+    ]
+)
+"""features/repeats/*.parquet, as many files as histories/ has, of the same users: later events of a user with an item that the
+history has already. `position`: from 0, among all usable events of the user in order of time; the history has the others. A
+later run needs them to build on this one."""
+
 # Rows set aside by cleaning.
 REASON: Final = "reason"
 REJECTED: Final = pa.schema(
     [
         pa.field("table", pa.string(), nullable=False),
         pa.field(REASON, pa.string(), nullable=False),
-        pa.field("file", pa.string()),
+        pa.field(FILE, pa.string()),
         pa.field("row", pa.string()),
     ]
 )
@@ -75,6 +94,7 @@ FEATURES_DIR: Final = "features"
 HISTORIES_DIR: Final = "histories"
 USERS_DIR: Final = "users"
 ITEMS_DIR: Final = "items"
+REPEATS_DIR: Final = "repeats"
 PUBLISHED_DIR: Final = "published"
 """features/published/: users/ and items/ as encoded for the published network."""
 REJECTED_DIR: Final = "rejected"

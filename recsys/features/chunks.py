@@ -13,9 +13,8 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from recsys.contract.schema import ITEMS, RATINGS, TIMESTAMPS, USER_ID
+from recsys.contract.schema import FILES, ITEMS, RATINGS, TIMESTAMPS, USER_ID
 
-FILES: Final = "files"
 EVENTS_PER_CHUNK: Final = 1_000_000
 
 

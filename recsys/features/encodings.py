@@ -206,7 +206,7 @@ def _write_part(
     """Writes the files of this partition; gives for each list column number of the folder, name and most values of a row."""
     for number, rows in chunks.grouped(placed).items():
         place, file = divmod(number, files)
-        table = parquet.write_sorted(rows, index, folders[place], file)
+        table = parquet.write_sorted(rows, [index], folders[place], file)
         for field in table.schema:
             if pa.types.is_list(field.type):
                 yield place, field.name, pc.max(pc.list_value_length(table[field.name])).as_py() or 0

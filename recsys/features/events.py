@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from recsys.config import Features
 from recsys.errors import DataError
-from recsys.features import chunks, clean, gather, rare
+from recsys.features import chunks, clean, gather, merge, rare
 from recsys.features.chunks import Chunk
-from recsys.features.gather import ASIDE, HISTORIES, SUMS, Part
+from recsys.features.earlier_features import Base
+from recsys.features.gather import ASIDE, HISTORIES, REPEATS, SUMS, Part
 from recsys.features.read import Rows
 from recsys.features.sums import Sums, total
 
@@ -45,12 +48,19 @@ class Events:
         return self.parts.mapPartitions(partial(of_kind, kind=HISTORIES)).map(chunks.unpack_chunk)
 
     @property
+    def repeats(self) -> RDD[pa.RecordBatch]:
+        """What the histories leave out because they have it already, see `gather.parted`."""
+        return self.parts.mapPartitions(partial(of_kind, kind=REPEATS)).map(chunks.unpack)
+
+    @property
     def aside(self) -> RDD[bytes]:
         """Batches of (reason, file, row) set aside."""
         return self.parts.mapPartitions(partial(of_kind, kind=ASIDE))
 
 
-def prepare(context: SparkContext, rows: Rows, layout: clean.Layout, partitions: int, options: Features) -> Events:
+def prepare(
+    context: SparkContext, rows: Rows, layout: clean.Layout, partitions: int, options: Features, base: Base | None = None
+) -> Events:
     """Cleans the interactions, and sorts each user's events by time, ties in source order.
 
     Items with fewer than features.min_item_events events, of all parts together, are left out of the catalogue.
@@ -61,6 +71,7 @@ def prepare(context: SparkContext, rows: Rows, layout: clean.Layout, partitions:
         layout: of their table.
         partitions: into how many the users are divided.
         options: the configuration's section.
+        base: features of an earlier run to build on; decides the number of partitions.
 
     Raises:
         DataError: too many rows are unusable, or there is nothing to learn from in the rest.
@@ -68,9 +79,13 @@ def prepare(context: SparkContext, rows: Rows, layout: clean.Layout, partitions:
     from pyspark import StorageLevel
 
     path = rows.table.path
-    divided = rows.read(context, partial(gather.divide, layout=layout, partitions=partitions))
-    spread = divided.partitionBy(partitions, int).values()
-    parts = spread.mapPartitions(partial(gather.gather, least=options.min_user_events, layout=layout))
+    if base is None:
+        divided = rows.read(context, partial(gather.divide, layout=layout, partitions=partitions))
+        spread = divided.partitionBy(partitions, int).values()
+        parts = spread.mapPartitions(partial(gather.gather, least=options.min_user_events, layout=layout))
+    else:
+        parts = merge.parts(context, rows, layout, options.min_user_events, base)
+        partitions = parts.getNumPartitions()
     parts = parts.persist(StorageLevel.DISK_ONLY)
     found = _sums(parts)
     clean.check_rejected("interactions", path, found.rejected, found.rows, options.max_rejected, found.example(rows.files))

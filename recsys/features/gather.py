@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -11,13 +12,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.contract.schema import ITEM_ID, RATING, REASON, TIMESTAMP, USER_ID
+from recsys.contract.schema import FILE, ITEM_ID, POSITION, RATING, REASON, TIMESTAMP, USER_ID
 from recsys.features import chunks, clean, sums, values
 from recsys.features.chunks import Chunk
 from recsys.sources.pieces import BLOCK, FILE_NUMBER, ORDER, ROW
 
 EVENTS: Final = "events"
 HISTORIES: Final = "histories"
+REPEATS: Final = "repeats"
 ASIDE: Final = "aside"
 SUMS: Final = "sums"
 _ROWS_PER_PARTITION: Final = 1 << 11
@@ -27,21 +29,29 @@ _BYTES: Final = 256 << 20
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 """2^64 divided by the golden ratio: multiplying by it spreads consecutive ids (Knuth, The Art of Computer Programming, 6.4)."""
 
+_VALUES: Final = (RATING, TIMESTAMP, FILE_NUMBER)
+
 Part = tuple[str, bytes]
 """Kind and content, packed; this is all that Spark moves. It counts elements, not what they hold."""
+NumberOf = Callable[[pa.Array], np.ndarray]
+"""The partition of each of some ids, int [ids]."""
 
 
-def divide(batches: Iterator[pa.RecordBatch], layout: clean.Layout, partitions: int) -> Iterator[tuple[int, Part]]:
+def divide(
+    batches: Iterator[pa.RecordBatch], layout: clean.Layout, partitions: int, number_of: NumberOf | None = None
+) -> Iterator[tuple[int, Part]]:
     """First pass: parses rows, and packs them by the partition of their user.
 
     Args:
         batches: rows of the source's table, see `pieces.read`.
         layout: of the table.
         partitions: into how many to divide.
+        number_of: gives the partition of each user, `partition_of` if left out.
 
     Yields:
         Number of a partition, and EVENTS, or rows set ASIDE, which are spread over all partitions.
     """
+    number_of = number_of or partial(partition_of, partitions=partitions)
     events: list[pa.RecordBatch] = []
     aside: list[pa.RecordBatch] = []
     rows = size = 0
@@ -51,10 +61,10 @@ def divide(batches: Iterator[pa.RecordBatch], layout: clean.Layout, partitions: 
         aside.append(others)
         rows, size = rows + len(batch), size + usable.nbytes + others.nbytes
         if rows >= _ROWS_PER_PARTITION * partitions or size >= _BYTES:
-            yield from _divided(events, aside, partitions)
+            yield from _divided(events, aside, partitions, number_of)
             events, aside, rows, size = [], [], 0, 0
     if events:
-        yield from _divided(events, aside, partitions)
+        yield from _divided(events, aside, partitions, number_of)
 
 
 def gather(parts: Iterator[Part], least: int, layout: clean.Layout) -> Iterator[Part]:
@@ -68,7 +78,7 @@ def gather(parts: Iterator[Part], least: int, layout: clean.Layout) -> Iterator[
         layout: of the source's table.
 
     Yields:
-        Chunks of HISTORIES, batches of (reason, file, row) set ASIDE, and the SUMS.
+        Chunks of HISTORIES, their REPEATS, batches of (reason, file, row) set ASIDE, and the SUMS.
     """
     found: dict[str, list[pa.RecordBatch]] = {EVENTS: [], ASIDE: []}
     for kind, value in parts:
@@ -76,9 +86,10 @@ def gather(parts: Iterator[Part], least: int, layout: clean.Layout) -> Iterator[
     aside = [in_order(found[ASIDE])] if found[ASIDE] else []
     histories = []
     if found[EVENTS]:
-        chunk, repeats = _histories(pa.Table.from_batches(found[EVENTS]), layout)
+        chunk, repeats = _histories(pa.Table.from_batches(found[EVENTS]))
         histories = list(chunk.divided())
-        aside.append(repeats)
+        yield REPEATS, chunks.pack(repeats)
+        aside.append(repeated(repeats, layout))
     yield from packed(histories, aside, least)
 
 
@@ -122,6 +133,12 @@ def texts(user: pa.Array, item: pa.Array, rating: pa.Array, timestamp: pa.Array,
     return pc.binary_join_element_wise(*columns, layout.delimiter or ",")
 
 
+def repeated(repeats: pa.RecordBatch, layout: clean.Layout) -> pa.RecordBatch:
+    """Repeats, see `parted`, as rows set aside."""
+    text = texts(repeats[USER_ID], repeats[ITEM_ID], repeats[RATING], repeats[TIMESTAMP], layout)
+    return set_aside(clean.DUPLICATE, repeats[FILE].to_numpy(), text)
+
+
 def set_aside(reason: str, files: np.ndarray, rows: pa.Array) -> pa.RecordBatch:
     """Rows set aside for one reason.
 
@@ -146,16 +163,18 @@ def _parsed(batch: pa.RecordBatch, layout: clean.Layout) -> tuple[pa.RecordBatch
     return events, pa.RecordBatch.from_pydict(others).filter(pa.array(~gone))
 
 
-def _divided(events: Sequence[pa.RecordBatch], aside: Sequence[pa.RecordBatch], partitions: int) -> Iterator[tuple[int, Part]]:
+def _divided(
+    events: Sequence[pa.RecordBatch], aside: Sequence[pa.RecordBatch], partitions: int, number_of: NumberOf
+) -> Iterator[tuple[int, Part]]:
     usable, others = pa.concat_batches(events), pa.concat_batches(aside)
-    for number, value in chunks.pack_by(partition_of(usable[USER_ID], partitions), usable):
+    for number, value in chunks.pack_by(number_of(usable[USER_ID]), usable):
         yield number, (EVENTS, value)
     for number, value in chunks.pack_by(others[ROW].to_numpy() % partitions, others):
         yield number, (ASIDE, value)
 
 
-def _histories(events: pa.Table, layout: clean.Layout) -> tuple[Chunk, pa.RecordBatch]:
-    """Histories of some events, without repeats; and these as rows set aside."""
+def _histories(events: pa.Table) -> tuple[Chunk, pa.RecordBatch]:
+    """Histories of some events, and the repeats; see `parted`."""
     columns = {name: events[name].combine_chunks() for name in events.column_names}
     users, items = columns[USER_ID].dictionary_encode(), columns[ITEM_ID].dictionary_encode()
     ascending = pc.sort_indices(users.dictionary).to_numpy()
@@ -165,20 +184,44 @@ def _histories(events: pa.Table, layout: clean.Layout) -> tuple[Chunk, pa.Record
     time = columns[TIMESTAMP].to_numpy()
     order = np.lexsort((place(columns), user << 32 | time))
     first = ~pd.Series((user * len(items.dictionary) + item)[order]).duplicated().to_numpy()
-    kept, repeats = order[first], order[~first]
-    lengths = np.bincount(user[kept], minlength=len(ascending))
-    chunk = Chunk(
-        users.dictionary.take(pa.array(ascending)),
-        np.concatenate([[0], np.cumsum(lengths)]),
-        item[kept],
-        items.dictionary,
-        columns[RATING].to_numpy()[kept],
-        time[kept],
-        columns[FILE_NUMBER].to_numpy()[kept],
-    )
-    again = {name: column.take(pa.array(repeats)) for name, column in columns.items()}
-    text = texts(again[USER_ID], again[ITEM_ID], again[RATING], again[TIMESTAMP], layout)
-    return chunk, set_aside(clean.DUPLICATE, again[FILE_NUMBER].to_numpy(), text)
+    ids = users.dictionary.take(pa.array(ascending)), items.dictionary
+    return parted(*ids, ~first, user[order], item[order], *(columns[name].to_numpy()[order] for name in _VALUES))
+
+
+def parted(
+    user_ids: pa.Array,
+    item_ids: pa.Array,
+    again: np.ndarray,
+    user: np.ndarray,
+    item: np.ndarray,
+    rating: np.ndarray,
+    timestamp: np.ndarray,
+    file: np.ndarray,
+) -> tuple[Chunk, pa.RecordBatch]:
+    """Histories of events in their order, and the repeats: user and item, rating, timestamp, file and position of each.
+
+    Args:
+        user_ids: ascending; each has an event that is no repeat.
+        item_ids: each has such an event.
+        again: bool [events], which are repeats.
+        user, item: int [events], places in the ids; the users ascend.
+        rating, timestamp, file: [events].
+    """
+    kept = ~again
+    lengths = np.bincount(user[kept], minlength=len(user_ids))
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    chunk = Chunk(user_ids, offsets, item[kept], item_ids, rating[kept], timestamp[kept], file[kept])
+    place = np.flatnonzero(again)
+    position = place - np.searchsorted(user, user[place], side="left")
+    repeats = {
+        USER_ID: user_ids.take(pa.array(user[again])),
+        ITEM_ID: item_ids.take(pa.array(item[again])),
+        RATING: rating[again],
+        TIMESTAMP: timestamp[again],
+        FILE: file[again],
+        POSITION: position.astype(np.int32),
+    }
+    return chunk, pa.RecordBatch.from_pydict(repeats)
 
 
 def in_order(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
@@ -192,5 +235,5 @@ def in_order(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
 def _aside(reasons: Any, files: Any, rows: Any) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(
         [pa.array(reasons, pa.string()), pa.array(files, pa.int32()), pa.array(rows, pa.string())],
-        names=[REASON, sums.FILE, sums.TEXT],
+        names=[REASON, FILE, sums.TEXT],
     )

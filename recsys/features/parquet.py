@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -25,16 +25,16 @@ def rows_per_file(last: int, files: int) -> int:
     return max(1, -(-last // files))
 
 
-def write_sorted(packed: Iterable[bytes], index: str, folder: str, number: int) -> pa.Table:
+def write_sorted(packed: Iterable[bytes], columns: Sequence[str], folder: str, number: int) -> pa.Table:
     """Writes one file of a folder; returns what it holds.
 
     Args:
         packed: batches of its rows.
-        index: column by which they are sorted.
+        columns: by which they are sorted.
         folder: path or URI.
         number: of the file.
     """
-    table = pa.Table.from_batches(list(map(chunks.unpack, packed))).sort_by(index)
+    table = pa.Table.from_batches(list(map(chunks.unpack, packed))).sort_by([(name, "ascending") for name in columns])
     write_table(table, storage.join(folder, part_file(number)))
     return table
 

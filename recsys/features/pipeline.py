@@ -15,9 +15,10 @@ from recsys.config import Config, Split, Table
 from recsys.contract.features_info import FeaturesInfo, SplitInfo, write_info
 from recsys.contract.schema import ITEM_ID, USER_ID
 from recsys.errors import DataError
-from recsys.features import clean, codes, encodings, events, moments, rejected, sequences, split, tables
+from recsys.features import clean, codes, encodings, events, in_process, moments, rejected, sequences, split, tables
 from recsys.features.clean import common_type, id_type
 from recsys.features.codes import TRAINS
+from recsys.features.earlier_features import Base, fits
 from recsys.features.entities import LAST, SEEN
 from recsys.features.read import Rows, describe
 from recsys.progress import Log
@@ -35,8 +36,8 @@ def run(arguments: Mapping[str, Any], log: Log) -> dict[str, Any]:
     """`build` for `recsys.spark.child.call`.
 
     Args:
-        arguments: `config` and `tables` as plain JSON types, `features`, the folder's path or URI, and `since`, see
-            SplitInfo.
+        arguments: `config` and `tables` as plain JSON types, `features`, the folder's path or URI, `since`, see SplitInfo, and
+            `base`, see earlier_features.Base, or None.
         log: called with each line of progress.
 
     Returns:
@@ -49,11 +50,19 @@ def run(arguments: Mapping[str, Any], log: Log) -> dict[str, Any]:
         if described[role] is not None:
             described[role] = settings.from_dict(Table, described[role])
     config = settings.from_dict(Config, arguments["config"])
-    info = build(config, SourceTables(**described), arguments["features"], log, arguments["since"])
+    base = None if arguments["base"] is None else Base.from_dict(arguments["base"])
+    info = build(config, SourceTables(**described), arguments["features"], log, arguments["since"], base)
     return dataclasses.asdict(info)
 
 
-def build(config: Config, source: SourceTables, features: str, log: Log, since: int | None = None) -> FeaturesInfo:
+def build(
+    config: Config,
+    source: SourceTables,
+    features: str,
+    log: Log,
+    since: int | None = None,
+    base: Base | None = None,
+) -> FeaturesInfo:
     """Builds features/ from the source tables. Deletes the folder first and writes its success marker last.
 
     Args:
@@ -62,6 +71,7 @@ def build(config: Config, source: SourceTables, features: str, log: Log, since: 
         features: path or URI of the folder.
         log: called with each line of progress.
         since: see SplitInfo.
+        base: features of an earlier run, whose histories are taken over.
 
     Returns:
         The content of features.json.
@@ -77,16 +87,25 @@ def build(config: Config, source: SourceTables, features: str, log: Log, since: 
             codes.check(table.features, role)
     storage.delete_folder(features)
     storage.create_folder(features)
-    log("starting Spark")
-    with spark_session(config, "recsys features", _input_bytes(source)) as spark, failures.translated("features"):
-        info = build_with(spark.sparkContext, config, source, features, log, since)
+    if base is not None and fits(base, source.interactions):
+        info = build_with(in_process.context(), config, source, features, log, since, base)
+    else:
+        log("starting Spark")
+        with spark_session(config, "recsys features", _input_bytes(source)) as spark, failures.translated("features"):
+            info = build_with(spark.sparkContext, config, source, features, log, since, base)
     write_info(features, info)
     storage.mark_success(features)
     return info
 
 
 def build_with(
-    context: SparkContext, config: Config, source: SourceTables, features: str, log: Log, since: int | None = None
+    context: SparkContext,
+    config: Config,
+    source: SourceTables,
+    features: str,
+    log: Log,
+    since: int | None = None,
+    base: Base | None = None,
 ) -> FeaturesInfo:
     """`build` in an existing context of Spark, without features.json and the success marker."""
     log("reading and cleaning the events")
@@ -98,7 +117,7 @@ def build_with(
     item_type = _id_type(rows, item_rows, ITEM_ID, source.id_type)
     least = config.features.min_user_events
     layout = clean.layout(rows, user_type, item_type, source.timestamp_unit, config.source.forget)
-    found = events.prepare(context, rows, layout, partitions_of(context), config.features)
+    found = events.prepare(context, rows, layout, partitions_of(context), config.features, base)
     sums = found.sums
     histogram = moments.spans_of(found.histories, least)
     cut = split.prepare(histogram, config.split, least, sums.earliest, sums.latest, since, config.refresh.max_new)

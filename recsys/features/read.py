@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -67,6 +67,11 @@ class Rows:
         """The type of a source column; always string for CSV."""
         place = int(self.internal(name)[1:])
         return pa.string() if self.form.types is None else self.form.types[place]
+
+    def without(self, paths: Collection[str]) -> Rows:
+        """The same table, of which some files are not read."""
+        groups = (tuple(piece for piece in group if piece.uri not in paths) for group in self.groups)
+        return dataclasses.replace(self, groups=tuple(group for group in groups if group))
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows, read in this process."""

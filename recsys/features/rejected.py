@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys import storage
-from recsys.contract.schema import REASON, REJECTED, REJECTED_DIR, part_file
+from recsys.contract.schema import FILE, REASON, REJECTED, REJECTED_DIR, part_file
 from recsys.features import chunks, parquet, sums
 from recsys.features.tables import Aside
 
@@ -47,7 +47,7 @@ def _write_part(
     path = storage.join(folder, part_file(start + number))
     with storage.atomic_output(path) as stream, pq.ParquetWriter(stream, REJECTED) as writer:
         for batch in map(chunks.unpack, chain([first], rows)):
-            names = pa.array(files, pa.string()).take(batch[sums.FILE])
+            names = pa.array(files, pa.string()).take(batch[FILE])
             tables = pa.array([table] * len(batch), pa.string())
             writer.write_batch(pa.RecordBatch.from_arrays([tables, batch[REASON], names, batch[sums.TEXT]], schema=REJECTED))
     yield number

@@ -11,10 +11,9 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from recsys.contract.schema import REASON
+from recsys.contract.schema import FILE, REASON
 from recsys.features.chunks import Chunk
 
-FILE: Final = "file"
 TEXT: Final = "row"
 NEVER: Final = int(np.iinfo(np.int64).max)
 

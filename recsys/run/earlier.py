@@ -18,6 +18,7 @@ from recsys.run import latest
 from recsys.run.runs import WARM_START, Run, exists
 
 LATEST: Final = "latest"
+NOTHING_PUBLISHED: Final = "no run is published yet"
 
 
 def choose(config: Config, run: Run, log: Log) -> int | None:
@@ -37,23 +38,33 @@ def choose(config: Config, run: Run, log: Log) -> int | None:
     asked = config.refresh.warm_start
     if asked is None:
         return None
-    since, why = None, ""
-    name = latest.published_run(run.output) if asked == LATEST else asked
-    if name is None:
-        why = "no run is published yet"
-    elif not exists(Run(run.output, name)) and asked != LATEST:
-        raise ConfigError(f"refresh.warm_start: there is no run {name} in {run.output}")
-    else:
+    since, why, before = None, NOTHING_PUBLISHED, named(config, run.output)
+    if before is not None:
         try:
-            why = _unfit(Run(run.output, name), config)
-            since = None if why else _known_until(Run(run.output, name))
+            why = _unfit(before, config)
+            since = None if why else _known_until(before)
         except (ConfigError, DamagedError) as error:
-            why = f"run {name} cannot be used: {error}"
+            why = f"run {before.run_id} cannot be used: {error}"
     if why:
         log(f"  a new network will be trained: {why}")
-    found = {"run_id": None if why else name, "since": since, "why_not": why or None}
+    found = {"run_id": None if why or before is None else before.run_id, "since": since, "why_not": why or None}
     run.update({WARM_START: {"asked": asked, **found}})
     return since
+
+
+def named(config: Config, output: str) -> Run | None:
+    """The run that refresh.warm_start means; None if it means none, or if it is `latest` and nothing is published.
+
+    Raises:
+        ConfigError: the named run does not exist.
+    """
+    asked = config.refresh.warm_start
+    name = latest.published_run(output) if asked == LATEST else asked
+    if name is None:
+        return None
+    if asked != LATEST and not exists(Run(output, name)):
+        raise ConfigError(f"refresh.warm_start: there is no run {name} in {output}")
+    return Run(output, name)
 
 
 def base_of(run: Run) -> EarlierRun | None:

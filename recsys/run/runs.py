@@ -126,7 +126,7 @@ def create(asked: Config, run_id: str | None = None) -> Run:
         "config": settings.to_record(asked),
         "versions": versions(),
         "image": os.environ.get("RECSYS_IMAGE"),
-        "revision": os.environ.get("RECSYS_REVISION") or _git_revision(),
+        "revision": revision(),
         "host": {"platform": platform.platform(), "python": platform.python_version(), "cores": len(os.sched_getaffinity(0))},
         "stages": {},
     }
@@ -217,6 +217,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def revision() -> str | None:
+    """The revision of the code, where it is known: of the image, or of the checkout."""
+    return os.environ.get("RECSYS_REVISION") or _git_revision()
+
+
 def now() -> str:
     """The time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -245,7 +250,7 @@ def _same_inputs(asked: Config, manifest: Mapping[str, Any]) -> bool:
         """Without what touching or copying a file changes, where the hash of its content is known."""
         return [{name: entry[name] for name in entry if name != "modified" or "sha256" not in entry} for entry in inputs]
 
-    return content(manifest["inputs"]) == content(open_source(asked, "", silent).inputs)
+    return content(manifest["inputs"]) == content(open_source(asked, "", silent, manifest["inputs"]).inputs)
 
 
 def _names(output: str) -> list[str]:

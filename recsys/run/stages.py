@@ -15,7 +15,7 @@ from recsys.contract.earlier_run import EarlierRun
 from recsys.contract.features_info import SplitInfo, read_info
 from recsys.errors import RecsysError
 from recsys.progress import Progress
-from recsys.run import earlier
+from recsys.run import earlier, taking_over
 from recsys.run.ending import Stop
 from recsys.run.runs import Run
 from recsys.training.cluster import Member, member
@@ -60,7 +60,7 @@ def probe_gpu(job: Job) -> None:
 
 
 def features(job: Job) -> dict[str, Any]:
-    """Source tables → features/, with Spark in a child process.
+    """Source tables → features/, in a child process: with Spark, or from what an earlier run has and a few new files.
 
     Raises:
         DataError: the tables cannot be used, or a file was changed while it was read.
@@ -68,15 +68,17 @@ def features(job: Job) -> dict[str, Any]:
     from recsys.sources import check_unchanged, open_source
     from recsys.spark import child
 
-    with _scratch(job.run.path("source")) as scratch:
-        source = open_source(job.config, scratch, job.progress)
+    with _scratch(job.run.path("source")) as scratch, taking_over.held(job.config, job.run.output) as before:
+        source = open_source(job.config, scratch, job.progress, taking_over.inputs(before))
         job.run.update({"inputs": [dict(entry) for entry in source.inputs]})
         since = earlier.choose(job.config, job.run, job.progress)
+        base, taken_over = taking_over.choose(job.config, before, source, job.progress)
         arguments = {
             "config": settings.to_dict(job.config),
             "tables": dataclasses.asdict(source),
             "features": job.run.path(schema.FEATURES_DIR),
             "since": since,
+            "base": None if base is None else dataclasses.asdict(base),
         }
         try:
             outcome = child.call("recsys.features.pipeline:run", arguments, job.progress)
@@ -96,7 +98,8 @@ def features(job: Job) -> dict[str, Any]:
         for reason, count in reasons.items():
             job.progress(f"  set aside from {table}: {reason} {count:,} (see {schema.FEATURES_DIR}/{schema.REJECTED_DIR})")
     counts = {name: getattr(info, name) for name in ("users", "items", "events", "train_events", "valid_events", "test_events")}
-    return {"spark_peak_bytes": outcome.peak_bytes, "spark_bytes_left": outcome.bytes_left, **counts}
+    costs = {"spark_peak_bytes": outcome.peak_bytes, "spark_bytes_left": outcome.bytes_left}
+    return {**costs, **counts, **({"taken_over": taken_over} if taken_over else {})}
 
 
 def train(job: Job) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
 from recsys.config import Config, Table
@@ -49,13 +50,15 @@ class SourceTables:
     inputs: tuple[dict[str, Any], ...]
 
 
-def open_source(config: Config, work_dir: str, log: Log) -> SourceTables:
+def open_source(config: Config, work_dir: str, log: Log, known: Iterable[Mapping[str, Any]] = ()) -> SourceTables:
     """Generates, downloads or locates the configured source, and checks its files and columns.
 
     Args:
         config: `config.source` says which source.
         work_dir: local scratch folder of the run, for synthetic data.
         log: receives progress, a line of text at a time.
+        known: `inputs` of an earlier run. A file that still has the path, size and time of change of one of them is taken to be
+            the same, and is not read to be checked and hashed.
 
     Raises:
         ConfigError: the data set is unknown, or a required column is not mapped.
@@ -71,17 +74,18 @@ def open_source(config: Config, work_dir: str, log: Log) -> SourceTables:
     else:
         tables = movielens.open_data_set(config, log)
     inputs: list[dict[str, Any]] = []
+    before = {entry["path"]: {name: entry[name] for name in entry if name != "table"} for entry in known}
     for role, table in zip(_ROLES, tables, strict=True):
         if table is not None:
             check_columns(table, role)
-            inputs += [{"table": role, **entry} for entry in files.fingerprints(table)]
+            inputs += [{"table": role, **entry} for entry in files.fingerprints(table, before)]
     if source.forget is not None:
         inputs += [{"table": "forget", **entry} for entry in files.fingerprints(Table(source.forget, format="csv"))]
-    known = source.dataset == "tabular"
+    own = source.dataset == "tabular"
     return SourceTables(
         *tables,
-        id_type=source.id_type if known else "integer",
-        timestamp_unit=source.timestamp_unit if known else "s",
+        id_type=source.id_type if own else "integer",
+        timestamp_unit=source.timestamp_unit if own else "s",
         name=source.dataset,
         inputs=tuple(inputs),
     )

@@ -129,10 +129,14 @@ def undecodable(table: Table, path: str, error: UnicodeError) -> DataError:
     )
 
 
-def fingerprints(table: Table) -> list[dict[str, Any]]:
+def fingerprints(table: Table, known: Mapping[str, Mapping[str, Any]] | None = None) -> list[dict[str, Any]]:
     """What identifies each file of a table: `path`, `bytes`, `modified` and, unless they are large or remote, `sha256`.
 
     A CSV file that is hashed is also decompressed and decoded as a whole, so that errors surface before Spark starts.
+
+    Args:
+        table: its files.
+        known: fingerprints of earlier times, by path; a hash in them holds as long as size and time of change do.
 
     Raises:
         DataError: a file is truncated, damaged or in another encoding.
@@ -146,6 +150,10 @@ def fingerprints(table: Table) -> list[dict[str, Any]]:
     if sum(entry["bytes"] for entry in result) > HASHED_BYTES or not storage.is_local(table.path):
         return result
     for entry in result:
+        before = (known or {}).get(entry["path"], {})
+        if "sha256" in before and unchanged(before, entry):
+            entry["sha256"] = before["sha256"]
+            continue
         entry["sha256"] = sha256(entry["path"])
         if text:
             _decode_all(table, entry["path"])
@@ -158,11 +166,16 @@ def check_unchanged(entry: Mapping[str, Any]) -> None:
     Raises:
         DataError: it was changed or deleted since.
     """
-    before = {name: entry[name] for name in ("bytes", "modified")}
-    if (now := _state(entry["path"])) != before:
+    now = _state(entry["path"])
+    if not unchanged(entry, now):
         raise DataError(
-            f"{entry['path']} was changed while it was being read: {_words(before)} before, {_words(now)} now; {_SETTLED}"
+            f"{entry['path']} was changed while it was being read: {_words(entry)} before, {_words(now)} now; {_SETTLED}"
         )
+
+
+def unchanged(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two fingerprints of one path have the same size and time of change."""
+    return all(before[name] == now[name] for name in ("bytes", "modified"))
 
 
 def sha256(path: str) -> str:
