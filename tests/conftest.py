@@ -12,6 +12,7 @@ import pytest
 from tests import store as object_store
 from tests.building import build, built_in, csv, spark, with_spark  # noqa: F401 (fixtures)
 
+os.environ["NUMBA_DISABLE_JIT"] = "1"  # ranx would compile for a minute what then takes a second
 DATA = os.environ.get("RECSYS_TEST_DATA")
 
 

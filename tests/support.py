@@ -42,6 +42,7 @@ def write_features(folder, histories, items, min_user_events=1, cold_users=1, te
         schema.TRAIN_LENGTH: pa.array(train_length, pa.int32()),
         schema.VALID_LENGTH: pa.array(valid_length, pa.int32()),
     }
+    columns[schema.FILES] = pa.array([[0] * len(h) for h in histories], pa.list_(pa.int32()))
     _write(folder, schema.HISTORIES_DIR, pa.table(columns, schema=schema.HISTORIES))
     users_table = {
         schema.USER_INDEX: pa.array(np.arange(1, users + 1), pa.int32()),

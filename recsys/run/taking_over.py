@@ -84,10 +84,8 @@ def _base(config: Config, before: Run, source: SourceTables) -> Base | str:
     files = {entry["path"]: entry for entry in _of(source.inputs, "interactions")}
     known = _of(manifest["inputs"], "interactions")
     same = tuple(entry["path"] for entry in known if _content([entry]) == _content([files.get(entry["path"], {})]))
-    left = sum(entry["bytes"] for path, entry in files.items() if path not in set(same))
-    if left > config.refresh.max_new * sum(entry["bytes"] for entry in files.values()):
-        most = f"more than refresh.max_new = {config.refresh.max_new:g} of the bytes"
-        return f"{most} are in files that run {before.run_id} has not read, or not as they are"
+    if not same:
+        return f"none of the files is as run {before.run_id} has read it"
     return Base(features, tuple(entry["path"] for entry in known), same)
 
 

@@ -79,6 +79,12 @@ def warm(home: Path, night: int) -> dict[str, Any]:
     return found
 
 
+def stages(home: Path, night: int) -> dict[str, Any]:
+    """What run.json says of the stages."""
+    found: dict[str, Any] = json.loads((home / "out" / "runs" / f"n{night}" / "run.json").read_text())["stages"]
+    return found
+
+
 def kill_in_training(words: list[str], home: Path) -> None:
     """Starts the command in a process of its own and kills it after its first epoch."""
     with subprocess.Popen(command(*words), env=environment(home), cwd=home, stderr=subprocess.PIPE, text=True) as process:
@@ -112,6 +118,8 @@ def test_ten_nights(with_spark: Command, tmp_path: Path) -> None:
     assert with_spark(*nightly(tmp_path, 3, "--set", "publish.min_ndcg=1"), home=tmp_path).returncode == 78
     assert latest(tmp_path)["run_id"] == "n2"
     succeed(*nightly(tmp_path, 4), home=tmp_path, run=with_spark)
+    taken_over = {"run_id": "n2", "files": 3, "files_read": 2, "files_gone_or_changed": 0}
+    assert stages(tmp_path, 4)["features"]["taken_over"] == taken_over
     assert warm(tmp_path, 4)["ancestry"] == ["n2", "n1", "n0"], "goes on from what is published, not from what was refused"
     assert warm(tmp_path, 4)["news"]["events"] > warm(tmp_path, 2)["news"]["events"], (
         "and learns the refused night's events too"

@@ -93,6 +93,18 @@ def test_any_change_of_a_file_is_noticed(tmp_path: Path, change: Callable[[Path]
         check_unchanged(found)
 
 
+def test_a_known_file_is_hashed_again_only_after_a_change(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text(HEADER + ROWS)
+    (first,) = open_source(asked(path), "", print).inputs
+    marked = {**first, "sha256": "as it was"}
+    (second,) = open_source(asked(path), "", print, [marked]).inputs
+    assert second == marked
+    os.utime(path, (1, 1))
+    (third,) = open_source(asked(path), "", print, [marked]).inputs
+    assert third["sha256"] == first["sha256"]
+
+
 def test_a_change_in_a_store_is_noticed(store: Store) -> None:
     uri = store.put("changing/events.csv", HEADER + ROWS)
     found = open_source(asked(uri), "", print)
