@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
-from recsys import __version__, cli_options, settings, settings_text
+from recsys import __version__, cli_looking, cli_options, settings, settings_text, text_table
+from recsys.cli_options import print_result as _print
 from recsys.errors import ConfigError
 from recsys.progress import Progress
-from recsys.redaction import Formatter, one_line, printable, without_controls
+from recsys.redaction import Formatter, one_line, printable
 from recsys.run import fold_in, job
 from recsys.run.ending import EXIT_CODES, Group
 
@@ -27,6 +28,7 @@ def main() -> None:
     recsys run --dataset ml-1m --output out           MovieLens 1M: download, train, measure, recommend
     recsys run --config shop.toml --output out        your own CSV or Parquet events
     recsys show --output out --user 42                one user's history and recommendations
+    recsys compare --output out previous latest       what has changed from one run to the next
 
     Settings come from the defaults, then the file (--config), then the environment (RECSYS__SECTION__FIELD), then the
     command line; the last one wins. recsys config shows them.
@@ -38,14 +40,21 @@ def main() -> None:
 
 
 @main.command()
+@click.option("--dry-run", is_flag=True, help="Only check the settings and the data, and tell what would be done.")
 @cli_options.wait_for_lock
 @cli_options.config_options
-def run(**given: Any) -> None:
+def run(dry_run: bool, **given: Any) -> None:
     """Runs everything: features, train, evaluate, recommend, publish.
 
     An unfinished run with the same settings is resumed: finished stages are skipped, training continues from its checkpoint.
     If another process is working on it, --wait waits for that one and then does what is left.
     """
+    if dry_run:
+        from recsys.run import dry_run as plan
+
+        asked, progress = cli_options.checked(given, job.STAGES), Progress(quiet=given["quiet"])
+        _print(printable(plan.describe(asked, given["run_id"], progress, cli_options.warn, text_table.line_width())))
+        return
     job.execute(cli_options.begin(given, job.STAGES), job.STAGES)
 
 
@@ -137,16 +146,8 @@ def rollback(output: str | None, run_id: str | None) -> None:
     _print(f"{latest['run_id']} is published again, instead of {latest['replaced']}")
 
 
-@main.command()
-@cli_options.output_option
-@click.option("--run-id", help="A run. Defaults to the published one.")
-@click.option("--user", required=True, help="User id, as in the source.")
-@click.option("--history", type=click.IntRange(1), default=10, show_default=True, help="Number of latest events to show.")
-def show(output: str | None, run_id: str | None, user: str, history: int) -> None:
-    """Shows one user's latest events and recommendations, with titles."""
-    from recsys.run.publish import show_user
-
-    _print(show_user(settings.output(os.environ, output), run_id, user, history))
+main.add_command(cli_looking.show)
+main.add_command(cli_looking.compare)
 
 
 @main.command()
@@ -239,11 +240,6 @@ def describe(**given: Any) -> None:
         _print("  mapped: " + ", ".join(f"{key} = {column}" for key, column in table.mapping))
         for row in (table.columns, *table.first_rows):
             _print("  " + " | ".join(map(one_line, row)))
-
-
-def _print(text: str, nl: bool = True) -> None:
-    """Prints a result, which may hold text from the data."""
-    click.echo(without_controls(text), nl=nl)
 
 
 if __name__ == "__main__":

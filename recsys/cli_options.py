@@ -12,9 +12,9 @@ import click
 
 from recsys import settings
 from recsys.config import Config
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, RecsysError
 from recsys.progress import Progress
-from recsys.redaction import printable
+from recsys.redaction import printable, without_controls
 from recsys.run import gate, job, latest, runs
 from recsys.run.ending import Stop
 from recsys.run.stages import Job
@@ -97,9 +97,9 @@ redo_option = click.option(
 def config_options(command: Command) -> Command:
     """Options of the commands that take a whole configuration; passed on to `resolve` or `begin` as they are."""
     for flag, field, text, default in reversed(_FIELDS):
-        command = click.option(flag, field.replace(".", "__"), help=f"{text} [default: {default}]" if default else text)(
-            command
-        )
+        complete = _data_sets if flag == "--dataset" else None
+        told = f"{text} [default: {default}]" if default else text
+        command = click.option(flag, field.replace(".", "__"), help=told, shell_complete=complete)(command)
     command = click.option("--spark-conf", multiple=True, metavar="KEY=VALUE", help="A Spark property; repeatable.")(command)
     command = click.option("--config", "file", type=click.Path(), help="TOML file; see README, 'Your own events'.")(command)
     return _run_options(
@@ -111,7 +111,7 @@ def _run_options(command: Command, run_id: str) -> Command:
     for decorate in (
         click.option("--quiet", is_flag=True, help="Print no progress."),
         set_option,
-        click.option("--run-id", help=run_id),
+        click.option("--run-id", help=run_id, shell_complete=run_names),
         output_option,
     ):
         command = decorate(command)
@@ -185,16 +185,26 @@ def stored(given: dict[str, Any]) -> Resolved:
     return Resolved(made, {place: f"run {run.run_id}" for place in places if places[place] is not None})
 
 
+def checked(given: dict[str, Any], names: tuple[str, ...]) -> Config:
+    """The configuration that the options of `config_options` ask for, to run the named stages on this machine.
+
+    Raises:
+        ConfigError: a setting is wrong, also for this machine.
+    """
+    asked = resolve(given).config
+    memory.heap(asked.spark.memory, memory.limit())
+    if "publish" in names:
+        gate.check_attainable(asked)
+    return asked
+
+
 def begin(given: dict[str, Any], names: tuple[str, ...]) -> Job:
     """The job of a run that is begun, or resumed, with the options of `config_options`, to run the named stages.
 
     Raises:
         ConfigError: a setting is wrong, also for this machine, or the run was made with others.
     """
-    asked = resolve(given).config
-    memory.heap(asked.spark.memory, memory.limit())
-    if "publish" in names:
-        gate.check_attainable(asked)
+    asked = checked(given, names)
     found = runs.open_or_create(asked, given["run_id"], warn)
     progress = Progress(quiet=given["quiet"])
     progress(f"run {found.run_id} in {found.folder}")
@@ -239,6 +249,27 @@ def published(given: dict[str, Any]) -> tuple[Config, runs.Run, Progress]:
 def warn(line: str) -> None:
     """A Log for what the user must see even with --quiet."""
     click.echo(f"recsys: {printable(line)}", err=True)
+
+
+def print_result(text: str, nl: bool = True) -> None:
+    """Prints a result, which may hold text from the data."""
+    click.echo(without_controls(text), nl=nl)
+
+
+def run_names(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
+    """Completes the id of a run of the output."""
+    try:
+        names = runs.names(settings.output(os.environ, context.params.get("output")))
+    except RecsysError:
+        return []
+    return [name for name in names if name.startswith(begun)]
+
+
+def _data_sets(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+    """Completes the name of a data set."""
+    from recsys.sources.movielens import CATALOGUE
+
+    return [name for name in ("synthetic", "tabular", *CATALOGUE) if name.startswith(begun)]
 
 
 def pairs(given: tuple[str, ...], option: str) -> list[tuple[str, Any]]:

@@ -73,7 +73,10 @@ def _suggestion(schema: Mapping[str, Any], place: tuple[str, ...]) -> str:
     known = list(_node(schema, place[:-1]).get("properties", {}))
     close = difflib.get_close_matches(place[-1], known, 1)
     if not close:
-        close = [".".join(other) for other in _fields(schema) if other[-1] == place[-1]][:1]
+        fields: dict[str, str] = {}
+        for section, name in _fields(schema):
+            fields.setdefault(name, f"{section}.{name}")
+        close = [fields[name] for name in difflib.get_close_matches(place[-1], fields, 1)]
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}known here: {', '.join(known)}"
 

@@ -24,6 +24,7 @@ from recsys.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "RECSYS__"
 COMMAND_LINE = "command line"
+_SECTIONS = {field.name for field in dataclasses.fields(Config)}
 Location = tuple[str, ...]
 """A field's name in parts, such as ("training", "epochs")."""
 
@@ -131,7 +132,8 @@ def change(
     """
     given = list(options)
     for name, _ in given:
-        if name.split(".", maxsplit=1)[0] not in sections:
+        section = name.split(".", maxsplit=1)[0]
+        if section not in sections and section in _SECTIONS:  # what is no section at all is refused below
             raise ConfigError(
                 f"--set {name}: this stage only reads {' and '.join(f'[{section}]' for section in sections)}; "
                 "start a new run to change other settings"
@@ -262,13 +264,18 @@ def _resolve(
     names = {location(name): name for name in variables(environment)}
     origins: dict[Location, str] = {}
     for source, origin in sources:
-        origins |= {place: origin or names.get(place, "environment") for place in leaves(source())}
+        origins |= {place: origin or _variable(names, place) for place in leaves(source())}
     try:
         filled = Filled()
         config = TypeAdapter(Config).validate_python({name: getattr(filled, name) for name in Filled.model_fields})
     except ValidationError as error:
         raise setting_errors.explain(error, TypeAdapter(Config).json_schema(), origins) from None
     return Resolved(config, origins)
+
+
+def _variable(names: Mapping[Location, str], place: Location) -> str:
+    """The variable that set a field, or something below what is no field."""
+    return next((name for known, name in names.items() if known[: len(place)] == place), "environment")
 
 
 def leaves(tree: Mapping[str, Any]) -> dict[Location, Any]:

@@ -19,7 +19,7 @@ def table(resolved: Resolved) -> str:
     """One line per setting: name, value ('-' if left out; secrets are masked), and where it came from."""
     rows = [("setting", "value", "from")]
     for place, value in settings.leaves(settings.to_record(resolved.config)).items():
-        rows.append((".".join(place), _shown(value), resolved.origin(place)))
+        rows.append((".".join(place), shown(value), resolved.origin(place)))
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return "\n".join(f"{name:<{widths[0]}}  {value:<{min(widths[1], 40)}}  {origin}" for name, value, origin in rows)
 
@@ -40,7 +40,8 @@ def schema() -> str:
     return json.dumps(dialect | TypeAdapter(Config).json_schema() | {"title": "recsys"}, indent=2)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value for people: `-` if it is left out."""
     if value is None:
         return "-"
     if isinstance(value, bool):

@@ -139,7 +139,11 @@ def children_here(session: Any) -> Iterator[None]:
             return json.loads(json.dumps(self._answer(json.loads(json.dumps(question)))))
 
     def call(
-        target: str, arguments: Mapping[str, Any], progress: Callable[[str], None], answer: Callable[[Any], Any] = json.dumps
+        target: str,
+        arguments: Mapping[str, Any],
+        progress: Callable[[str], None],
+        variables: Mapping[str, str] | None = None,
+        answer: Callable[[Any], Any] = json.dumps,
     ) -> Outcome:
         module, _, name = target.partition(":")
         parent = Here(progress, answer)

@@ -12,7 +12,7 @@ from recsys import settings
 from recsys.cli import main
 from recsys.config import Config, Training
 from recsys.run import runs
-from tests.command import environment
+from tests.command import environment, invoke
 
 
 @pytest.fixture
@@ -129,3 +129,37 @@ def test_config_prints_the_schema(recsys):
 def test_help_shows_the_default_of_the_output(recsys, command):
     _, text, _ = recsys(command, "--help")
     assert "default: out" in " ".join(text.split()) and "RECSYS__OUTPUT" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("recsys comp", ["compare"]),
+        ("recsys run --dry", ["--dry-run"]),
+        ("recsys run --dataset ml-2", ["ml-20m", "ml-25m"]),
+        ("recsys compare --output there ni", ["night-1", "night-2"]),
+        ("recsys show --output nowhere --run-id ni", []),
+    ],
+)
+def test_the_shell_completes_commands_options_data_sets_and_runs(tmp_path, words, expected):
+    for run_id in ("night-1", "night-2", "other"):
+        runs.create(Config(output=str(tmp_path / "there")), run_id)
+    asked = {"_RECSYS_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    done = invoke(home=tmp_path, changes=asked)
+    assert [line.split(",")[1] for line in done.stdout.split()] == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "meant"),
+    [
+        (("run", "--epoch", "3"), {}, "--epochs"),
+        (("run", "--set", "model.epohcs=3"), {}, "'training.epochs'"),
+        (("run",), {"RECSYS__TRAINIGN__EPOCHS": "3"}, "'training'? known here: "),
+        (("train", "--output", "there", "--set", "trainign.epochs=3"), {}, "'training'"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_corrected(recsys, tmp_path, words, variables, meant):
+    runs.create(Config(output=str(tmp_path / "there")), "r")
+    code, _, said = recsys(*words, **variables)
+    assert code == 2 and "id you mean" in said and meant in said
+    assert all(name in said for name in variables)

@@ -152,6 +152,7 @@ def test_titles_cannot_command_the_terminal(recsys: Call, tmp_path: Path) -> Non
         "item_index": pa.array(range(1, 10), pa.int32()),
         "item_id": [f"i{n}" for n in range(1, 10)],
         "title": [EVIL + "\n  1"] * 9,
+        "genres": pa.array([[1]] * 9, pa.list_(pa.int32())),
     }
     write(run.path("features", "items"), items, 9)
     shown = recsys("show", "--output", tmp_path / "out", "--run-id", "r", "--user", "u1\x1b[31m")

@@ -111,6 +111,18 @@ class Blend:
         """See measure.protocol.Scorer. The scores are those of the module's formula."""
         return compiled.best(compiled.blended, self._blocks(context), self.network.tiles, context, k)
 
+    def scores_of(self, context: Histories, items: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The scores that `top` gives, of the given items, seen or not, for each user: float32 [users, items].
+
+        Args:
+            context: see `top`.
+            items: int32 [items], indices from 1.
+
+        Raises:
+            RecsysError: a score is NaN or +inf.
+        """
+        return compiled.of_items(compiled.blended, self._blocks(context), self.network.tiles, items, len(context))
+
     def _blocks(self, context: Histories) -> Iterator[tuple[slice, Iterator[compiled.Summands]]]:
         for users, some, logits in self.network.logits(context):
             parts = zip(logits, self._tiled.scores(some), self._biases, strict=True)

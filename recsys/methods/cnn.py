@@ -60,6 +60,11 @@ class Network:
         columns = self.tiles.divided(self._table.numpy().T, 0.0), self.tiles.divided(biases, -np.inf)
         self._columns = [tuple(map(tf.constant, pair)) for pair in zip(*columns, strict=True)]
 
+    def item_vectors(self) -> NDArray[np.float32]:
+        """The vectors of the items, float32 [items + 1, width]: those with much the same are recommended to the same users."""
+        vectors: NDArray[np.float32] = self._table.numpy()
+        return vectors
+
     def logits(self, context: Histories) -> Iterator[tuple[slice, Histories, Iterator[Any]]]:
         """See blend.Logits; histories may be empty."""
         states = self._states(context)

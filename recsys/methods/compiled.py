@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from recsys.contract.histories import Histories
 from recsys.measure import ranking
@@ -60,6 +61,37 @@ def best(
         ranking.check_finite(total.max(initial=-np.inf))
         items[users, : merged.shape[1]], values[users, : merged.shape[1]] = merged, scored
     return items, values
+
+
+def of_items(
+    scores: Callable[..., Any],
+    blocks: Iterable[tuple[slice, Iterable[Summands]]],
+    tiles: Tiles,
+    items: NDArray[np.int32],
+    users: int,
+) -> NDArray[np.float32]:
+    """The normalised scores of some items, seen or not, as `best` has them: float32 [users, items].
+
+    Args:
+        scores, blocks, tiles: see `best`.
+        items: int32 [items], indices from 1.
+        users: number of them in all blocks.
+
+    Raises:
+        RecsysError: a logit is NaN or +inf.
+    """
+    found = np.zeros((users, len(items)), np.float32)
+    for rows, block in blocks:
+        totals = []
+        for first, summands in zip(tiles.firsts, block, strict=True):
+            here = np.flatnonzero((items >= first) & (items < first + tiles.width))
+            if len(here):
+                found[rows, here] = tf.gather(scores(*summands), items[here] - first, axis=1).numpy()[: rows.stop - rows.start]
+            totals.append(log_sum(summands[0]))
+        total = tf.reduce_logsumexp(tf.concat(totals, axis=1), axis=1).numpy()[: rows.stop - rows.start]
+        ranking.check_finite(total.max(initial=-np.inf))
+        found[rows] -= total[:, None]
+    return found
 
 
 @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]

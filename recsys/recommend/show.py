@@ -1,98 +1,151 @@
-"""One user's events and recommendations as text, for `recsys show`."""
+"""Users and items as text and as JSON, for `recsys show`. docs/looking.md lists the keys."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
-
-from recsys import storage
-from recsys.contract import schema
-from recsys.errors import ConfigError
+from recsys import text_table
+from recsys.recommend.describe_user import Event, Recommendation, UserView
+from recsys.recommend.readable import Item, Values
+from recsys.recommend.similar_items import ItemView
 from recsys.redaction import one_line
 
-_EXAMPLES = 3
+_NOTHING: Final = "-"
 
 
-def describe_user(features: str, recommendations: str, run_id: str, user: str, latest: int) -> str:
-    """The user's latest events and recommendations with titles. Row groups without them are skipped, by their statistics.
-
-    Args:
-        features: folder of the run's features.
-        recommendations: folder of its recommendations.
-        run_id: its name.
-        user: id as in the source.
-        latest: maximum number of events.
-
-    Raises:
-        ConfigError: there is no such user.
-    """
-    user_index, user_id = _find_user(storage.join(features, schema.USERS_DIR), user, run_id)
-    past = _history(storage.join(features, schema.HISTORIES_DIR), user_index)
-    recommended = _rows(recommendations, pc.field(schema.USER_ID) == user_id)
-    recommended = recommended.sort_by(schema.RANK)
-    shown = past[-latest:] if latest > 0 else []
-    wanted = pc.field(schema.ITEM_INDEX).isin(pa.array([item for _, _, item in shown], pa.int32()))
-    wanted |= pc.field(schema.ITEM_ID).isin(recommended.column(schema.ITEM_ID).combine_chunks())
-    items = storage.join(features, schema.ITEMS_DIR)
-    found = _rows(items, wanted, [schema.ITEM_INDEX, schema.ITEM_ID, schema.TITLE]).to_pylist()
-    by_index = {item[schema.ITEM_INDEX]: _name(item) for item in found}
-    by_id = {item[schema.ITEM_ID]: _name(item) for item in found}
-    lines = [f"user {user}, run {run_id}"]
-    lines += [f"last {len(shown)} of {len(past)} events:"] if past else ["no events"]
-    for seconds, rating, item in shown:
-        lines.append(f"  {datetime.fromtimestamp(seconds, UTC).date()}  {rating:4.1f}  {by_index[item]}")
-    lines += ["", "recommendations:"]
-    for row in recommended.to_pylist():
-        lines.append(f"  {row[schema.RANK]:3d}  {row[schema.SCORE]:8.3f}  {by_id[row[schema.ITEM_ID]]}")
+def user_as_text(view: UserView, width: int) -> str:
+    """A user in lines of that width."""
+    lines = text_table.wrapped(_head(f"user {view.user_id}", view.run_id, view.features), width)
+    lines += ["", f"last {len(view.history)} of {view.events:,} events:" if view.events else "no events"]
+    if view.events:
+        lines += _events(view.history, width)
+    told = "recommendations:" if view.events else "recommendations, by the user's features and by what is popular:"
+    if view.events and any(row.because_of is not None for row in view.recommendations):
+        told = "recommendations, each with the past items without which it would lose most of its weight:"
+    lines += ["", *text_table.wrapped(told, width), *_recommendations(view.recommendations, view.events, width)]
     return "\n".join(lines)
 
 
-@contextlib.contextmanager
-def _dataset(folder: str) -> Iterator[ds.Dataset]:
-    system, _ = storage.resolve(folder)
-    paths = [storage.resolve(path)[1] for path in storage.parquet_files(folder)]
-    checked = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True))
-    with storage.undamaged(folder):
-        yield ds.dataset(paths, format=checked, filesystem=system)
+def item_as_text(view: ItemView, width: int) -> str:
+    """An item in lines of that width."""
+    lines = text_table.wrapped(_head(f"item {_name(view.item)}", view.run_id, view.item.features), width)
+    for title, heading, found in (
+        ("similar, by the cosine of the network's vectors:", "cosine", [(f"{v:.3f}", i) for i, v in view.similar]),
+        ("what users had soon after it, by share:", "share", [(f"{v:.1%}", i) for i, v in view.followed_by]),
+    ):
+        lines += ["", title]
+        items = [item for _, item in found]
+        cells = [[heading, *_headings(items)], *([value, *_cells(item, items)] for value, item in found)]
+        lines += _joined(text_table.table(cells, "r" + "w" * (len(cells[0]) - 1), width)) if found else ["  none"]
+    return "\n".join(lines)
 
 
-def _rows(folder: str, condition: pc.Expression, columns: list[str] | None = None) -> pa.Table:
-    with _dataset(folder) as table:
-        return table.to_table(columns=columns, filter=condition)
+def user_as_json(view: UserView) -> dict[str, Any]:
+    """A user as JSON types."""
+    return {
+        "run_id": view.run_id,
+        "user_id": _plain(view.user_id),
+        "features": _lists(view.features),
+        "events": view.events,
+        "history": [
+            {**_item(event.item), "time": _time(event.time).isoformat(), "rating": event.rating} for event in view.history
+        ],
+        "recommendations": [
+            {
+                **_item(row.item),
+                "rank": row.rank,
+                "score": row.score,
+                "relative": round(row.relative, 2),
+                "because_of": None
+                if row.because_of is None
+                else [{**_item(item), "share": round(share, 4)} for item, share in row.because_of],
+            }
+            for row in view.recommendations
+        ],
+    }
 
 
-def _find_user(folder: str, user: str, run_id: str) -> tuple[int, pa.Scalar]:
-    """Index of a user, and the id in the type that the source has."""
-    with _dataset(folder) as users:
-        kind = users.schema.field(schema.USER_ID).type
-    try:
-        user_id = pa.scalar(user).cast(kind)
-        same = user_id.cast(pa.string()).as_py() == user  # 042 is not the id 42
-    except pa.ArrowInvalid:
-        same = False
-    if same:
-        found = _rows(folder, pc.field(schema.USER_ID) == user_id, [schema.USER_INDEX]).column(schema.USER_INDEX)
-        if len(found):
-            return found[0].as_py(), user_id
-    with _dataset(folder) as users:
-        known = users.head(_EXAMPLES, columns=[schema.USER_ID]).column(schema.USER_ID).to_pylist()
-    examples = ", ".join(one_line(str(one)) for one in known)
-    raise ConfigError(f"--user {user}: no such user in run {run_id}; ids look like: {examples}")
+def item_as_json(view: ItemView) -> dict[str, Any]:
+    """An item as JSON types."""
+    return {
+        "run_id": view.run_id,
+        **_item(view.item),
+        "similar": [{**_item(item), "cosine": round(value, 4)} for item, value in view.similar],
+        "followed_by": [{**_item(item), "share": round(value, 4)} for item, value in view.followed_by],
+    }
 
 
-def _history(folder: str, user_index: int) -> list[tuple[int, float, int]]:
-    """Timestamp in seconds, rating and item index of each of the user's events, in time order."""
-    names = [schema.TIMESTAMPS, schema.RATINGS, schema.ITEMS]
-    rows = _rows(folder, pc.field(schema.USER_INDEX) == user_index, names).to_pylist()
-    return [event for row in rows for event in zip(*(row[name] for name in names), strict=True)]
+def _head(name: str, run_id: str, features: Values) -> str:
+    told = ", ".join(f"{feature} {' | '.join(values)}" for feature, values in features.items() if values)
+    return one_line(f"{name}, run {run_id}" + (f": {told}" if told else ""))
 
 
-def _name(item: dict[str, Any]) -> str:
-    title, item_id = item[schema.TITLE], item[schema.ITEM_ID]
-    return one_line(f"{item_id}" if title is None else f"{title} ({item_id})")
+def _events(history: Sequence[Event], width: int) -> list[str]:
+    items = [event.item for event in history]
+    rated = any(event.rating is not None for event in history)
+    cells = [["date", *(["rating"] if rated else []), *_headings(items)]]
+    for event in history:
+        rating = [_NOTHING if event.rating is None else f"{event.rating:.1f}"] if rated else []
+        cells.append([str(_time(event.time).date()), *rating, *_cells(event.item, items)])
+    return _joined(text_table.table(cells, "l" + "r" * rated + "w" * len(_headings(items)), width))
+
+
+def _recommendations(listing: Sequence[Recommendation], events: int, width: int) -> list[str]:
+    items = [row.item for row in listing]
+    cells = [["rank", "of 100", "score", *_headings(items)]]
+    for row in listing:
+        cells.append([str(row.rank), f"{row.relative:.0f}", f"{row.score:.3f}", *_cells(row.item, items)])
+    head, *rows = text_table.table(cells, "rrr" + "w" * (len(cells[0]) - 3), width)
+    lines = [*head]
+    for row, told in zip(listing, rows, strict=True):
+        lines += told
+        if row.because_of is not None and events:
+            lines += _because(row.because_of, width)
+    return lines
+
+
+def _because(reasons: Sequence[tuple[Item, float]], width: int) -> list[str]:
+    """In one line or, where that is too long, each in its own."""
+    start, told = " " * 8, [f"{_name(item)} -{share:.0%}" for item, share in reasons]
+    parts = ["because of " + (", ".join(told) or "no single one of the latest events")]
+    if text_table.columns_of(start + parts[0]) > width:
+        parts = [f"{'and' if number else 'because of'} {one}" for number, one in enumerate(told)] or parts
+    return [start + line for part in parts for line in text_table.wrapped(part, width - len(start))]
+
+
+def _headings(items: Sequence[Item]) -> list[str]:
+    return ["item", *([", ".join(items[0].features)] if items and items[0].features else [])]
+
+
+def _cells(item: Item, items: Sequence[Item]) -> list[str]:
+    """The cells of an item under `_headings`."""
+    told = "; ".join(", ".join(values) or _NOTHING for values in item.features.values())
+    return [_name(item), *([one_line(told)] if items[0].features else [])]
+
+
+def _name(item: Item) -> str:
+    return one_line(f"{item.item_id}" if item.title is None else f"{item.title} ({item.item_id})")
+
+
+def _joined(rows: Sequence[Sequence[str]]) -> list[str]:
+    return [line for row in rows for line in row]
+
+
+def _time(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _item(item: Item) -> dict[str, Any]:
+    return {"item_id": _plain(item.item_id), "title": item.title, "features": _lists(item.features)}
+
+
+def _lists(features: Values) -> dict[str, list[str]]:
+    return {name: list(values) for name, values in features.items()}
+
+
+def _plain(value: Any) -> Any:
+    """An id as JSON has it: an integer of any size stays one."""
+    return int(value) if isinstance(value, Decimal) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
@@ -21,6 +22,39 @@ LATEST: Final = "latest"
 NOTHING_PUBLISHED: Final = "no run is published yet"
 
 
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """Which run to go on from.
+
+    Attributes:
+        run_id: its name; None if a new network must be trained.
+        since: the last moment that its network has learned, seconds; None without such a run.
+        why_not: why a new network must be trained, in words; empty if none must.
+    """
+
+    run_id: str | None = None
+    since: int | None = None
+    why_not: str = ""
+
+
+def look_up(config: Config, output: str) -> Found | None:
+    """The run to go on from as it is asked for (refresh.warm_start); None if nobody asks.
+
+    Raises:
+        ConfigError: the named run does not exist.
+    """
+    if config.refresh.warm_start is None:
+        return None
+    before = named(config, output)
+    if before is None:
+        return Found(why_not=NOTHING_PUBLISHED)
+    try:
+        why = _unfit(before, config)
+        return Found(why_not=why) if why else Found(before.run_id, _known_until(before))
+    except (ConfigError, DamagedError) as error:
+        return Found(why_not=f"run {before.run_id} cannot be used: {error}")
+
+
 def choose(config: Config, run: Run, log: Log) -> int | None:
     """Finds the run to go on from and records it in run.json.
 
@@ -35,21 +69,14 @@ def choose(config: Config, run: Run, log: Log) -> int | None:
     Raises:
         ConfigError: the named run does not exist.
     """
-    asked = config.refresh.warm_start
-    if asked is None:
+    found = look_up(config, run.output)
+    if found is None:
         return None
-    since, why, before = None, NOTHING_PUBLISHED, named(config, run.output)
-    if before is not None:
-        try:
-            why = _unfit(before, config)
-            since = None if why else _known_until(before)
-        except (ConfigError, DamagedError) as error:
-            why = f"run {before.run_id} cannot be used: {error}"
-    if why:
-        log(f"  a new network will be trained: {why}")
-    found = {"run_id": None if why or before is None else before.run_id, "since": since, "why_not": why or None}
-    run.update({WARM_START: {"asked": asked, **found}})
-    return since
+    if found.why_not:
+        log(f"  a new network will be trained: {found.why_not}")
+    facts = {"run_id": found.run_id, "since": found.since, "why_not": found.why_not or None}
+    run.update({WARM_START: {"asked": config.refresh.warm_start, **facts}})
+    return found.since
 
 
 def named(config: Config, output: str) -> Run | None:

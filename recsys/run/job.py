@@ -61,9 +61,7 @@ def execute(job: Job, names: tuple[str, ...], redo: bool = False) -> None:
             published run would change; or several workers would do something other than train.
         RecsysError: the stage failed; the run's folder keeps what had finished before.
     """
-    worker = member(os.environ) if "train" in names else Member()
-    if worker.count > 1 and (redo or names != ("train",)):
-        raise ConfigError(f"{VARIABLE} names {worker.count} workers, which can only run `recsys train`, without --redo")
+    worker = worker_of(names, redo)
     with _tidy(job.run), _locked(job, shared=len(names) == 1 and not redo):
         if job.config.training.device == "gpu" and {"features", "train"} <= set(names):
             stages.probe_gpu(job)
@@ -106,7 +104,7 @@ def execute_shard(job: Job, shard: Shard) -> None:
             if is_done(run, "recommend") or shard.is_whole(folder):
                 job.progress(f"recommend, shard {shard}: already done")
             else:
-                _check_changeable(run, "recommend")
+                check_changeable(run, "recommend")
                 job.progress(f"recommend, shard {shard}:")
                 with _measured() as facts:
                     facts.update(stages.recommend(job, shard))
@@ -139,6 +137,18 @@ def wait(run: Run, stage: str, patience: float, progress: Progress) -> None:
         return ", ".join(f"'{before}' of run {run.run_id}" for before in WAITED_FOR[stage] if not is_done(run, before))
 
     waiting.wait(missing, patience, progress)
+
+
+def worker_of(names: tuple[str, ...], redo: bool = False) -> Member:
+    """Which of the workers that train together this process is.
+
+    Raises:
+        ConfigError: there are several, and they would do something else than train.
+    """
+    worker = member(os.environ) if "train" in names else Member()
+    if worker.count > 1 and (redo or names != ("train",)):
+        raise ConfigError(f"{VARIABLE} names {worker.count} workers, which can only run `recsys train`, without --redo")
+    return worker
 
 
 @contextmanager
@@ -195,7 +205,7 @@ def _prepare(job: Job, stage: str, redo: bool, chief: bool) -> bool:
         job.progress(f"{stage}: already done")
         return False
     if stage != "publish":  # which itself records what it decides
-        _check_changeable(run, stage)
+        check_changeable(run, stage)
         if chief:
             # What an interrupted attempt has left is continued, unless it was made with other settings.
             if not same and storage.exists(run.path(FOLDERS[stage])):
@@ -212,8 +222,12 @@ def _check_ready(run: Run, stage: str) -> None:
             raise ConfigError(f"run {run.run_id}: '{stage}' needs '{before}' first: recsys {before} --output {run.output}")
 
 
-def _check_changeable(run: Run, stage: str) -> None:
-    """Refuses to change a run that readers follow, or that `rollback` may return to."""
+def check_changeable(run: Run, stage: str) -> None:
+    """Refuses to change a run that readers follow, or that `rollback` may return to.
+
+    Raises:
+        ConfigError: it is such a run.
+    """
     if latest.was_published(run.manifest(), latest.read(run.output)):
         raise ConfigError(
             f"run {run.run_id} is published or has been, and must not change: '{stage}' would write it anew; "

@@ -8,8 +8,9 @@ from typing import Any, Final
 from recsys import storage
 from recsys.contract import schema
 from recsys.errors import ConfigError, DamagedError
+from recsys.progress import Log, silent
 from recsys.run.gate import GATE_METRIC, Measured
-from recsys.run.runs import PUBLISHED, RUNS_DIR, Run, exists, find, now
+from recsys.run.runs import DELETED, PUBLISHED, RUNS_DIR, Run, exists, find, now
 
 _KNOWN: Final = 100
 """So many earlier runs latest.json names; older ones can still be returned to by name."""
@@ -58,7 +59,7 @@ def followed(output: str, run_id: str | None) -> Run:
     """
     named = run_id if run_id is not None else published_run(output)
     if named is None:
-        raise ConfigError(f"nothing is published in {output}; run `recsys run --output {output}`, or name a run with --run-id")
+        raise ConfigError(f"nothing is published in {output}; run `recsys run --output {output}`, or name a run by its id")
     if run_id is None and not exists(Run(output, named)):
         raise DamagedError(f"{path(output)} names run {named}, which is not in {output}", path(output))
     return find(output, named)
@@ -68,6 +69,28 @@ def published_before(latest: Mapping[str, Any]) -> list[str]:
     """Ids of the runs that were published before the current one, the newest first; some may have been deleted since."""
     found = latest.get("published_before", [latest.get("replaced")])
     return [run_id for run_id in found if run_id is not None]
+
+
+def previous(output: str, warn: Log = silent) -> Run:
+    """The run that was published before the current one; those that are deleted by now are passed over.
+
+    Args:
+        output: folder or URI of the output.
+        warn: receives which runs were passed over because their run.json is damaged.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    latest = read(output)
+    for run_id in published_before(latest):
+        run = Run(output, run_id)
+        try:
+            if exists(run) and run.manifest()["status"] != DELETED:
+                return run
+        except DamagedError as error:
+            warn(f"run {run_id} is passed over: {error}")
+    present = latest.get("run_id", "now")
+    raise ConfigError(f"no run that is still in {output} was published before {present}; name a run by its id")
 
 
 def was_published(manifest: Mapping[str, Any], latest: Mapping[str, Any]) -> bool:

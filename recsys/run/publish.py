@@ -1,4 +1,4 @@
-"""Publishing, returning to an earlier run, and showing what is published."""
+"""Publishing, and returning to an earlier run."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 from recsys import storage
 from recsys.config import Config
 from recsys.contract import schema
-from recsys.errors import ConfigError, DamagedError, RefusedError
+from recsys.errors import ConfigError, RefusedError
 from recsys.progress import Log, silent
 from recsys.recommend import content
 from recsys.run import latest as latest_json
 from recsys.run.gate import measured, refusals
-from recsys.run.runs import DELETED, Run, exists, find
+from recsys.run.runs import DELETED, Run, find
 
 ADVICE = "run the same command again"
 
@@ -69,7 +69,7 @@ def roll_back(output: str, run_id: str | None, warn: Log = silent) -> dict[str, 
         RefusedError: it is incomplete or damaged; latest.json stays as it is.
         RetryError: a process is working on that run, or publishing to the output.
     """
-    run = find(output, run_id, warn) if run_id is not None else _published_before(output, warn)
+    run = find(output, run_id, warn) if run_id is not None else latest_json.previous(output, warn)
     with storage.lock(run.folder):
         manifest, faults, found = run.manifest(), _faults(run), measured(run)
         if manifest["status"] == DELETED:
@@ -86,38 +86,6 @@ def roll_back(output: str, run_id: str | None, warn: Log = silent) -> dict[str, 
             if before.value.get("run_id") == run.run_id:
                 return before.value
             return latest_json.move(run, before, found, back=True)
-
-
-def show_user(output: str, run_id: str | None, user: str, latest: int) -> str:
-    """One user's latest events and recommendations of a run, as text; of the published run if `run_id` is None.
-
-    Raises:
-        ConfigError: there is no such run or user, or nothing is published.
-        DamagedError: a file of the run is damaged, or latest.json names a run that is not there.
-    """
-    from recsys.recommend.show import describe_user
-
-    run = latest_json.followed(output, run_id)
-    features, recommendations = run.path(schema.FEATURES_DIR), run.path(schema.RECOMMENDATIONS_DIR)
-    for stage, folder in (("features", features), ("recommend", recommendations)):
-        if not storage.is_whole(folder):
-            raise ConfigError(
-                f"run {run.run_id} has nothing to show yet: recsys {stage} --output {output} --run-id {run.run_id}"
-            )
-    return describe_user(features, recommendations, run.run_id, user, latest)
-
-
-def _published_before(output: str, warn: Log) -> Run:
-    latest = latest_json.read(output)
-    for run_id in latest_json.published_before(latest):
-        run = Run(output, run_id)
-        try:
-            if exists(run) and run.manifest()["status"] != DELETED:
-                return run
-        except DamagedError as error:
-            warn(f"run {run_id} is passed over: {error}")
-    present = latest.get("run_id", "now")
-    raise ConfigError(f"no run that is still in {output} was published before {present}; name a run with --run-id")
 
 
 def _faults(run: Run) -> list[str]:

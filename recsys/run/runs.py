@@ -113,10 +113,7 @@ def create(asked: Config, run_id: str | None = None) -> Run:
     """
     if run_id is None:
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", run_id):
-        raise ConfigError(
-            f"--run-id {run_id!r}: expected at most 128 letters, digits, '.', '_' or '-', starting with a letter or digit"
-        )
+    check_name(run_id)
     run = Run(asked.output, run_id)
     storage.create_folder(run.folder)
     manifest = {
@@ -132,6 +129,18 @@ def create(asked: Config, run_id: str | None = None) -> Run:
     }
     storage.write_json(run.path(schema.RUN_FILE), manifest)
     return run
+
+
+def check_name(run_id: str) -> None:
+    """Refuses what cannot be the name of a folder.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", run_id):
+        raise ConfigError(
+            f"--run-id {run_id!r}: expected at most 128 letters, digits, '.', '_' or '-', starting with a letter or digit"
+        )
 
 
 def exists(run: Run) -> bool:
@@ -151,9 +160,9 @@ def find(output: str, run_id: str | None, warn: Log = silent) -> Run:
         ConfigError: there is no such run.
     """
     if run_id is not None:
-        names = _names(output)
-        if run_id not in names:
-            raise ConfigError(f"--run-id {run_id}: no such run in {output}; it has: {', '.join(names[-5:]) or 'none'}")
+        known = names(output)
+        if run_id not in known:
+            raise ConfigError(f"run {run_id}: no such run in {output}; it has: {', '.join(known[-5:]) or 'none'}")
         return Run(output, run_id)
     found = newest_first(output, warn)
     if not found:
@@ -169,7 +178,7 @@ def newest_first(output: str, warn: Log = silent) -> list[tuple[Run, dict[str, A
         warn: receives which runs were passed over because their run.json is damaged.
     """
     found = []
-    for run in (Run(output, name) for name in _names(output)):
+    for run in (Run(output, name) for name in names(output)):
         try:
             manifest = run.manifest()
         except DamagedError as error:
@@ -180,10 +189,15 @@ def newest_first(output: str, warn: Log = silent) -> list[tuple[Run, dict[str, A
 
 
 def open_or_create(asked: Config, run_id: str | None, warn: Log = silent) -> Run:
-    """The unfinished run to resume, or a new one.
+    """The unfinished run to resume, see `to_resume`, or a new one."""
+    return to_resume(asked, run_id, warn) or create(asked, run_id)
+
+
+def to_resume(asked: Config, run_id: str | None, warn: Log = silent) -> Run | None:
+    """The run that a command goes on with; None if it begins a new one.
 
     With a run id: that run, whatever its state, provided it has the same configuration. Without: the newest run, if it is
-    unfinished and has the same configuration and, for the user's own events, the same files; otherwise a new one.
+    unfinished and has the same configuration and, for the user's own events, the same files.
 
     Args:
         asked: the configuration.
@@ -196,14 +210,14 @@ def open_or_create(asked: Config, run_id: str | None, warn: Log = silent) -> Run
     if run_id is not None:
         run = Run(asked.output, run_id)
         if not exists(run):
-            return create(asked, run_id)
+            return None
         if not _made_with(asked, run.manifest()):
             raise ConfigError(f"--run-id {run_id}: that run has another configuration; choose another id")
         return run
     for run, manifest in newest_first(asked.output, warn)[:1]:
         if _is_unfinished(manifest) and _made_with(asked, manifest) and _same_inputs(asked, manifest):
             return run
-    return create(asked)
+    return None
 
 
 def versions() -> dict[str, str]:
@@ -253,7 +267,7 @@ def _same_inputs(asked: Config, manifest: Mapping[str, Any]) -> bool:
     return content(manifest["inputs"]) == content(open_source(asked, "", silent, manifest["inputs"]).inputs)
 
 
-def _names(output: str) -> list[str]:
+def names(output: str) -> list[str]:
     """Names of the runs of an output."""
     folders = storage.list_folders(storage.join(output, RUNS_DIR))
     return [name for name in folders if exists(Run(output, name))]

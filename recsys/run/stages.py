@@ -137,7 +137,7 @@ def _train(job: Job) -> dict[str, Any]:
             if setting.warm is not None:
                 carried = read_weights(storage.join(setting.warm.base.model, model_files.PUBLISHED_BLEND))
             elif info.split.holds_out:
-                network = _network(place, folder, model_files.VALIDATED, hardware)
+                network = network_of(place, folder, model_files.VALIDATED, hardware)
             check = job.stop.check
             weights = blending.fit(network, everything, info, folder, job.config.seed, job.progress, check, carried)
             if news is not None:
@@ -257,18 +257,22 @@ def _published(job: Job, base: EarlierRun, place: str) -> Scorer:
 
 def blend_of(config: Config, place: str, model: str, network: str, blend: str) -> Blend:
     """A fitted blend of a run, by its folders features/ and model/ and the names of the files (contract.model_files)."""
+    hardware = to_score(config)  # first: TensorFlow would not be imported quietly by what follows
     from recsys.methods.blend import Blend
+
+    return Blend.load(storage.join(model, blend), network_of(place, model, network, hardware))
+
+
+def to_score(config: Config) -> Hardware:
+    """The hardware for scoring: a GPU that was required for training need not be there any more."""
     from recsys.training.hardware import choose
 
     training = config.training
-    if training.device == "gpu":  # was required for training; scoring takes what is there
-        training = dataclasses.replace(training, device="auto")
-    loaded = _network(place, model, network, choose(training))
-    return Blend.load(storage.join(model, blend), loaded)
+    return choose(dataclasses.replace(training, device="auto") if training.device == "gpu" else training)
 
 
-def _network(place: str, model: str, file: str, hardware: Hardware) -> Network:
-    """One of the networks, with the features in its own encoding."""
+def network_of(place: str, model: str, file: str, hardware: Hardware) -> Network:
+    """One of a run's networks, by its folders and the name of the file, with the features in its own encoding."""
     from recsys.methods.cnn import Network, read_encoder
 
     info = read_info(place)

@@ -18,6 +18,7 @@ __all__ = [
     "check_unchanged",
     "column_names",
     "first_rows",
+    "forget_inputs",
     "input_files",
     "mapped_columns",
     "open_source",
@@ -79,8 +80,7 @@ def open_source(config: Config, work_dir: str, log: Log, known: Iterable[Mapping
         if table is not None:
             check_columns(table, role)
             inputs += [{"table": role, **entry} for entry in files.fingerprints(table, before)]
-    if source.forget is not None:
-        inputs += [{"table": "forget", **entry} for entry in files.fingerprints(Table(source.forget, format="csv"))]
+    inputs += forget_inputs(config)
     own = source.dataset == "tabular"
     return SourceTables(
         *tables,
@@ -89,6 +89,14 @@ def open_source(config: Config, work_dir: str, log: Log, known: Iterable[Mapping
         name=source.dataset,
         inputs=tuple(inputs),
     )
+
+
+def forget_inputs(config: Config) -> list[dict[str, Any]]:
+    """The entry of `SourceTables.inputs` for the users to forget, if there are any."""
+    forget = config.source.forget
+    if forget is None:
+        return []
+    return [{"table": "forget", **entry} for entry in files.fingerprints(Table(forget, format="csv"))]
 
 
 def check_unchanged(source: SourceTables) -> list[str]:

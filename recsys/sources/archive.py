@@ -8,7 +8,7 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from recsys import storage
 from recsys.errors import DataError
@@ -70,27 +70,52 @@ def find(names: Sequence[str], needed: Sequence[str], where: str) -> str:
     return best
 
 
+def sizes(path: str, needed: Sequence[str], most_bytes: int) -> dict[str, int]:
+    """Bytes of the needed files of a zip, unpacked, by their names in it; writes nothing.
+
+    Raises:
+        DataError: see `unpack`, but for what only unpacking finds.
+    """
+    with _undamaged(path), zipfile.ZipFile(path) as archive:
+        names = _checked(archive, path, needed, most_bytes)
+        return {name: archive.getinfo(name).file_size for name in names}
+
+
 def _extract(path: str, needed: Sequence[str], folder: str, most_bytes: int) -> None:
     try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                _check_member(path, member)
-            prefix = find([m.filename for m in archive.infolist() if not m.is_dir()], needed, path)
-            total = sum(archive.getinfo(prefix + name).file_size for name in needed)
-            if total > most_bytes:
-                raise DataError(
-                    f"{path} is refused: unpacked, {', '.join(needed)} would have {total:,} bytes, expected at most "
-                    f"{most_bytes:,}; download it from a trusted source"
-                )
-            for name in needed:  # zipfile reads no more than the size that the archive declares
-                with archive.open(prefix + name) as source, open(os.path.join(folder, name), "wb") as file:
+        with _undamaged(path), zipfile.ZipFile(path) as archive:
+            names = _checked(archive, path, needed, most_bytes)
+            for name in names:  # zipfile reads no more than the size that the archive declares
+                with archive.open(name) as source, open(os.path.join(folder, os.path.basename(name)), "wb") as file:
                     shutil.copyfileobj(source, file, _BLOCK)
+    except OSError as error:
+        raise storage.of_disk(error, f"{path} cannot be unpacked into source.cache_dir {folder}", folder) from None
+
+
+def _checked(archive: zipfile.ZipFile, path: str, needed: Sequence[str], most_bytes: int) -> list[str]:
+    """The needed files by their names in the zip."""
+    for member in archive.infolist():
+        _check_member(path, member)
+    prefix = find([m.filename for m in archive.infolist() if not m.is_dir()], needed, path)
+    names = [prefix + name for name in needed]
+    total = sum(archive.getinfo(name).file_size for name in names)
+    if total > most_bytes:
+        raise DataError(
+            f"{path} is refused: unpacked, {', '.join(needed)} would have {total:,} bytes, expected at most "
+            f"{most_bytes:,}; download it from a trusted source"
+        )
+    return names
+
+
+@contextlib.contextmanager
+def _undamaged(path: str) -> Iterator[None]:
+    """Errors of zipfile in words."""
+    try:
+        yield
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise DataError(f"{path} is not a complete zip file: {error}; it was truncated or damaged, download it again") from None
     except RuntimeError as error:  # raised by zipfile for an encrypted member
         raise DataError(f"{path} cannot be unpacked: {error}") from None
-    except OSError as error:
-        raise storage.of_disk(error, f"{path} cannot be unpacked into source.cache_dir {folder}", folder) from None
 
 
 def _check_member(path: str, member: zipfile.ZipInfo) -> None:

@@ -43,18 +43,21 @@ def cache_folder(config: Config) -> str:
     Raises:
         ConfigError: none of them is writable, or `source.cache_dir` is not.
     """
-    if config.source.cache_dir is not None:
-        if not _writable(config.source.cache_dir):
-            raise ConfigError(f"source.cache_dir {config.source.cache_dir} is not writable; choose another folder")
-        return config.source.cache_dir
-    folders = (
-        platformdirs.user_cache_dir("recsys", appauthor=False),
-        os.path.join(tempfile.gettempdir(), f"recsys-{os.getuid()}"),
-    )
+    folders = cache_folders(config)
     for folder in folders:
-        if os.path.isabs(folder) and _writable(folder):
+        if _writable(folder):
             return folder
+    if config.source.cache_dir is not None:
+        raise ConfigError(f"source.cache_dir {config.source.cache_dir} is not writable; choose another folder")
     raise ConfigError(f"neither {' nor '.join(folders)} is writable; choose a folder with source.cache_dir")
+
+
+def cache_folders(config: Config) -> list[str]:
+    """The folders that `cache_folder` tries, in that order; they may not exist."""
+    if config.source.cache_dir is not None:
+        return [config.source.cache_dir]
+    users = platformdirs.user_cache_dir("recsys", appauthor=False)
+    return [*([users] if os.path.isabs(users) else []), os.path.join(tempfile.gettempdir(), f"recsys-{os.getuid()}")]
 
 
 def download(url: str, target: str, md5: str, log: Log, wait: float = 1.0) -> str:

@@ -76,8 +76,8 @@ def fetch(name: str, config: Config, log: Log, wait: float = 1.0) -> str:
         ConfigError: the data set is unknown.
         RetryError, DataError: see recsys.sources.download.
     """
-    data_set = _known(name)
-    url = f"{(config.source.mirror or BASE_URL).rstrip('/')}/{name}.zip"
+    data_set = known(name)
+    url = url_of(data_set, config)
     target = zip_path(name, config)
     if data_set.md5 is None and os.path.exists(target) and os.path.exists(target + ".md5"):
         return target  # it changes now and then; a run must not depend on the network for what is cached
@@ -104,7 +104,7 @@ def open_data_set(config: Config, log: Log) -> tuple[Table, Table | None, Table]
         DataError: the zip or folder does not exist, is damaged or lacks a file.
         RetryError: the download failed.
     """
-    data_set = _known(config.source.dataset)
+    data_set = known(config.source.dataset)
     return tables(data_set.layout, _locate(data_set, config, log))
 
 
@@ -121,26 +121,65 @@ def tables(layout: Layout, folder: str) -> tuple[Table, Table | None, Table]:
     return ratings, None, Table(path=paths[1], format="csv", item_id="movieId", title="title", features=_item_features(_GENRES))
 
 
-def _locate(data_set: DataSet, config: Config, log: Log) -> str:
-    """The folder with the files of a data set."""
+def local(data_set: DataSet, path: str) -> str:
+    """The zip of a data set, or the folder with its files, at a path that the user names.
+
+    Raises:
+        ConfigError: the path is a URI.
+        DataError: there is nothing, or a file is missing.
+    """
     needed = FILES[data_set.layout]
-    path = config.source.path
-    if path is None:
-        path = fetch(data_set.name, config, log)
     if "://" in path:
         raise ConfigError(f"source.path {path} must be a local zip or folder, not a URI; copy it here first")
     if not os.path.exists(path):
         raise DataError(f"{path} does not exist; expected a zip or a folder of {data_set.name}, with {', '.join(needed)}")
+    if not os.path.isdir(path):
+        return path
+    names = _names(path)
+    inside = f"{data_set.name}.zip"
+    if inside in names and not any(os.path.basename(name) == needed[0] for name in names):
+        return os.path.join(path, inside)
+    return os.path.join(path, archive.find(names, needed, f"folder {path}")).rstrip("/")
+
+
+def cached(data_set: DataSet, config: Config) -> str | None:
+    """The zip of a data set in the cache; None if it has to be downloaded. Nothing is created."""
+    for folder in download.cache_folders(config):
+        target = os.path.join(folder, f"{data_set.name}.zip")
+        if os.path.exists(target) and (data_set.md5 is not None or os.path.exists(target + ".md5")):
+            return target
+    return None
+
+
+def most_bytes(data_set: DataSet) -> int:
+    """That the files of a data set may have together, unpacked."""
+    return max(LEAST_LIMIT, BYTES_PER_EVENT * data_set.events)
+
+
+def known(name: str) -> DataSet:
+    """A data set by its name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in CATALOGUE:
+        raise ConfigError(f"data set '{name}' is unknown; expected synthetic, tabular, {', '.join(CATALOGUE)}")
+    return CATALOGUE[name]
+
+
+def url_of(data_set: DataSet, config: Config) -> str:
+    """Where the zip of a data set is downloaded from."""
+    return f"{(config.source.mirror or BASE_URL).rstrip('/')}/{data_set.name}.zip"
+
+
+def _locate(data_set: DataSet, config: Config, log: Log) -> str:
+    """The folder with the files of a data set."""
+    path = config.source.path
+    path = local(data_set, fetch(data_set.name, config, log) if path is None else path)
     if os.path.isdir(path):
-        names = _names(path)
-        inside = f"{data_set.name}.zip"
-        if inside in names and not any(os.path.basename(name) == needed[0] for name in names):
-            path = os.path.join(path, inside)
-        else:
-            return os.path.join(path, archive.find(names, needed, f"folder {path}")).rstrip("/")
+        return path
     folder = os.path.join(download.cache_folder(config), "unpacked")
-    most_bytes = max(LEAST_LIMIT, BYTES_PER_EVENT * data_set.events)
-    return archive.unpack(path, needed, folder, data_set.name, most_bytes, log)
+    return archive.unpack(path, FILES[data_set.layout], folder, data_set.name, most_bytes(data_set), log)
 
 
 def _names(folder: str) -> list[str]:
@@ -154,12 +193,6 @@ def _names(folder: str) -> list[str]:
         elif entry.is_file():
             names.append(entry.name)
     return names
-
-
-def _known(name: str) -> DataSet:
-    if name not in CATALOGUE:
-        raise ConfigError(f"data set '{name}' is unknown; expected synthetic, tabular, {', '.join(CATALOGUE)}")
-    return CATALOGUE[name]
 
 
 def _ratings(path: str, delimiter: str) -> Table:

@@ -48,11 +48,7 @@ def open_synthetic(config: Config, work_dir: str, log: Log) -> tuple[Table, Tabl
         RetryError: the disk is full or fails.
     """
     size = config.source.synthetic
-    if size.mean_events > max(size.items // 2, 1):
-        raise ConfigError(
-            f"source.synthetic.mean_events is {size.mean_events}, expected at most half of the {size.items} items "
-            "(source.synthetic.items): nobody watches an item twice"
-        )
+    check(size)
     folder = os.path.join(work_dir, "synthetic")
     wanted = {"version": VERSION, "seed": config.seed, **{name: getattr(size, name) for name in _SIZES}}
     if _parameters(folder) != wanted:
@@ -82,6 +78,19 @@ def open_synthetic(config: Config, work_dir: str, log: Log) -> tuple[Table, Tabl
         Table(path=os.path.join(folder, "users"), format="parquet", user_id="user_id", features=users),
         Table(path=os.path.join(folder, "items"), format="parquet", item_id="item_id", title="title", features=items),
     )
+
+
+def check(size: Synthetic) -> None:
+    """Refuses what cannot be made.
+
+    Raises:
+        ConfigError: more events per user than half the items.
+    """
+    if size.mean_events > max(size.items // 2, 1):
+        raise ConfigError(
+            f"source.synthetic.mean_events is {size.mean_events}, expected at most half of the {size.items} items "
+            "(source.synthetic.items): nobody watches an item twice"
+        )
 
 
 def _write(folder: str, size: Synthetic, seed: int, log: Log) -> None:

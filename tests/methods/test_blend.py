@@ -92,6 +92,18 @@ def test_scores_are_the_formula(everything, tiles):
         np.testing.assert_allclose(values[user, : len(listed)], expected[listed - 1], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("tiles", [Tiles.of(ITEMS), Tiles(ITEMS, rows=3, width=GROUP)])
+def test_scores_of_some_items_are_those_of_the_lists_and_seen_items_have_one_too(everything, tiles):
+    weights = Weights(transitions=0.5, taste=0.75, recent=0.25, half_life=7.0)
+    method, context = Blend(Noise(ITEMS, tiles), blend.count(everything, ITEMS, seed=0), weights), everything.rows(np.arange(7))
+    items, values = method.top(context, ITEMS)
+    found = method.scores_of(context, np.arange(ITEMS, 0, -1, dtype=np.int32))
+    assert found.shape == (7, ITEMS) and np.isfinite(found).all()
+    for user in range(7):
+        listed = items[user][items[user] > 0]
+        np.testing.assert_allclose(found[user, ITEMS - listed], values[user, : len(listed)], rtol=1e-5, atol=1e-5)
+
+
 def test_a_loaded_blend_scores_as_the_saved_one(everything, tmp_path):
     weights = Weights(transitions=0.5, taste=1.0, recent=0.5, half_life=7.0, share=0.5)
     method = Blend(Noise(ITEMS), blend.count(everything, ITEMS, seed=0), weights)

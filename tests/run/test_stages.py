@@ -28,7 +28,7 @@ from recsys.recommend.shards import Shard
 from recsys.run import job as jobs
 from recsys.run import runs, stages
 from recsys.run.ending import Stop
-from recsys.run.publish import show_user
+from recsys.run.showing import show_user
 from recsys.run.stages import Job
 from recsys.training import hardware, steps
 from recsys.training.phase import Setting
