@@ -44,7 +44,7 @@ def main() -> None:
 @cli_options.wait_for_lock
 @cli_options.config_options
 def run(dry_run: bool, **given: Any) -> None:
-    """Runs everything: features, train, evaluate, recommend, publish.
+    """Runs everything: features, train, evaluate, recommend, report, publish.
 
     An unfinished run with the same settings is resumed: finished stages are skipped, training continues from its checkpoint.
     If another process is working on it, --wait waits for that one and then does what is left.
@@ -119,6 +119,13 @@ def recommend(redo: bool, shard: str | None, events: str | None, to: str | None,
             "--shard takes the run as it is: drop --redo, --set and RECSYS__RECOMMEND__ variables that differ from the run"
         )
     job.execute_shard(work, shards.parse(shard, os.environ))
+
+
+@main.command()
+@cli_options.stage_options
+def report(redo: bool, **given: Any) -> None:
+    """Writes report.html and MODEL_CARD.md from what the run has so far; also of a published run, with --redo."""
+    job.execute(cli_options.resume("report", given), ("report",), redo)
 
 
 @main.command()

@@ -1,4 +1,6 @@
-"""Features of a run, made without Spark, for tests of what reads them."""
+"""Features of a run, made without Spark, for tests of what reads them, and a scorer that knows how they were made."""
+
+import dataclasses
 
 import numpy as np
 import pyarrow as pa
@@ -7,6 +9,22 @@ import pyarrow.parquet as pq
 from recsys import storage
 from recsys.contract import schema
 from recsys.contract.features_info import EncodedFeature, Encoding, FeaturesInfo, SplitInfo, write_info
+from recsys.measure.protocol import MatrixScorer
+
+
+@dataclasses.dataclass(frozen=True)
+class NextItem(MatrixScorer):
+    """Knows the rule by which `chains` makes its histories."""
+
+    name: str = "cnn <b>"
+    items: int = 40
+
+    def score(self, context):
+        scores = np.zeros((len(context), self.items + 1), np.float32)
+        for row, (start, end) in enumerate(zip(context.offsets[:-1], context.offsets[1:], strict=True)):
+            if end > start:
+                scores[row, context.items[end - 1] % self.items + 1] = 1
+        return scores
 
 
 def chains(users=60, items=40, length=12, seed=0):

@@ -69,7 +69,7 @@ def test_table_of_all_methods_is_printed_and_saved(built_in: Path) -> None:
 def test_one_process_per_stage_gives_the_same_recommendations(built_in: Path, tmp_path: Path) -> None:
     """One process per stage, as in overlays/distributed, with a real Spark child; compared with the in-process run."""
     succeed("features", *BUILT_IN, *ONLY_POPULARITY, "--output", "out", home=tmp_path)
-    for stage in ("train", "evaluate", "recommend", "publish"):
+    for stage in ("train", "evaluate", "recommend", "report", "publish"):
         succeed(stage, "--output", "out", home=tmp_path)
     assert recommendations(built_in / "out").equals(recommendations(tmp_path / "out"))
     contract.check_output(tmp_path / "out", histories(run_folder(tmp_path / "out")), USERS, ITEMS, 10)
@@ -88,6 +88,7 @@ def test_redo_repeats_a_stage_and_discards_later_ones(built_in: Path, copied: Pa
     succeed("recommend", "--redo", "--set", "recommend.k=3", "--output", "out", home=copied, run=invoke)
     facts = manifest(copied / "out")
     assert list(facts["stages"]) == ["features", "train", "evaluate", "recommend"]
+    assert not (run_folder(copied / "out") / "report").exists(), "it shows what is not there any more"
     assert facts["stages"]["train"] == manifest(built_in / "out")["stages"]["train"]
     succeed("publish", "--output", "out", home=copied, run=invoke)
     contract.check_output(copied / "out", histories(run_folder(copied / "out")), USERS, ITEMS, 3)

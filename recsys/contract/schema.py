@@ -105,6 +105,7 @@ SHARDS_DIR: Final = "shards"
 """Recommendations of single shards, until they are merged."""
 EVALUATION_DIR: Final = "evaluation"
 METRICS_FILE: Final = "metrics.json"
+REPORT_DIR: Final = "report"
 RUN_FILE: Final = "run.json"
 LATEST_FILE: Final = "latest.json"
 

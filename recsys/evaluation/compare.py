@@ -1,4 +1,4 @@
-"""The evaluation stage: every method on the test events → metrics.json, per_user.parquet and report.html."""
+"""The evaluation stage: every method on the test events → metrics.json and per_user.parquet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recsys.config import Config
 from recsys.contract import histories, schema
 from recsys.contract.features_info import FeaturesInfo, read_info
 from recsys.contract.histories import Histories
-from recsys.evaluation import report, summary
+from recsys.evaluation import groups, summary
 from recsys.measure import protocol
 from recsys.measure.protocol import Result, Scorer
 from recsys.measure.targets import Targets, decisive_from, find_targets, training_counts
@@ -22,7 +22,6 @@ from recsys.methods import traditional, tuning
 from recsys.progress import Log
 
 PER_USER_FILE: Final = "per_user.parquet"
-REPORT_FILE: Final = "report.html"
 
 
 def evaluate_run(config: Config, features: str, folder: str, scorers: Sequence[Scorer], log: Log) -> dict[str, Any]:
@@ -30,7 +29,7 @@ def evaluate_run(config: Config, features: str, folder: str, scorers: Sequence[S
 
     Every baseline is tuned on validation and then fitted on training and validation events. Users with fewer events than
     `features.min_user_events` are neither learned from nor evaluated. Empties the evaluation folder, then writes
-    metrics.json, per_user.parquet and report.html.
+    metrics.json and per_user.parquet.
 
     Args:
         config: the sections evaluation and spark, and the seed.
@@ -56,7 +55,6 @@ def evaluate_run(config: Config, features: str, folder: str, scorers: Sequence[S
         metrics = _nothing_measured(info, "there is no method to measure")
     else:
         metrics = _measure(config, features, folder, everything, targets, info, scorers, log)
-        _write_text(storage.join(folder, REPORT_FILE), report.render(metrics))
     storage.write_json(storage.join(folder, schema.METRICS_FILE), metrics)
     return metrics
 
@@ -82,7 +80,8 @@ def _measure(
     user_ids = histories.read_table(features, schema.USERS_DIR, [schema.USER_INDEX, schema.USER_ID])
     _write_per_user(storage.join(folder, PER_USER_FILE), results, user_ids)
     counts, _ = training_counts(everything, info.items)
-    return summary.summarise(config, info, results, facts, counts, everything.train_length[targets.rows])
+    divided = groups.of_users(features, info.published, targets.user_index)
+    return summary.summarise(config, info, results, facts, counts, everything.train_length[targets.rows], divided)
 
 
 def _methods(
@@ -127,8 +126,3 @@ def _write_per_user(uri: str, results: Sequence[Result], users: pa.Table) -> Non
             writer.write_table(table)
         if writer is not None:
             writer.close()
-
-
-def _write_text(uri: str, text: str) -> None:
-    with storage.atomic_output(uri) as stream:
-        stream.write(text.encode())

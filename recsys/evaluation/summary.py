@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from recsys.config import Config
 from recsys.contract.features_info import FeaturesInfo
-from recsys.measure import metrics
+from recsys.evaluation import groups
+from recsys.evaluation.groups import Group, std_error
 from recsys.measure.intervals import paired_intervals
 from recsys.measure.protocol import KS, Result
 from recsys.measure.targets import Targets
@@ -27,6 +28,7 @@ def summarise(
     facts: Mapping[str, Mapping[str, Any]],
     train_counts: NDArray[np.int64],
     train_lengths: NDArray[np.int32],
+    user_groups: Mapping[str, Sequence[Group]],
 ) -> dict[str, Any]:
     """The content of metrics.json.
 
@@ -37,12 +39,14 @@ def summarise(
         facts: by method: parameters, trials, seconds.
         train_counts: int64 [items + 1], training users of each item.
         train_lengths: int32 [users], training events of each evaluated user.
+        user_groups: of the evaluated users, by feature.
 
     Returns:
         - "protocol": split, part, users, items, ks, and what the figures mean, in words
         - "methods": by name, "metrics" (means over users, and those of all lists), "std_errors", "slices" by number of
           events before the cut, "new_users" (without training events) and "new_items" (recall of targets that no training user
-          had), each None if there are none, and the facts
+          had), each None if there are none, "user_groups" (groups.measure), "item_popularity" (groups.by_popularity), and the
+          facts
         - "comparison": the mean difference of the first method from each other one, for `COMPARED`, and its interval
     """
     targets = results[0].targets
@@ -53,7 +57,9 @@ def summarise(
             "std_errors": _std_errors(result.per_user),
             "slices": _slices(result),
             "new_users": _means_of(result, train_lengths == 0),
-            "new_items": _new_items(result, train_counts),
+            "new_items": groups.recall_of(result, train_counts[result.targets.items] == 0),
+            "user_groups": groups.measure(result, user_groups),
+            "item_popularity": groups.by_popularity(result, train_counts),
             **facts[result.name],
         }
     return {
@@ -86,6 +92,8 @@ def _protocol(config: Config, info: FeaturesInfo, targets: Targets) -> dict[str,
         else "of the events later than those that the network of the run before had learned; `published` is what that run has",
         "means": "over users; F1 is the mean of each user's F1; MAP is normalised by min(K, relevant items)",
         "max_users": config.evaluation.max_users,
+        "least_users": groups.LEAST_USERS,
+        "most_groups": groups.MOST_GROUPS,
         "seed": config.seed,
     }
 
@@ -95,10 +103,7 @@ def _means(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
 
 
 def _std_errors(values: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
-    """Standard deviation between users divided by the square root of their number; 0 for a single user."""
-    return {
-        name: float(column.std(ddof=1) / np.sqrt(len(column))) if len(column) > 1 else 0.0 for name, column in values.items()
-    }
+    return {name: std_error(column) for name, column in values.items()}
 
 
 def _slices(result: Result) -> dict[str, dict[str, Any]]:
@@ -112,24 +117,11 @@ def _slices(result: Result) -> dict[str, dict[str, Any]]:
 
 
 def _means_of(result: Result, chosen: NDArray[np.bool_]) -> dict[str, Any] | None:
-    """Number of the chosen users and their means at K = 10; None if there are none."""
+    """Number of the chosen users, their means at K = 10, and the standard errors of these; None if there are none."""
     if not chosen.any():
         return None
     at_10 = {metric: values[chosen] for metric, values in result.per_user.items() if metric.endswith("@10")}
-    return {"users": int(chosen.sum()), **_means(at_10)}
-
-
-def _new_items(result: Result, train_counts: NDArray[np.int64]) -> dict[str, Any] | None:
-    """Recall@10 on targets without a training event, averaged over the users who have such a target."""
-    targets = result.targets
-    new = train_counts[targets.items] == 0
-    if not new.any():
-        return None
-    owners = np.repeat(np.arange(len(targets.rows)), np.diff(targets.offsets))[new]
-    users, counts = np.unique(owners, return_counts=True)
-    offsets = np.concatenate(([0], np.cumsum(counts)))
-    recall = metrics.per_user(result.top[users], offsets, targets.items[new], (10,))["recall@10"]
-    return {"users": len(users), "targets": int(new.sum()), "recall@10": float(recall.mean())}
+    return {"users": int(chosen.sum()), **_means(at_10), "std_errors": _std_errors(at_10)}
 
 
 def _comparison(config: Config, results: Sequence[Result]) -> dict[str, Any]:

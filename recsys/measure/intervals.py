@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+NORMAL_95: Final = 1.96
+"""So many standard errors on each side of a mean are its 95 % interval."""
 _BLOCK_DRAWS: Final = 4_000_000
 
 

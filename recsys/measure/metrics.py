@@ -8,8 +8,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-POPULAR_SHARE: Final = 0.2
-"""This share of the catalogue counts as popular."""
+TIERS: Final = {"head": 0.2, "middle": 0.5, "tail": 1.0}
+"""The catalogue by popularity: the 20 % most popular items, those up to 50 %, the rest."""
+COLLAPSED: Final = 0.5
+"""Share of users with the very same list from which on it is worth a warning."""
 
 
 def per_user(
@@ -67,8 +69,7 @@ def of_lists(top: NDArray[np.int32], train_counts: NDArray[np.int64], train_user
     - novelty@K: mean over all recommended items of -log2(users who had the item in training / training users), the
       self-information of Zhou et al., "Solving the apparent diversity-accuracy dilemma", PNAS 2010; an item that nobody
       had counts as if one user had had it. Higher is more novel.
-    - popularity_share@K: share of the recommended items that are among the `POPULAR_SHARE` (20 %, rounded up) of the
-      catalogue with the most training users, ties by the lower item index
+    - popularity_share@K: share of the recommended items that are in the head of the catalogue, see `tiers`
 
     Args:
         top: int32 [users, Kmax], 0 = no item.
@@ -81,9 +82,7 @@ def of_lists(top: NDArray[np.int32], train_counts: NDArray[np.int64], train_user
     """
     n_items = len(train_counts) - 1
     information = np.log2(max(train_users, 1) / np.maximum(train_counts, 1))
-    popular = np.zeros(n_items + 1, np.bool_)
-    most = np.argsort(-train_counts[1:], kind="stable")[: int(np.ceil(POPULAR_SHARE * n_items))] + 1
-    popular[most] = True
+    popular = tiers(train_counts) == 0
     values: dict[str, float] = {}
     for k in ks:
         shown = top[:, :k]
@@ -93,6 +92,22 @@ def of_lists(top: NDArray[np.int32], train_counts: NDArray[np.int64], train_user
         values[f"novelty@{k}"] = float(information[shown].sum() / total)
         values[f"popularity_share@{k}"] = float(popular[shown].sum() / total)
     return values
+
+
+def tiers(train_counts: NDArray[np.int64]) -> NDArray[np.int8]:
+    """The popularity of each item as its place in `TIERS`, by the number of training users, ties by the lower item index.
+
+    Args:
+        train_counts: int64 [items + 1]; entry 0 is ignored.
+
+    Returns:
+        int8 [items + 1]; -1 for entry 0. The shares of `TIERS` are rounded up.
+    """
+    n_items = len(train_counts) - 1
+    ends = np.ceil(np.array(list(TIERS.values())) * n_items)
+    found = np.full(n_items + 1, -1, np.int8)
+    found[np.argsort(-train_counts[1:], kind="stable") + 1] = np.searchsorted(ends, np.arange(n_items), side="right")
+    return found
 
 
 def _hits(

@@ -11,13 +11,12 @@ import pandas as pd
 import pyarrow as pa
 
 from recsys.contract import schema
+from recsys.measure.metrics import COLLAPSED
 from recsys.progress import Log
 from recsys.recommend import writer
 
 MOST_USERS: Final = 100_000
 """So many are compared, chosen by their ids, the same in every run."""
-COLLAPSED: Final = 0.5
-"""Share of users with the very same list from which on it is worth a warning."""
 _TURNS: Final = 1 << 32
 
 

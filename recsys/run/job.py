@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import tempfile
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 from recsys import storage
 from recsys.contract import schema
 from recsys.contract.features_info import read_info
-from recsys.errors import ConfigError, RetryError
+from recsys.errors import ConfigError, RetryError, shortened
 from recsys.progress import Progress
+from recsys.redaction import printable
 from recsys.run import latest, local_workers, stages, waiting
 from recsys.run.runs import FOLDERS, Run, exists
 from recsys.run.stages import RUNNERS, Job
@@ -29,15 +31,17 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "train": ("features",),
     "evaluate": ("train",),
     "recommend": ("train",),
+    "report": ("train",),
     "publish": ("recommend",),
 }
-"""The stage whose results each stage reads. Publishing also reads the evaluation, if there is one."""
-WAITED_FOR: Final = {**NEEDS, "publish": ("evaluate", "recommend")}
-"""What `wait` waits for: a slow evaluation must not bypass the quality gate."""
+"""The stage whose results each stage needs."""
+WAITED_FOR: Final = {**NEEDS, "report": ("evaluate", "recommend"), "publish": ("evaluate", "recommend")}
+"""What each stage reads if it is there, and `wait` waits for: a slow evaluation must not bypass the quality gate."""
 SECTIONS: Final[dict[str, tuple[str, ...]]] = {
     "train": ("model", "training"),
     "evaluate": ("evaluation",),
     "recommend": ("recommend",),
+    "report": (),
     "publish": ("publish",),
 }
 """The sections that each later stage reads, and so the settings that it may change."""
@@ -70,10 +74,31 @@ def execute(job: Job, names: tuple[str, ...], redo: bool = False) -> None:
                 if not _prepare(job, name, redo, worker.chief):
                     continue
                 with _measured() as facts:
-                    facts.update(local_workers.runner(job, name)(job))
+                    facts.update(_work(job, name, alone=len(names) == 1))
                 if worker.chief:
                     job.run.record_stage(name, facts)
             job.stop.check()
+
+
+def _work(job: Job, name: str, alone: bool) -> dict[str, Any]:
+    """Does a stage's work.
+
+    A report among other stages that cannot be made is told of and recorded, and the job goes on: a drawing must not keep the
+    lists from their readers. What a damaged file means for them is for `publish` to say. Storage that fails ends the job here
+    as anywhere.
+    """
+    try:
+        return local_workers.runner(job, name)(job)
+    except (ConfigError, RetryError):
+        raise
+    except Exception as error:
+        job.stop.check()
+        if name != "report" or alone or storage.known(error) is not None:
+            raise
+        logging.getLogger(__name__).info("no report", exc_info=True)
+        warning = f"no report was made: {shortened(f'{type(error).__name__}: {error}')}"
+        job.progress(f"  warning: {warning}; to try again: recsys report --output {job.run.output} --run-id {job.run.run_id}")
+        return {"warning": printable(warning)}
 
 
 def execute_shard(job: Job, shard: Shard) -> None:
@@ -204,7 +229,9 @@ def _prepare(job: Job, stage: str, redo: bool, chief: bool) -> bool:
             raise ConfigError(f"run {run.run_id}: '{stage}' is done with other settings; add --redo to repeat it")
         job.progress(f"{stage}: already done")
         return False
-    if stage != "publish":  # which itself records what it decides
+    if stage == "report":
+        _discard(run, stage)
+    elif stage != "publish":  # which itself records what it decides
         check_changeable(run, stage)
         if chief:
             # What an interrupted attempt has left is continued, unless it was made with other settings.
@@ -239,7 +266,7 @@ def _dependents(stage: str) -> list[str]:
     """The stages that read what this one writes, directly or not."""
     found = [stage]
     for name in STAGES:
-        if set(NEEDS[name]) & set(found):
+        if {*NEEDS[name], *WAITED_FOR[name]} & set(found):
             found.append(name)
     return found[1:]
 

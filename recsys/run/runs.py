@@ -36,6 +36,7 @@ FOLDERS: Mapping[str, str] = {
     "train": schema.MODEL_DIR,
     "evaluate": schema.EVALUATION_DIR,
     "recommend": schema.RECOMMENDATIONS_DIR,
+    "report": schema.REPORT_DIR,
 }
 """The folder that each stage writes; publishing has none."""
 _ALWAYS = {"run_id": str, "status": str, "created_at": str, "config": dict, "stages": dict}

@@ -209,6 +209,16 @@ def recommend(job: Job, shard: Shard | None = None) -> dict[str, Any]:
     return facts
 
 
+def report(job: Job) -> dict[str, Any]:
+    """What the run's folder tells → report/."""
+    from recsys.run.reporting import write_report
+
+    facts = write_report(job.config, job.run)
+    job.progress(f"  {facts['bytes']:,} bytes in {job.run.path(schema.REPORT_DIR)}")
+    _finish(job, job.run.path(schema.REPORT_DIR))
+    return facts
+
+
 def publish(job: Job) -> dict[str, Any]:
     """Checks the quality gate, moves latest.json, and deletes old runs by the retention settings."""
     from recsys.run.publish import publish
@@ -225,6 +235,7 @@ RUNNERS: Final[Mapping[str, Callable[[Job], dict[str, Any]]]] = {
     "train": train,
     "evaluate": evaluate,
     "recommend": recommend,
+    "report": report,
     "publish": publish,
 }
 """The stages in order."""

@@ -7,7 +7,7 @@ from recsys.storage.checksums import Checksum, Summed, checksum
 from recsys.storage.faults import full, known, of_disk, permit, undamaged
 from recsys.storage.leftovers import scratch, sweep, sweep_temporary
 from recsys.storage.locks import lock
-from recsys.storage.parquet_files import open_parquet, parquet_files
+from recsys.storage.parquet_files import open_dataset, open_parquet, parquet_files, read_rows
 from recsys.storage.paths import at, check, failure, is_local, join, resolve
 from recsys.storage.reading import open_input
 from recsys.storage.whole import (
@@ -58,12 +58,14 @@ __all__ = [
     "of_disk",
     "open_arrays",
     "open_checked",
+    "open_dataset",
     "open_input",
     "open_parquet",
     "parquet_files",
     "permit",
     "read_json",
     "read_record",
+    "read_rows",
     "read_snapshot",
     "replace_json",
     "resolve",

@@ -105,8 +105,11 @@ def test_ten_nights(with_spark: Command, tmp_path: Path) -> None:
     methods = json.loads((tmp_path / "out/runs/n1/evaluation/metrics.json").read_text())["methods"]
     assert set(methods) == {"blend", "cnn", "published"}, "measured beside what readers have"
 
-    report = (tmp_path / "out/runs/n1/evaluation/report.html").read_text()
-    assert "Held out of the events later than those that the network of the run before had learned" in report
+    report = (tmp_path / "out/runs/n1/report/report.html").read_text()
+    assert "held out of the events later than those that the network of the run before had learned" in report
+    told = " ".join(report.split())
+    assert f"{warm(tmp_path, 1)['news']['events']:,}" in told.split("new events</bdi></th>")[1][:80]
+    assert "items in both of a user&#39;s lists (Jaccard)" in told
     assert "a network that goes on from that of an earlier run: the training part" in report
 
     words = nightly(tmp_path, 2)

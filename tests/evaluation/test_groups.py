@@ -1,0 +1,79 @@
+"""Who is served how well, against NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recsys.evaluation import groups
+from recsys.measure import metrics
+from recsys.measure.protocol import Result
+from recsys.measure.targets import Targets
+
+
+def result(ndcg: np.ndarray, top: np.ndarray | None = None, offsets: list[int] | None = None, items: list[int] | None = None):
+    users = len(ndcg)
+    rows = np.arange(users)
+    targets = Targets(
+        rows, rows.astype(np.int32) + 1, rows, np.array(offsets or rows.tolist()), np.array(items or [], np.int32)
+    )
+    top = np.zeros((users, 20), np.int32) if top is None else top
+    return Result("m", targets, top, {"ndcg@10": ndcg, "recall@10": ndcg / 2}, {}, 0.0)
+
+
+def test_small_groups_and_those_beyond_the_most_are_joined() -> None:
+    sizes = [30, 5, 40, 20, 19]  # of "not known", a, b, c, d
+    codes = np.repeat(np.arange(5, dtype=np.int32), sizes)
+    found = groups.divide(("a", "b", "c", "d"), codes)
+    assert [(one.value, one.joined, int(one.members.sum())) for one in found] == [
+        ("b", 0, 40),
+        (None, 0, 30),
+        ("c", 0, 20),
+        (None, 2, 24),
+    ]
+    many = groups.divide([f"v{n}" for n in range(100)], np.repeat(np.arange(1, 101, dtype=np.int32), 20))
+    assert (len(many), many[-1].joined) == (groups.MOST_GROUPS + 1, 100 - groups.MOST_GROUPS)
+
+
+def test_numbers_are_in_their_order() -> None:
+    codes = np.repeat(np.array([0, 1, 2, 3], np.int32), [50, 20, 40, 30])
+    assert [one.value for one in groups.divide(("18", "7", "110"), codes)] == ["7", "18", "110", None]
+
+
+def test_a_group_is_compared_with_all_other_users() -> None:
+    random = np.random.default_rng(0)
+    ndcg = random.random(200)
+    members = np.arange(200) < 60
+    ndcg[members] -= 0.5
+    found = groups.of_members(result(ndcg), members)
+    inside, outside = ndcg[members], ndcg[~members]
+    reach = 1.96 * np.sqrt(inside.var(ddof=1) / 60 + outside.var(ddof=1) / 140)
+    beside = found["beside_others"]["ndcg@10"]
+    assert found["users"] == 60 and found["ndcg@10"] == pytest.approx(inside.mean())
+    assert beside["difference"] == pytest.approx(inside.mean() - outside.mean())
+    assert (beside["low"], beside["high"]) == pytest.approx((beside["difference"] - reach, beside["difference"] + reach))
+    assert beside["high"] < 0
+    assert found["recall@10"] == pytest.approx(found["ndcg@10"] / 2)
+
+
+@pytest.mark.parametrize("count", [1, 199, 200])
+def test_nothing_is_compared_with_a_single_user_or_none(count: int) -> None:
+    assert groups.of_members(result(np.ones(200)), np.arange(200) < count)["beside_others"] is None
+
+
+def test_tiers_are_the_head_the_middle_and_the_tail() -> None:
+    counts = np.array([99, 3, 9, 1, 8, 7, 6, 5, 4, 2, 0])
+    assert metrics.tiers(counts).tolist() == [-1, 2, 0, 2, 0, 1, 1, 1, 2, 2, 2]
+    assert metrics.tiers(np.array([0, 5])).tolist() == [-1, 0]
+
+
+def test_recall_by_popularity_counts_the_items_of_that_tier_alone() -> None:
+    counts = np.array([0, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1])  # items 1 and 2 are the head, 3 to 5 the middle
+    top = np.zeros((2, 20), np.int32)
+    top[0, :3], top[1, :2] = [1, 7, 9], [3, 10]
+    found = groups.by_popularity(result(np.zeros(2), top, [0, 4, 6], [1, 2, 7, 8, 3, 4]), counts)
+    assert {name: (one["users"], one["targets"], one["recall@10"]) for name, one in found.items()} == {
+        "head": (1, 2, 0.5),
+        "middle": (1, 2, 0.5),
+        "tail": (1, 2, 0.5),
+    }

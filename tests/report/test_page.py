@@ -1,0 +1,140 @@
+"""report.html and MODEL_CARD.md say what the run's files say, and nothing of the data becomes markup."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from tests.command import recommendations, run_folder
+from tests.report.made import Page, make, report
+from tests.support import chains
+
+LIMIT = 2_000_000
+BAD = "<script>alert(1)</script> & $x_1$ \x1b[31m \u202e"
+
+
+@pytest.fixture(scope="module")
+def page(built_in: Path) -> tuple[Page, Path]:
+    """The report of the run on the built-in data, and the run's folder."""
+    folder = run_folder(built_in / "out")
+    return Page((folder / "report" / "report.html").read_text(encoding="utf-8")), folder
+
+
+def test_the_figures_are_those_that_were_measured(page: tuple[Page, Path]) -> None:
+    found, folder = page
+    metrics = json.loads((folder / "evaluation" / "metrics.json").read_text())
+    for k in metrics["protocol"]["ks"]:
+        head, *rows = found.tables[f"All methods, lists of {k}"]
+        assert [row[0] for row in rows] == list(metrics["methods"])
+        for name, *cells in rows:
+            method = metrics["methods"][name]
+            for metric, cell in zip(head[1:], cells, strict=True):
+                mean, _, reach = cell.partition(" ± ")
+                assert mean == f"{method['metrics'][metric]:.4f}"
+                assert (reach or "0.0000") == f"{1.96 * method['std_errors'].get(metric, 0):.4f}"
+    for name, ndcg, recall, f1 in found.tables["blend minus each other method"][1:]:
+        for metric, cell in (("ndcg@10", ndcg), ("recall@10", recall), ("f1@10", f1)):
+            one = metrics["comparison"]["minus"][name][metric]
+            assert cell == f"{one['difference']:+.4f} ({one['low']:+.4f} to {one['high']:+.4f})"
+    for feature in ("gender", "age", "occupation", "region"):
+        sizes = [int(row[1].replace(",", "")) for row in found.tables[f"Users by {feature}"][1:]]
+        assert sum(sizes) == metrics["protocol"]["users"]
+
+
+def test_ten_users_with_what_they_had_and_get(page: tuple[Page, Path], built_in: Path) -> None:
+    found, folder = page
+    titles = {row["item_id"]: row["title"] for row in pq.read_table(folder / "features" / "items").to_pylist()}
+    lists: dict[str, list[str]] = {}
+    for row in recommendations(built_in / "out").to_pylist():
+        lists.setdefault(str(row["user_id"]), []).append(titles[row["item_id"]])
+    shown = re.findall(r"User (\d+): (\d+) events?\s(.*?)is recommended(.*?)(?=User \d+:|The data and)", found.text, re.DOTALL)
+    assert len(shown) == 10
+    lengths = [int(events) for _, events, _, _ in shown]
+    assert lengths == sorted(lengths) and lengths[0] == 0 and lengths[-1] > 12
+    for user, _, _, listed in shown:
+        assert [line.strip() for line in listed.splitlines() if line.strip()] == lists[user]
+
+
+def test_one_small_file_that_loads_nothing(page: tuple[Page, Path]) -> None:
+    found, folder = page
+    assert (folder / "report" / "report.html").stat().st_size < LIMIT
+    assert not [tag for tag, _ in found.tags if tag in ("script", "img", "iframe", "object")]
+    for tag, given in found.tags:
+        for name in ("href", "src", "xlink:href"):
+            assert given.get(name, "#").startswith(("#", "data:")), (tag, given)  # type: ignore[union-attr]
+    ids = [given["id"] for _, given in found.tags if "id" in given]
+    assert len(ids) == len(set(ids))
+    targets = {str(given["href"])[1:] for tag, given in found.tags if tag == "a"}
+    assert targets <= set(ids)
+    assert "http" not in re.sub(r"<svg.*?</svg>", "", (folder / "report" / "report.html").read_text(), flags=re.DOTALL)
+
+
+def test_the_card_has_what_model_hubs_read(page: tuple[Page, Path]) -> None:
+    _, folder = page
+    card = (folder / "report" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    _, front, text = card.split("---\n", 2)
+    (model,) = yaml.safe_load(front)["model-index"]
+    (result,) = model["results"]
+    metrics = json.loads((folder / "evaluation" / "metrics.json").read_text())["methods"]["blend"]["metrics"]
+    assert {one["type"]: one["value"] for one in result["metrics"]} == pytest.approx(metrics, abs=1e-6)
+    assert result["task"]["type"] and result["dataset"]["name"] == result["dataset"]["type"] == "synthetic"
+    assert f"| blend | {metrics['precision@10']:.4f}" in text
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    run = make(tmp_path / "out")
+    assert report(run) == report(run)
+
+
+def test_text_of_the_data_stays_text(tmp_path: Path) -> None:
+    text = report(make(tmp_path / "out", titles=dict.fromkeys(range(1, 41), BAD)))
+    assert "<script" not in text and "\x1b" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; $x_1$" in text
+    assert "cnn &lt;b&gt;" in text and "cnn <b>" not in text
+    card = Path(tmp_path, "out", "runs", "r", "report", "MODEL_CARD.md").read_text()
+    assert "<b>" not in card.split("---\n", 2)[2].replace(r"\<b\>", "")
+    assert yaml.safe_load(card.split("---\n", 2)[1])["model-index"][0]["name"] == "recsys r cnn <b>"
+
+
+def test_without_evaluation_and_lists_it_says_so(tmp_path: Path) -> None:
+    found = Page(report(make(tmp_path / "out", evaluated=False, recommended=False)))
+    assert "The run was not evaluated" in found.text and "There are no recommendations yet." in found.text
+    assert "it was not evaluated" in found.text, "the gate's reason"
+    assert "Epochs" in found.tables and not [name for name in found.tables if name.startswith("All methods")]
+    card = Path(tmp_path, "out", "runs", "r", "report", "MODEL_CARD.md").read_text()
+    assert "model-index" not in yaml.safe_load(card.split("---\n", 2)[1])
+
+
+def test_a_run_that_held_nothing_out_says_why_nothing_was_measured(tmp_path: Path) -> None:
+    found = Page(report(make(tmp_path / "out", test=0, valid=0)))
+    assert "Nothing was measured: the split" in found.text
+    assert "recommendations" in [row[0] for row in found.tables["Popularity"]]
+
+
+@pytest.mark.parametrize("cold", [0, 1])
+def test_a_single_user_is_enough(tmp_path: Path, cold: int) -> None:
+    found = Page(report(make(tmp_path / "out", [[1, 2, 3, 4]], cold_users=cold)))
+    assert f"{1 + cold} users" in found.text
+    assert "Only 1 users were measured" in found.text
+
+
+def test_lists_that_are_all_the_same_are_warned_of(tmp_path: Path) -> None:
+    assert "Lists have collapsed: 100% of the users have the very same list." in report(
+        make(tmp_path / "same", [[40]] * 30, test=0, valid=0, cold_users=0)
+    )
+    assert "collapsed" not in report(make(tmp_path / "out", chains()))
+
+
+def test_rows_set_aside_are_counted(tmp_path: Path) -> None:
+    run = make(tmp_path / "out")
+    path = Path(run.path("features", "features.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "rejected": {"interactions": {"duplicate": 1234, BAD: 1}}}))
+    found = Page(report(run))
+    rows = found.tables["Rows set aside"]
+    assert rows[1] == ["interactions", "duplicate", "1,234"] and rows[2][1].startswith("<script>")
+    assert ["duplicates set aside", "1,234"] in found.tables["Data quality"]
