@@ -8,7 +8,7 @@ import random
 import signal
 from typing import Final
 
-STAGES: Final = ("features", "train", "evaluate", "recommend", "publish")
+STAGES: Final = ("features", "train", "evaluate", "recommend", "report", "publish")
 START: Final = "start"
 """Before the first stage: while Python imports, the configuration is read and the run's folder is made."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGKILL)

@@ -37,6 +37,7 @@ def tables(found: Gathered) -> dict[str, Table]:
     """The tables by name, of what there is."""
     made = {
         "run": _run(found),
+        "machine": _machine(found.manifest),
         "inputs": _inputs(found.manifest),
         "curves": _curves(found),
         "stages": _stages(found),
@@ -67,25 +68,39 @@ def split(info: FeaturesInfo) -> str:
 def _run(found: Gathered) -> Table:
     manifest, info = found.manifest, found.info
     training = manifest["stages"].get("train", {})
-    hardware, host = training.get("hardware", {}), manifest.get("host", {})
-    versions = ", ".join(f"{name} {version}" for name, version in manifest.get("versions", {}).items())
-    told = {
-        "run": manifest["run_id"],
-        "begun": manifest["created_at"],
-        "data": manifest["config"]["source"]["dataset"],
-        "size": f"{info.users:,} users, {info.items:,} items, {info.events:,} events",
-        "split": split(info),
-        "seed": manifest["config"]["seed"],
-        "network": f"{training['parameters']:,} parameters, {training.get('epochs')} epochs in all"
-        if "parameters" in training
-        else "",
-        "hardware": ", ".join(hardware.get("names", ())) + (f", {hardware['precision']}" if "precision" in hardware else ""),
-        "machine": f"{host.get('cores')} cores, {host.get('platform')}, Python {host.get('python')}" if host else "",
-        "image": manifest.get("image") or "",
-        "revision": manifest.get("revision") or "",
-        "versions": versions,
-    }
-    return cells.pairs("What was run", {name: cells.words(text) for name, text in told.items() if text != ""})
+    hardware = training.get("hardware", {})
+    network = f"{training['parameters']:,} parameters, {training['epochs']} epochs in all" if "parameters" in training else ""
+    return _told(
+        "What was run",
+        {
+            "run": manifest["run_id"],
+            "begun": manifest["created_at"],
+            "data": manifest["config"]["source"]["dataset"],
+            "size": f"{info.users:,} users, {info.items:,} items, {info.events:,} events",
+            "split": split(info),
+            "seed": manifest["config"]["seed"],
+            "network": network,
+            "hardware": ", ".join((*hardware.get("names", ()), hardware.get("precision", ""))),
+        },
+    )
+
+
+def _machine(manifest: Mapping[str, Any]) -> Table:
+    host = manifest.get("host", {})
+    return _told(
+        "Machine and versions",
+        {
+            "machine": f"{host['cores']} cores, {host['platform']}, Python {host['python']}" if host else "",
+            "image": manifest.get("image") or "",
+            "revision": manifest.get("revision") or "",
+            "versions": ", ".join(f"{name} {version}" for name, version in manifest.get("versions", {}).items()),
+        },
+    )
+
+
+def _told(label: str, facts: Mapping[str, Any]) -> Table:
+    """What is known of the facts."""
+    return cells.pairs(label, {name: cells.words(text) for name, text in facts.items() if text not in ("", None)})
 
 
 def _inputs(manifest: Mapping[str, Any]) -> Table:

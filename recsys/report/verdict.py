@@ -113,6 +113,6 @@ def _warnings(found: Gathered) -> list[str]:
         said.append("There are no recommendations yet.")
     elif found.lists.same_list >= COLLAPSED and found.lists.users > 1:
         said.append(f"Lists have collapsed: {found.lists.same_list:.0%} of the users have the very same list.")
-    if found.manifest.get("warm_start", {}).get("learned_forgotten"):
+    if (found.manifest.get("warm_start") or {}).get("learned_forgotten"):
         said.append("The weights come from events of users who are to be forgotten.")
     return said

@@ -138,7 +138,7 @@ BROKEN = [
             ("more than create, delete", "Role", "rules.0.verbs", ["*"]),
             ("rights end at the namespace", "Role", "kind", "ClusterRole"),
             ("there is no Role recsys-spark-distributed", "Role", "metadata.name", "other"),
-            ("4 Jobs have its rights", "RoleBinding", "subjects.0.name", "recsys-distributed"),
+            ("5 Jobs have its rights", "RoleBinding", "subjects.0.name", "recsys-distributed"),
             ("is not there", "ServiceAccount", "metadata.name", "other"),
             ("must be a Service without an address", "Service", "spec.clusterIP", DELETE),
             ("must be a Service without an address", "Service", "spec.publishNotReadyAddresses", False),

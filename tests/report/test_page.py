@@ -138,3 +138,22 @@ def test_rows_set_aside_are_counted(tmp_path: Path) -> None:
     rows = found.tables["Rows set aside"]
     assert rows[1] == ["interactions", "duplicate", "1,234"] and rows[2][1].startswith("<script>")
     assert ["duplicates set aside", "1,234"] in found.tables["Data quality"]
+
+
+def test_what_is_new_since_the_earlier_run(tmp_path: Path) -> None:
+    run = make(tmp_path / "out")
+    news = {"events": 4000, "share": 0.05, "new_items": 0.0, "new_users": 31, "shift": 0.2279}
+    run.update(
+        {"warm_start": {"asked": "latest", "from": "n4", "ancestry": ["n4", "n3"], "learned_forgotten": True, "news": news}}
+    )
+    lists = run.manifest()["stages"]["recommend"]
+    run.record_stage("recommend", {**lists, "changes": {"users": 61, "jaccard": 0.5, "new_items": 0.025, "same_list": 0.1}})
+    found = Page(report(run))
+    told = dict(found.tables["Beside the earlier run"])
+    assert (told["weights come from"], told["refreshed in a row"], told["new events"]) == ("n4", "2 times", "4,000")
+    assert (told["users who had no event before"], told["new events, share of all"]) == ("31", "5.0%")
+    assert told["items in both of a user's lists (Jaccard)"] == "50.0%"
+    assert "events of users who are to be forgotten" in found.text
+    run.update({"warm_start": {"asked": "latest", "run_id": None, "since": None, "why_not": "no run is published yet"}})
+    told = dict(Page(report(run)).tables["Beside the earlier run"])
+    assert told["weights come from"] == "nothing earlier: no run is published yet"
