@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from recsys import storage
 from recsys.contract import schema
 from recsys.contract.features_info import read_info
 from recsys.contract.histories import Histories
@@ -96,7 +97,7 @@ def describe_user(
     index, user_id = rows.any_user(features, seed) if user is None else rows.find(features, schema.USER_ID, user, run_id)
     info = read_info(features)
     past = rows.history(features, index)
-    listed = rows.select(recommendations, pc.field(schema.USER_ID) == user_id).sort_by(schema.RANK)
+    listed = storage.read_rows(recommendations, pc.field(schema.USER_ID) == user_id).sort_by(schema.RANK)
     places = readable.indices_of(features, listed.column(schema.ITEM_ID).combine_chunks())
     chosen = np.array([places[item] for item in listed.column(schema.ITEM_ID).to_pylist()], np.int32)
     because = [None] * len(chosen) if scores is None else reasons.because_of(scores, past, chosen)

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from recsys import storage
 from recsys.contract import schema
 from recsys.contract.features_info import EncodedFeature, FeaturesInfo
-from recsys.recommend import rows
 
 Values = Mapping[str, tuple[str, ...]]
 """Values of the categorical and multi features by name, the frequent ones first; none where nothing is known."""
@@ -37,7 +36,7 @@ def read_items(features: str, info: FeaturesInfo, indices: Iterable[int]) -> dic
     """The items with the given indices, by index; indices that are none are left out."""
     wanted = pc.field(schema.ITEM_INDEX).isin(pa.array(sorted(set(indices)), pa.int32()))
     columns = [schema.ITEM_INDEX, schema.ITEM_ID, schema.TITLE]
-    found = rows.select(storage.join(features, schema.ITEMS_DIR), wanted, columns).to_pylist()
+    found = storage.read_rows(storage.join(features, schema.ITEMS_DIR), wanted, columns).to_pylist()
     published = info.published
     values = _values(storage.join(features, published.items_dir), wanted, schema.ITEM_INDEX, published.item_features)
     return {index: Item(item_id, title, values[index]) for index, item_id, title in (row.values() for row in found)}
@@ -46,7 +45,7 @@ def read_items(features: str, info: FeaturesInfo, indices: Iterable[int]) -> dic
 def indices_of(features: str, item_ids: pa.Array) -> dict[Any, int]:
     """The index of each item by its id."""
     columns = [schema.ITEM_INDEX, schema.ITEM_ID]
-    found = rows.select(storage.join(features, schema.ITEMS_DIR), pc.field(schema.ITEM_ID).isin(item_ids), columns)
+    found = storage.read_rows(storage.join(features, schema.ITEMS_DIR), pc.field(schema.ITEM_ID).isin(item_ids), columns)
     return {row[schema.ITEM_ID]: row[schema.ITEM_INDEX] for row in found.to_pylist()}
 
 
@@ -61,7 +60,7 @@ def _values(folder: str, wanted: pc.Expression, index: str, declared: Sequence[E
     """What the codes in a folder stand for, by index."""
     named = {feature.name: feature.values or () for feature in declared if feature.kind in ("categorical", "multi")}
     found: dict[int, Values] = {}
-    for row in rows.select(folder, wanted, [index, *named]).to_pylist():
+    for row in storage.read_rows(folder, wanted, [index, *named]).to_pylist():
         codes = {name: row[name] if isinstance(row[name], list) else [row[name]] for name in named}
         found[row[index]] = {name: tuple(values[code - 1] for code in codes[name] if code) for name, values in named.items()}
     return found

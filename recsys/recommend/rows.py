@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from recsys import storage
 from recsys.contract import matching, schema
@@ -21,12 +18,6 @@ from recsys.redaction import one_line
 _EXAMPLES: Final = 3
 _INDEX: Final = {schema.USER_ID: schema.USER_INDEX, schema.ITEM_ID: schema.ITEM_INDEX}
 _WORDS: Final = {schema.USER_ID: "user", schema.ITEM_ID: "item"}
-
-
-def select(folder: str, condition: pc.Expression, columns: list[str] | None = None) -> pa.Table:
-    """The rows that meet the condition."""
-    with _dataset(folder) as table:
-        return table.to_table(columns=columns, filter=condition)
 
 
 def find(features: str, key: str, given: str, run_id: str) -> tuple[int, pa.Scalar]:
@@ -42,7 +33,7 @@ def find(features: str, key: str, given: str, run_id: str) -> tuple[int, pa.Scal
         ConfigError: there is none with this id.
     """
     folder = storage.join(features, matching.INDEX[key])
-    with _dataset(folder) as table:
+    with storage.open_dataset(folder) as table:
         kind = table.schema.field(key).type
     try:
         found_id = pa.scalar(given).cast(kind)
@@ -50,10 +41,10 @@ def find(features: str, key: str, given: str, run_id: str) -> tuple[int, pa.Scal
     except pa.ArrowInvalid:
         same = False
     if same:
-        found = select(folder, pc.field(key) == found_id, [_INDEX[key]]).column(0)
+        found = storage.read_rows(folder, pc.field(key) == found_id, [_INDEX[key]]).column(0)
         if len(found):
             return found[0].as_py(), found_id
-    with _dataset(folder) as table:
+    with storage.open_dataset(folder) as table:
         known = table.head(_EXAMPLES, columns=[key]).column(0).to_pylist()
     examples, word = ", ".join(one_line(str(one)) for one in known), _WORDS[key]
     raise ConfigError(f"--{word} {given}: no such {word} in run {run_id}; ids look like: {examples}")
@@ -62,24 +53,15 @@ def find(features: str, key: str, given: str, run_id: str) -> tuple[int, pa.Scal
 def any_user(features: str, seed: int | None) -> tuple[int, pa.Scalar]:
     """Index and id of a user at random, each as likely, with or without events; the same for the same seed."""
     folder = storage.join(features, schema.USERS_DIR)
-    with _dataset(folder) as table:
+    with storage.open_dataset(folder) as table:
         user = random.Random(seed).randrange(table.count_rows()) + 1
-    return user, select(folder, pc.field(schema.USER_INDEX) == user, [schema.USER_ID]).column(0)[0]
+    return user, storage.read_rows(folder, pc.field(schema.USER_INDEX) == user, [schema.USER_ID]).column(0)[0]
 
 
 def history(features: str, user: int) -> Histories:
     """The events of one user, empty if there are none; positions of the split do not hold."""
     names = [schema.ITEMS, schema.RATINGS, schema.TIMESTAMPS]
-    found = select(storage.join(features, schema.HISTORIES_DIR), pc.field(schema.USER_INDEX) == user, names)
+    found = storage.read_rows(storage.join(features, schema.HISTORIES_DIR), pc.field(schema.USER_INDEX) == user, names)
     items, ratings, timestamps = (found.column(name).combine_chunks().flatten().to_numpy() for name in names)
     ends = np.array([len(items)], np.int32)
     return Histories(np.array([user], np.int32), np.array([0, len(items)]), items, ratings, timestamps, ends, ends)
-
-
-@contextlib.contextmanager
-def _dataset(folder: str) -> Iterator[ds.Dataset]:
-    system, _ = storage.resolve(folder)
-    paths = [storage.resolve(path)[1] for path in storage.parquet_files(folder)]
-    checked = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True))
-    with storage.undamaged(folder):
-        yield ds.dataset(paths, format=checked, filesystem=system)
