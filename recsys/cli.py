@@ -12,15 +12,17 @@ import click
 from recsys import __version__, cli_looking, cli_options, settings, settings_text, text_table
 from recsys.cli_options import print_result as _print
 from recsys.errors import ConfigError
-from recsys.progress import Progress
-from recsys.redaction import Formatter, one_line, printable
+from recsys.progress import Progress, Voice
+from recsys.progress.voice import LogFormatter
+from recsys.redaction import one_line, printable
 from recsys.run import fold_in, job
 from recsys.run.ending import EXIT_CODES, Group
 
 
 @click.group(cls=Group, epilog=EXIT_CODES, context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="recsys")
-def main() -> None:
+@click.pass_obj
+def main(voice: Voice) -> None:
     """Turns events into the best next items for every user, as Parquet.
 
     \b
@@ -35,7 +37,7 @@ def main() -> None:
     """
     if os.environ.get("RECSYS_DEBUG"):
         handler = logging.StreamHandler()
-        handler.setFormatter(Formatter(logging.BASIC_FORMAT))
+        handler.setFormatter(LogFormatter(voice))
         logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
@@ -52,8 +54,8 @@ def run(dry_run: bool, **given: Any) -> None:
     if dry_run:
         from recsys.run import dry_run as plan
 
-        asked, progress = cli_options.checked(given, job.STAGES), Progress(quiet=given["quiet"])
-        _print(printable(plan.describe(asked, given["run_id"], progress, cli_options.warn, text_table.line_width())))
+        asked, progress = cli_options.checked(given, job.STAGES), cli_options.progress(given)
+        _print(printable(plan.describe(asked, given["run_id"], progress, given["voice"].warn, text_table.line_width())))
         return
     job.execute(cli_options.begin(given, job.STAGES), job.STAGES)
 
@@ -141,7 +143,8 @@ def publish(redo: bool, **given: Any) -> None:
 @main.command()
 @cli_options.output_option
 @click.option("--run-id", help="A run that was published before. Defaults to the one before the current run.")
-def rollback(output: str | None, run_id: str | None) -> None:
+@cli_options.log_option
+def rollback(output: str | None, run_id: str | None, voice: Voice) -> None:
     """Points latest.json back to a run that was published before.
 
     The quality gate is not applied again, not even publish.max_drop, but the run must be complete and undamaged. The next run
@@ -149,7 +152,7 @@ def rollback(output: str | None, run_id: str | None) -> None:
     """
     from recsys.run.publish import roll_back
 
-    latest = roll_back(settings.output(os.environ, output), run_id, cli_options.warn)
+    latest = roll_back(settings.output(os.environ, output), run_id, voice.warn)
     _print(f"{latest['run_id']} is published again, instead of {latest['replaced']}")
 
 
@@ -203,7 +206,7 @@ def bench(items: int, events: int, repeats: int, **given: Any) -> None:
     """
     from recsys.run import speed
 
-    report = speed.measure(cli_options.combinations(given), items, events, repeats, Progress(quiet=given["quiet"]))
+    report = speed.measure(cli_options.combinations(given), items, events, repeats, cli_options.progress(given))
     _print(json.dumps(report, indent=2))
 
 
@@ -227,11 +230,12 @@ def list_datasets() -> None:
 @dataset.command()
 @click.argument("name")
 @cli_options.set_option
-def fetch(name: str, changes: tuple[str, ...]) -> None:
+@cli_options.log_option
+def fetch(name: str, changes: tuple[str, ...], voice: Voice) -> None:
     """Downloads a MovieLens data set into the cache, verifies it and prints its path."""
     from recsys.sources import catalogue
 
-    _print(catalogue.fetch(name, settings.load(None, os.environ, cli_options.pairs(changes, "--set")), Progress()))
+    _print(catalogue.fetch(name, settings.load(None, os.environ, cli_options.pairs(changes, "--set")), Progress(voice=voice)))
 
 
 @dataset.command()
@@ -240,7 +244,7 @@ def describe(**given: Any) -> None:
     """Shows a source's tables: files, columns, how they are mapped, first rows."""
     from recsys.sources import catalogue
 
-    described = catalogue.describe(cli_options.resolve(given).config, Progress(quiet=given["quiet"]))
+    described = catalogue.describe(cli_options.resolve(given).config, cli_options.progress(given))
     _print(f"{described.name}: ids {described.id_type}, timestamps in {described.timestamp_unit}")
     for table in described.tables:
         _print(f"\n{table.table}: {len(table.files)} file(s), {table.bytes:,} bytes, {table.format}")

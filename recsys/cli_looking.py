@@ -11,6 +11,7 @@ import click
 from recsys import cli_options, settings, text_table
 from recsys.cli_options import print_result
 from recsys.errors import ConfigError
+from recsys.progress import Voice
 
 
 @click.command()
@@ -62,7 +63,8 @@ def show(output: str | None, run_id: str | None, item: str | None, similar: int,
 @click.argument("second", metavar="RUN", shell_complete=cli_options.run_names)
 @cli_options.output_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/looking.md explains the keys.")
-def compare(first: str, second: str, output: str | None, as_json: bool) -> None:
+@cli_options.log_option
+def compare(first: str, second: str, output: str | None, as_json: bool, voice: Voice) -> None:
     """Shows two runs of an output side by side.
 
     That is: the settings that differ, sizes of the data, metrics, how much the lists have in common, seconds and memory.
@@ -73,7 +75,7 @@ def compare(first: str, second: str, output: str | None, as_json: bool) -> None:
     """
     from recsys.run import side_by_side, side_by_side_text
 
-    found = side_by_side.compare(settings.output(os.environ, output), first, second, cli_options.warn)
+    found = side_by_side.compare(settings.output(os.environ, output), first, second, voice.warn)
     print_result(
         json.dumps(found, indent=2) if as_json else side_by_side_text.format_comparison(found, text_table.line_width())
     )

@@ -13,8 +13,9 @@ import click
 from recsys import settings
 from recsys.config import Config
 from recsys.errors import ConfigError, RecsysError
-from recsys.progress import Progress
-from recsys.redaction import printable, without_controls
+from recsys.progress import Progress, Voice
+from recsys.progress.voice import FORMATS, OPTION, VARIABLE
+from recsys.redaction import without_controls
 from recsys.run import gate, job, latest, runs
 from recsys.run.ending import Stop
 from recsys.run.stages import Job
@@ -59,6 +60,24 @@ set_option = click.option(
     multiple=True,
     metavar="SECTION.FIELD=VALUE",
     help="Any setting, such as training.epochs=5; repeatable. recsys config lists them all.",
+)
+
+
+def _speak(context: click.Context, _parameter: click.Parameter, form: str | None) -> Voice:
+    """The voice of this process, which also says why it ends (run.ending)."""
+    voice = context.ensure_object(Voice)
+    voice.form = form or voice.form
+    return voice
+
+
+log_option = click.option(
+    OPTION,
+    "voice",
+    type=click.Choice(FORMATS),
+    envvar=VARIABLE,
+    is_eager=True,
+    callback=_speak,
+    help=f"Progress and errors as text or as one JSON object a line. [env: {VARIABLE}; default: text]",
 )
 
 
@@ -109,6 +128,7 @@ def config_options(command: Command) -> Command:
 
 def _run_options(command: Command, run_id: str) -> Command:
     for decorate in (
+        log_option,
         click.option("--quiet", is_flag=True, help="Print no progress."),
         set_option,
         click.option("--run-id", help=run_id, shell_complete=run_names),
@@ -126,6 +146,7 @@ def stage_options(command: Command) -> Command:
 def bench_options(command: Command) -> Command:
     """Options of the command that times combinations; passed on to `combinations` as they are."""
     for decorate in (
+        log_option,
         click.option("--quiet", is_flag=True, help="Print no progress."),
         set_option,
         click.option("--batch-tokens", multiple=True, help="Positions a step; repeatable. [default: follows from the events]"),
@@ -176,10 +197,10 @@ def stored(given: dict[str, Any]) -> Resolved:
     Raises:
         ConfigError: there is no such run, or other settings are given, which it could not have.
     """
-    others = {name for name, value in given.items() if value and name not in ("output", "run_id", "quiet")}
+    others = {name for name, value in given.items() if value and name not in ("output", "run_id", "quiet", "voice")}
     if others:
         raise ConfigError("--run-id shows the settings that the run was made with; drop the other options")
-    run = runs.find(settings.output(os.environ, given["output"]), given["run_id"], warn)
+    run = runs.find(settings.output(os.environ, given["output"]), given["run_id"], given["voice"].warn)
     made = run.config()
     places = settings.leaves(run.manifest()["config"])
     return Resolved(made, {place: f"run {run.run_id}" for place in places if places[place] is not None})
@@ -205,10 +226,10 @@ def begin(given: dict[str, Any], names: tuple[str, ...]) -> Job:
         ConfigError: a setting is wrong, also for this machine, or the run was made with others.
     """
     asked = checked(given, names)
-    found = runs.open_or_create(asked, given["run_id"], warn)
-    progress = Progress(quiet=given["quiet"])
-    progress(f"run {found.run_id} in {found.folder}")
-    return Job(asked, found, progress, _stop(), given.get("wait") or 0.0)
+    found = runs.open_or_create(asked, given["run_id"], given["voice"].warn)
+    report = progress(given, found)
+    report(f"run {found.run_id} in {found.folder}")
+    return Job(asked, found, report, _stop(), given.get("wait") or 0.0)
 
 
 def resume(stage: str, given: dict[str, Any]) -> Job:
@@ -220,11 +241,12 @@ def resume(stage: str, given: dict[str, Any]) -> Job:
         ConfigError: there is no such run, or a setting is wrong or belongs to an earlier stage.
         RetryError: what the stage needs is not there in time.
     """
-    place, run_id, progress = settings.output(os.environ, given["output"]), given["run_id"], Progress(quiet=given["quiet"])
+    place, run_id, warn = settings.output(os.environ, given["output"]), given["run_id"], given["voice"].warn
     if given["wait"] is not None:
         if run_id is None:
             raise ConfigError("--wait needs --run-id: the newest run may have finished long ago")
-        job.wait(runs.Run(place, run_id), stage, given["wait"], progress)
+        awaited = runs.Run(place, run_id)
+        job.wait(awaited, stage, given["wait"], progress(given, awaited))
     found = runs.find(place, run_id, warn)
     made = found.config()
     asked = settings.change(made, pairs(given["changes"], "--set"), job.SECTIONS[stage], os.environ)
@@ -232,7 +254,7 @@ def resume(stage: str, given: dict[str, Any]) -> Job:
         warn(f"ignored, because run {found.run_id} was made with other values: {', '.join(passed_over)}")
     if stage == "evaluate":  # the only later stage that may start Spark
         memory.heap(asked.spark.memory, memory.limit())
-    return Job(asked, found, progress, _stop(), given["wait"] or 0.0)
+    return Job(asked, found, progress(given, found), _stop(), given["wait"] or 0.0)
 
 
 def published(given: dict[str, Any]) -> tuple[Config, runs.Run, Progress]:
@@ -243,12 +265,15 @@ def published(given: dict[str, Any]) -> tuple[Config, runs.Run, Progress]:
     """
     found = latest.followed(settings.output(os.environ, given["output"]), given["run_id"])
     asked = settings.change(found.config(), pairs(given["changes"], "--set"), job.SECTIONS["recommend"], os.environ)
-    return asked, found, Progress(quiet=given["quiet"])
+    return asked, found, progress(given, found)
 
 
-def warn(line: str) -> None:
-    """A Log for what the user must see even with --quiet."""
-    click.echo(f"recsys: {printable(line)}", err=True)
+def progress(given: dict[str, Any], run: runs.Run | None = None) -> Progress:
+    """The progress of a command, with the options `--quiet` and `--log-format`, on a run if it works on one."""
+    voice: Voice = given["voice"]
+    if run is not None:
+        voice.run_id = run.run_id
+    return Progress(quiet=given["quiet"], voice=voice)
 
 
 def print_result(text: str, nl: bool = True) -> None:

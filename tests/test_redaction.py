@@ -176,11 +176,16 @@ def test_described_rows_and_messages_cannot_either(recsys: Call, tmp_path: Path)
     assert not [one for one in CONTROLS if one in shown.output + refused.output]
 
 
-def test_the_changing_line_is_one_line_whatever_is_in_it() -> None:
+def test_the_changing_line_is_one_line_whatever_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
+    for name, value in (("COLUMNS", "200"), ("TERM", "xterm"), ("NO_COLOR", "1")):
+        monkeypatch.setenv(name, value)
     stream = Terminal()
-    Progress(stream).update(f"reading {EVIL}\n{MIRROR}")
-    assert stream.getvalue() == "\rreading Alien]0;owned[2J31m (1979) http://***@mirror.example/data"
+    progress = Progress(stream)
+    with progress.stage("features"):
+        progress.update(f"reading {EVIL}\n{MIRROR}")
+    assert "reading Alien]0;owned[2J31m (1979) http://***@mirror.example/data " in stream.getvalue()
+    assert SECRET not in stream.getvalue() and "\x1b]0" not in stream.getvalue()

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -16,6 +16,7 @@ import click
 
 from recsys import errors, storage
 from recsys.errors import ConfigError, DamagedError, RecsysError, RetryError, TerminatedError
+from recsys.progress.voice import TEXT, Voice
 from recsys.redaction import printable
 from recsys.run.remedies import remedy
 
@@ -42,41 +43,46 @@ class Group(click.Group):
         """The commands in the order of their declaration, which is the order of the work."""
         return list(self.commands)
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Runs the command line and exits."""
+    def main(self, args: Sequence[str] | None = None, *others: Any, **kwargs: Any) -> Any:
+        """Runs the command line, with a Voice as the context's object, and exits."""
+        voice = Voice.of(os.environ, sys.argv[1:] if args is None else args)
         try:
-            super().main(*args, **{**kwargs, "standalone_mode": False})
+            super().main(args, *others, **{**kwargs, "standalone_mode": False, "obj": voice})
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the work is done, and so says the exit code
             sys.exit(errors.EXIT_DONE)
         except click.exceptions.Exit as error:
             sys.exit(error.exit_code)
         except click.ClickException as error:
-            words = io.StringIO()
-            error.show(words)
-            click.echo(printable(words.getvalue()), err=True, nl=False)
+            if voice.form == TEXT:
+                words = io.StringIO()
+                error.show(words)
+                click.echo(printable(words.getvalue()), err=True, nl=False)
+            else:
+                voice.say(error.format_message(), "error", exit_code=errors.EXIT_USAGE)
             sys.exit(errors.EXIT_USAGE)
         except (click.Abort, KeyboardInterrupt):
-            _say("interrupted; finished work is kept")
+            voice.say("interrupted; finished work is kept", "error", exit_code=errors.EXIT_INTERRUPTED)
             sys.exit(errors.EXIT_INTERRUPTED)
         except BrokenPipeError:
             sys.exit(errors.EXIT_DONE)
         except (RecsysError, TerminatedError) as error:
-            _end(_terminated(error) or error)
+            _end(voice, _terminated(error) or error)
         except MemoryError:
-            _end(RetryError("out of memory; give the container more, or lower training.batch_tokens"))
+            _end(voice, RetryError("out of memory; give the container more, or lower training.batch_tokens"))
         except Exception as error:
             if (known := _terminated(error) or _known(error)) is not None:
-                _end(known)
+                _end(voice, known)
             leave_last_words(error)
-            if os.environ.get("RECSYS_DEBUG"):
-                click.echo(printable(traceback.format_exc()), err=True)
-            _say(f"internal error: {type(error).__name__}: {error}; set RECSYS_DEBUG=1 for a traceback, and report it")
+            reason = f"internal error: {type(error).__name__}: {error}; set RECSYS_DEBUG=1 for a traceback, and report it"
+            _say(voice, reason, errors.EXIT_DEFECT)
             sys.exit(errors.EXIT_DEFECT)
 
 
-def _say(text: str) -> None:
-    """Prints the reason for the end; it may quote settings and data."""
-    click.echo(printable(f"recsys: {text}"), err=True)
+def _say(voice: Voice, text: str, code: int) -> None:
+    """Prints the reason for the end, which may quote settings and data, and before it the traceback if that is asked for."""
+    if os.environ.get("RECSYS_DEBUG"):
+        voice.say(traceback.format_exc(), "debug")
+    voice.say(text, "error", exit_code=code)
 
 
 def _terminated(error: BaseException) -> TerminatedError | None:
@@ -100,14 +106,12 @@ def _known(error: Exception) -> RecsysError | None:
     return storage.known(error)
 
 
-def _end(error: RecsysError | TerminatedError) -> NoReturn:
+def _end(voice: Voice, error: RecsysError | TerminatedError) -> NoReturn:
     """Ends the process with a message and the error's exit code."""
     if isinstance(error, DamagedError):
         error = DamagedError(f"{error}; {remedy(error.uri)}", error.uri)
     leave_last_words(error)
-    if os.environ.get("RECSYS_DEBUG"):
-        click.echo(printable(traceback.format_exc()), err=True)
-    _say(str(error))
+    _say(voice, str(error), error.exit_code)
     sys.exit(error.exit_code)
 
 

@@ -55,7 +55,7 @@ def fold_in(config: Config, run: Run, progress: Progress, events: str, folder: s
         raise ConfigError(f"--to {folder}: there are other files in it, such as {others[0]}; name a new folder")
     features = run.path(schema.FEATURES_DIR)
     info = read_info(features)
-    with storage.lock(run.folder, shared=True):
+    with progress.stage("recommend"), storage.lock(run.folder, shared=True):
         progress(f"reading {events}")
         found = read(_table(config, events, info.has_ratings), features, info, config)
         progress(f"  {found.events:,} events of {len(found.user_ids):,} users; set aside {sum(found.rejected.values()):,}")

@@ -69,14 +69,16 @@ def execute(job: Job, names: tuple[str, ...], redo: bool = False) -> None:
     with _tidy(job.run), _locked(job, shared=len(names) == 1 and not redo):
         if job.config.training.device == "gpu" and {"features", "train"} <= set(names):
             stages.probe_gpu(job)
-        for name in names:
-            with _locked(job, name if worker.chief else f"{name}-{worker.index}"):
+        for number, name in enumerate(names, start=1):
+            part = name if worker.chief else f"{name}-{worker.index}"
+            with job.progress.stage(name, number, len(names)), _locked(job, part):
                 if not _prepare(job, name, redo, worker.chief):
                     continue
                 with _measured() as facts:
                     facts.update(_work(job, name, alone=len(names) == 1))
                 if worker.chief:
                     job.run.record_stage(name, facts)
+                job.progress.update("finished", 1.0)
             job.stop.check()
 
 
@@ -123,7 +125,7 @@ def execute_shard(job: Job, shard: Shard) -> None:
         left = shards.missing(folder, shard.count)
         return "" if is_done(run, "recommend") else ", ".join(f"shard {index} of {shard.count}" for index in left)
 
-    with _tidy(run), _locked(job, shared=True):
+    with job.progress.stage("recommend"), _tidy(run), _locked(job, shared=True):
         _check_ready(run, "recommend")
         with _locked(job, "recommend", shared=True), _locked(job, f"recommend-{shard}"):
             if is_done(run, "recommend") or shard.is_whole(folder):

@@ -186,7 +186,8 @@ class _Training:
             at.step += 1
         self._positions += len(losses) * int(np.prod(shape))
         where = f"{plan.phase} epoch {at.epoch + 1}/{plan.epochs}  step {at.step}/{plan.steps}"
-        session.progress.update(f"{where}  loss {at.loss_sum / at.step:.4f}", min(1.0, at.step / plan.steps))
+        done = (at.epoch + min(1.0, at.step / plan.steps)) / plan.epochs
+        session.progress.update(f"{where}  loss {at.loss_sum / at.step:.4f}", done)
         if session.workers.total(session.stopped()):
             self._save()
             session.workers.barrier()
