@@ -29,6 +29,8 @@ from recsys.setting_types import (
     Path,
     Share,
     Size,
+    TextFile,
+    UrlOrAuto,
     check_positions,
 )
 
@@ -39,6 +41,7 @@ __all__ = [
     "Feature",
     "Features",
     "Model",
+    "Monitoring",
     "Publish",
     "Recommend",
     "Refresh",
@@ -227,6 +230,18 @@ class Publish:
 
 
 @dataclass(frozen=True, config=CHECKED)
+class Monitoring:
+    """What Prometheus is told at the end of `recsys run`; see docs/monitoring.md."""
+
+    name: Name = "recsys"
+    """Name of the job, which tells it from others of yours: a label of every figure, also for OpenLineage and MLflow."""
+    textfile: TextFile = None
+    """File for node exporter's textfile collector, such as /textfile/recsys.prom."""
+    pushgateway: UrlOrAuto = None
+    """URL of a Pushgateway."""
+
+
+@dataclass(frozen=True, config=CHECKED)
 class Config:
     """The configuration of a run."""
 
@@ -244,6 +259,7 @@ class Config:
     recommend: Recommend = Recommend()
     evaluation: Evaluation = Evaluation()
     publish: Publish = Publish()
+    monitoring: Monitoring = Monitoring()
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:

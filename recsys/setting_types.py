@@ -100,6 +100,12 @@ def _local(value: str) -> str:
     return value
 
 
+def _prom(value: str) -> str:
+    if not value.endswith(".prom"):
+        raise ValueError("must be a file whose name ends with .prom, the only ones that node exporter reads")
+    return value
+
+
 def _url(value: str) -> str:
     if not _URL.fullmatch(value):
         raise ValueError("must be a URL that begins with https://, http:// or file://")
@@ -165,6 +171,7 @@ Dilations = Annotated[tuple[_Dilation, ...] | None, Field(min_length=1, max_leng
 Name = Annotated[str, Field(min_length=1)]
 Path = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 FolderOrAuto = Annotated[Annotated[Path, AfterValidator(_local)] | None, BeforeValidator(_text_or_auto)]
+TextFile = Annotated[Annotated[Path, AfterValidator(_local), AfterValidator(_prom)] | None, BeforeValidator(_text_or_auto)]
 Forget = Annotated[Path | None, BeforeValidator(_text_or_nothing)]
 UrlOrAuto = Annotated[Annotated[str, AfterValidator(_url)] | None, BeforeValidator(_text_or_auto)]
 YesNoOrAuto = Annotated[bool | None, BeforeValidator(_text_or_auto)]

@@ -185,6 +185,7 @@ def to_record(config: Config) -> dict[str, Any]:
     """The configuration to be recorded or shown: `to_dict`, with secrets masked; `from_dict(Config, …)` reads it back."""
     tree = to_dict(config)
     tree["source"]["mirror"] = redaction.redacted(config.source.mirror)
+    tree["monitoring"]["pushgateway"] = redaction.redacted(config.monitoring.pushgateway)
     tree["spark"] = redaction.redacted(tree["spark"])
     return tree
 

@@ -65,6 +65,13 @@ def test_table_of_all_methods_is_printed_and_saved(built_in: Path) -> None:
     assert set(METHODS) <= set(manifest(built_in / "out")["metrics"])
 
 
+def test_the_lineage_is_beside_run_json(built_in: Path) -> None:
+    run = run_folder(built_in / "out")
+    begin, end = json.loads((run / "lineage.json").read_text())
+    assert (begin["eventType"], end["eventType"]) == ("START", "COMPLETE")
+    assert [one["name"] for one in end["outputs"]] == [str(run / "recommendations")]
+
+
 @pytest.mark.slow
 def test_one_process_per_stage_gives_the_same_recommendations(built_in: Path, tmp_path: Path) -> None:
     """One process per stage, as in overlays/distributed, with a real Spark child; compared with the in-process run."""

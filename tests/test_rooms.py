@@ -31,6 +31,7 @@ BELOW = {
     "training": {"blocks", "config", "contract", "errors", "measure", "methods", "model", "progress", "settings", "storage"},
     "bench": {"contract", "measure", "methods", "model", "progress", "storage", "training"},
     "evaluation": {"config", "contract", "errors", "measure", "methods", "progress", "storage"},
+    "monitoring": {"contract", "errors", "redaction", "settings", "storage"},
     "report": {"config", "contract", "errors", "measure", "progress", "redaction", "storage"},
     "recommend": {"config", "contract", "errors", "measure", "progress", "redaction", "storage", "text_table"},
 }

@@ -107,6 +107,7 @@ EVALUATION_DIR: Final = "evaluation"
 METRICS_FILE: Final = "metrics.json"
 REPORT_DIR: Final = "report"
 RUN_FILE: Final = "run.json"
+LINEAGE_FILE: Final = "lineage.json"
 LATEST_FILE: Final = "latest.json"
 
 

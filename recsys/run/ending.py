@@ -65,17 +65,30 @@ class Group(click.Group):
             sys.exit(errors.EXIT_INTERRUPTED)
         except BrokenPipeError:
             sys.exit(errors.EXIT_DONE)
-        except (RecsysError, TerminatedError) as error:
-            _end(voice, _terminated(error) or error)
-        except MemoryError:
-            _end(voice, RetryError("out of memory; give the container more, or lower training.batch_tokens"))
-        except Exception as error:
-            if (known := _terminated(error) or _known(error)) is not None:
+        except (Exception, TerminatedError) as error:
+            if (known := _explained(error)) is not None:
                 _end(voice, known)
             leave_last_words(error)
             reason = f"internal error: {type(error).__name__}: {error}; set RECSYS_DEBUG=1 for a traceback, and report it"
             _say(voice, reason, errors.EXIT_DEFECT)
             sys.exit(errors.EXIT_DEFECT)
+
+
+def exit_code(error: BaseException) -> int:
+    """The code that the command line exits with for an error."""
+    if isinstance(error, (click.Abort, KeyboardInterrupt)):
+        return errors.EXIT_INTERRUPTED
+    known = _explained(error)
+    return errors.EXIT_DEFECT if known is None else known.exit_code
+
+
+def _explained(error: BaseException) -> RecsysError | TerminatedError | None:
+    """The error that says what to do; None for a bug."""
+    if isinstance(error, (RecsysError, TerminatedError)):
+        return _terminated(error) or error
+    if isinstance(error, MemoryError):
+        return RetryError("out of memory; give the container more, or lower training.batch_tokens")
+    return _terminated(error) or (_known(error) if isinstance(error, Exception) else None)
 
 
 def _say(voice: Voice, text: str, code: int) -> None:

@@ -8,7 +8,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from recsys import storage
@@ -17,7 +17,7 @@ from recsys.contract.features_info import read_info
 from recsys.errors import ConfigError, RetryError, shortened
 from recsys.progress import Progress
 from recsys.redaction import printable
-from recsys.run import latest, local_workers, stages, waiting
+from recsys.run import latest, local_workers, stages, telling, waiting
 from recsys.run.runs import FOLDERS, Run, exists
 from recsys.run.stages import RUNNERS, Job
 from recsys.training.cluster import VARIABLE, Member, member
@@ -57,7 +57,7 @@ def execute(job: Job, names: tuple[str, ...], redo: bool = False) -> None:
 
     Args:
         job: the run.
-        names: out of STAGES.
+        names: out of STAGES; at the end of all of them other tools are told (recsys.run.telling).
         redo: repeats finished stages, and discards those that depend on them; never of a run that is or was published.
 
     Raises:
@@ -66,7 +66,8 @@ def execute(job: Job, names: tuple[str, ...], redo: bool = False) -> None:
         RecsysError: the stage failed; the run's folder keeps what had finished before.
     """
     worker = worker_of(names, redo)
-    with _tidy(job.run), _locked(job, shared=len(names) == 1 and not redo):
+    whole = telling.told(job) if names == STAGES else nullcontext()
+    with _tidy(job.run), _locked(job, shared=len(names) == 1 and not redo), whole:
         if job.config.training.device == "gpu" and {"features", "train"} <= set(names):
             stages.probe_gpu(job)
         for number, name in enumerate(names, start=1):
