@@ -146,7 +146,7 @@ def test_what_a_library_makes_of_sigterm_is_no_result(trained: tuple[Job, list[s
             assert not storage.is_whole(job.run.path(folder))
         Path(job.run.path("model", "_SUCCESS")).unlink()
         storage.delete_folder(job.run.path("model", "blend"))
-        monkeypatch.setattr(stages, "_network", lambda *given: Swallowing(ITEMS))
+        monkeypatch.setattr(stages, "network_of", lambda *given: Swallowing(ITEMS))
         stop = Stop()
         stop.install()
         with pytest.raises(TerminatedError):
