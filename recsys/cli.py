@@ -156,6 +156,21 @@ def rollback(output: str | None, run_id: str | None, voice: Voice) -> None:
     _print(f"{latest['run_id']} is published again, instead of {latest['replaced']}")
 
 
+@main.command("export")
+@click.option("--to", required=True, metavar="FOLDER", help="Where it goes: a new folder, or one with a SavedModel.")
+@cli_options.output_option
+@click.option("--run-id", help="A run. Defaults to the published one.")
+@click.option("--quiet", is_flag=True, help="Print no progress.")
+@cli_options.log_option
+def export_blend(to: str, output: str | None, run_id: str | None, quiet: bool, voice: Voice) -> None:
+    """Writes what recommends, the network and what the blend counts, as one SavedModel with a serving signature."""
+    from recsys.run.export import export
+    from recsys.run.latest import followed
+
+    found = followed(settings.output(os.environ, output), run_id)
+    export(found.config(), found, to, Progress(quiet=quiet, voice=voice))
+
+
 main.add_command(cli_looking.show)
 main.add_command(cli_looking.compare)
 

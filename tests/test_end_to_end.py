@@ -90,7 +90,8 @@ def test_one_process_per_stage_gives_the_same_recommendations(built_in: Path, tm
     (properties,) = (event["Spark Properties"] for event in seen if event["Event"] == "SparkListenerEnvironmentUpdate")
     assert listeners.items() <= dict(properties).items()
     for stage in ("train", "evaluate", "recommend", "report", "publish"):
-        succeed(stage, "--output", "out", home=tmp_path)
+        said = succeed(stage, "--output", "out", "--log-format", "json", home=tmp_path).stderr
+        assert {json.loads(line)["stage"] for line in said.splitlines()} == {stage}, said
     assert recommendations(built_in / "out").equals(recommendations(tmp_path / "out"))
     contract.check_output(tmp_path / "out", histories(run_folder(tmp_path / "out")), USERS, ITEMS, 10)
 

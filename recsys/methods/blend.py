@@ -238,10 +238,16 @@ class Tiled:
 
 def biases(counts: Counts, weights: Weights, tiles: Tiles) -> list[tuple[Any, Any]]:
     """warm_bias and cold_bias of compiled.weighted for each tile."""
+    warm, cold = whole_biases(counts, weights)
+    return list(zip(tiles.divided(warm, 0.0), tiles.divided(cold, 0.0), strict=True))
+
+
+def whole_biases(counts: Counts, weights: Weights) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the blend adds for every user with events, and for every user without, float32 [items + 1] each."""
     w = weights
     warm = np.float32(w.recent) * counts.recent[w.half_life] - np.float32(w.share) * counts.share
     cold = np.float32(w.cold_recent) * counts.recent[w.cold_half_life] - np.float32(w.cold_share) * counts.share
-    return list(zip(tiles.divided(warm, 0.0), tiles.divided(cold, 0.0), strict=True))
+    return warm, cold
 
 
 def _shares(events: Histories, n_items: int) -> NDArray[np.float32]:

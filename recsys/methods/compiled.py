@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from recsys.contract.histories import Histories
 from recsys.measure import ranking
 from recsys.measure.protocol import Top
 from recsys.methods.tiles import GROUP, Tiles
+from recsys.model import tf
 
 FLOOR: Final = 1e-3
 """ε of log(share + ε): keeps the logarithm finite if nothing was counted."""

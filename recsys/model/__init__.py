@@ -28,3 +28,6 @@ def _hushed() -> Iterator[None]:
 
 with _hushed():
     import keras  # noqa: F401
+    import tensorflow as tf
+
+__all__ = ["tf"]
