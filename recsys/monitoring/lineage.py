@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from recsys import __version__, storage
 from recsys.contract import schema
-from recsys.monitoring.figures import Figures
+from recsys.monitoring.run_figures import Figures
 from recsys.redaction import printable
 
 PRODUCER: Final = f"urn:recsys:{__version__}"

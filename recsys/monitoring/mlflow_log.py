@@ -11,13 +11,18 @@ from typing import Any, Final
 from recsys import settings, storage
 from recsys.contract import schema
 from recsys.errors import MissingComponentError
-from recsys.monitoring.figures import Figures
+from recsys.monitoring.run_figures import Figures
 
 VARIABLE: Final = "MLFLOW_TRACKING_URI"
 EXPERIMENT_VARIABLE: Final = "MLFLOW_EXPERIMENT_NAME"
 PATIENCE: Final = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 """Unless set: MLflow's own values would let a run wait for minutes for a server that is away."""
-REPORT_FILE: Final = "report.html"
+FILES: Final = (
+    (schema.EVALUATION_DIR, schema.METRICS_FILE),
+    (schema.REPORT_DIR, schema.REPORT_FILE),
+    (schema.REPORT_DIR, schema.CARD_FILE),
+)
+"""What is kept beside the figures, as far as it is there."""
 _AT_ONCE: Final = 100
 _LONGEST: Final = 500
 
@@ -70,12 +75,12 @@ def _metrics(figures: Figures) -> dict[str, float]:
 
 
 def _log_files(client: Any, run: str, figures: Figures) -> None:
-    folder = storage.join(figures.folder, schema.EVALUATION_DIR)
     with storage.scratch("mlflow") as temporary:
-        for name in (schema.METRICS_FILE, REPORT_FILE):
-            if storage.exists(storage.join(folder, name)):
+        for folder, name in FILES:
+            file = storage.join(figures.folder, folder, name)
+            if storage.exists(file):
                 local = Path(temporary) / name
-                with storage.open_input(storage.join(folder, name)) as stream:
+                with storage.open_input(file) as stream:
                     local.write_bytes(stream.read())
                 client.log_artifact(run, str(local))
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge, pushadd_to_gateway, writ
 from prometheus_client.exposition import basic_auth_handler, default_handler
 from prometheus_client.parser import text_string_to_metric_families
 
-from recsys.monitoring.figures import Figures
+from recsys.monitoring.run_figures import Figures
 
 LAST_SUCCESS: Final = "recsys_last_success_timestamp_seconds"
 TIMEOUT_SECONDS: Final = 10.0

@@ -6,7 +6,7 @@ import os
 from typing import Final
 
 from recsys import storage
-from recsys.monitoring.figures import Figures
+from recsys.monitoring.run_figures import Figures
 
 FOLDER: Final = "/airflow/xcom"
 FILE: Final = "return.json"

@@ -10,14 +10,13 @@ from typing import Any, Final
 import numpy as np
 
 from recsys import storage
+from recsys.contract import schema
 from recsys.measure.intervals import NORMAL_95
 from recsys.redaction import one_line
 from recsys.report import about_data, about_methods, about_run, cells, examples, figures, verdict
 from recsys.report.event_profile import DAY
 from recsys.report.gathering import Gathered
 
-REPORT_FILE: Final = "report.html"
-CARD_FILE: Final = "MODEL_CARD.md"
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]<>#|~&$])")
 
 
@@ -34,7 +33,7 @@ def write(found: Gathered, folder: str) -> int:
     shown = _shown(found)
     page = _render("page.html.j2", {**shown, **_drawn(found)}).encode()
     card = _render("card.md.j2", shown).encode()
-    for name, content in ((REPORT_FILE, page), (CARD_FILE, card)):
+    for name, content in ((schema.REPORT_FILE, page), (schema.CARD_FILE, card)):
         with storage.atomic_output(storage.join(folder, name)) as stream:
             stream.write(content)
     return len(page)

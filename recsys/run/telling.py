@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from recsys.errors import EXIT_DONE, DamagedError
 from recsys.monitoring import lineage, mlflow_log, xcom
-from recsys.monitoring.figures import Figures
+from recsys.monitoring.run_figures import Figures
 from recsys.run import latest
 from recsys.run.ending import exit_code
 from recsys.run.stages import Job

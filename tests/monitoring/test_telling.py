@@ -200,7 +200,7 @@ def test_mlflow_has_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert good.data.metrics["ndcg_at_10"] == 0.25 and good.data.metrics["features.seconds"] == 2.5
     assert good.data.params["training.learning_rate"] == "0.002"
     assert bad.data.tags["recsys.reason"] == "too bad" and bad.data.tags["recsys.exit_code"] == str(EXIT_REFUSED)
-    assert [one.path for one in client.list_artifacts(good.info.run_id)] == ["metrics.json"]
+    assert [one.path for one in client.list_artifacts(good.info.run_id)] == ["metrics.json"], "there was no report"
 
 
 def test_what_cannot_be_told_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
