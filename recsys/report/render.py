@@ -53,7 +53,6 @@ def _shown(found: Gathered) -> dict[str, Any]:
         "created_at": manifest["created_at"],
         "data": cells.words(manifest["config"]["source"]["dataset"]),
         "version": manifest.get("versions", {}).get("recsys", ""),
-        "versions": ", ".join(f"{name} {version}" for name, version in manifest.get("versions", {}).items()),
         "parameters": training.get("parameters"),
         "split": about_run.split(found.info),
         "info": found.info,

@@ -1,25 +1,21 @@
 """The report in a browser: accessible in light and dark, no wider than a phone, loading nothing, usable by keyboard, on paper.
 
-Debian's chromium is enough. RECSYS_SCREENSHOT names a file for a picture of the first screen, as in README.
+Debian's chromium is enough.
 """
 
 from __future__ import annotations
 
-import io
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from tests.command import run_folder
+from tests.report.picture import CHROMIUM
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 RULES = {"runOnly": ["wcag2a", "wcag2aa"]}
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
@@ -114,12 +110,3 @@ def test_on_paper_everything_stands_in_dark_ink(browser: Any, built_in: Path) ->
     assert not page.locator(".contents").is_visible()
     assert page.locator("details table").first.evaluate("one => one.checkVisibility({contentVisibilityAuto: true})")
     page.close()
-
-
-@pytest.mark.skipif("RECSYS_SCREENSHOT" not in os.environ, reason="makes a picture: set RECSYS_SCREENSHOT to a file")
-def test_a_picture_for_readers(browser: Any) -> None:
-    """Of the report that RECSYS_REPORT names; few colours are enough, and make a small file."""
-    page = browser.new_page(viewport={"width": 1180, "height": 1340})
-    page.goto(Path(os.environ["RECSYS_REPORT"]).resolve().as_uri())
-    image = Image.open(io.BytesIO(page.screenshot()))
-    image.quantize(64).save(os.environ["RECSYS_SCREENSHOT"], optimize=True)
