@@ -1,5 +1,6 @@
 """A stage waits for those before it, which other processes do, and gives up with the code for trying again."""
 
+import io
 import threading
 import time
 
@@ -8,6 +9,7 @@ import pytest
 from recsys import storage
 from recsys.config import Config
 from recsys.errors import RefusedError, RetryError
+from recsys.progress import Progress
 from recsys.run import job, runs, waiting
 from recsys.run.ending import Stop
 from recsys.run.stages import RUNNERS
@@ -72,11 +74,11 @@ def test_only_a_number_of_seconds_can_be_waited_for(tmp_path, command, seconds):
 def patient(made, said):
     """A job that waits for a minute, with the features done."""
     finish(made, "features")
-    return job.Job(made.config(), made, said.append, Stop(), 60.0)
+    return job.Job(made.config(), made, Progress(said), Stop(), 60.0)
 
 
 def test_a_job_waits_for_whoever_holds_its_run_and_says_so(tmp_path):
-    made, said = runs.create(Config(output=str(tmp_path)), "r"), []
+    made, said = runs.create(Config(output=str(tmp_path)), "r"), io.StringIO()
     waiter = threading.Thread(target=job.execute, args=(patient(made, said), ("features",)))
     with storage.lock(made.folder):
         waiter.start()
@@ -84,18 +86,18 @@ def test_a_job_waits_for_whoever_holds_its_run_and_says_so(tmp_path):
         assert waiter.is_alive()
     waiter.join(60)
     assert not waiter.is_alive()
-    first, last = said
+    first, last = said.getvalue().splitlines()
     assert first.startswith(f"waiting up to 60 seconds: another process is working on {made.folder}")
     assert last == "features: already done"
 
 
 def test_publishing_waits_for_whoever_is_publishing(tmp_path):
-    made, said = runs.create(Config(output=str(tmp_path)), "r"), []
+    made, refused = runs.create(Config(output=str(tmp_path)), "r"), []
 
     def publish():
         with pytest.raises(RefusedError) as caught:
-            RUNNERS["publish"](patient(made, said))
-        said.append(str(caught.value))
+            RUNNERS["publish"](patient(made, io.StringIO()))
+        refused.append(str(caught.value))
 
     waiter = threading.Thread(target=publish)
     with storage.lock(str(tmp_path)):
@@ -103,7 +105,7 @@ def test_publishing_waits_for_whoever_is_publishing(tmp_path):
         waiter.join(0.3)
         assert waiter.is_alive()
     waiter.join(60)
-    assert "recommendations is incomplete" in said[-1]
+    assert "recommendations is incomplete" in refused[-1]
 
 
 def test_a_whole_run_waits_too_and_gives_up_with_try_again(tmp_path):
