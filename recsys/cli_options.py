@@ -16,39 +16,37 @@ from recsys.errors import ConfigError, RecsysError
 from recsys.progress import Progress, Voice
 from recsys.progress.voice import FORMATS, OPTION, VARIABLE
 from recsys.redaction import without_controls
-from recsys.run import gate, job, latest, runs
+from recsys.run import job, latest, opening, runs
 from recsys.run.ending import Stop
 from recsys.run.stages import Job
 from recsys.settings import Resolved
-from recsys.spark import memory
+from recsys.shortcuts import SHORTCUTS
 
 Command = Callable[..., Any]
 
 _DEFAULTS = Config()
 _WIDTHS = (64, 128)
 
-_FIELDS: list[tuple[str, str, str, str]] = [
+_SHORTCUTS: list[tuple[str, str, str]] = [
     (
-        "--dataset",
-        "source.dataset",
+        "dataset",
         "synthetic, tabular or a MovieLens data set; see recsys dataset list.",
         _DEFAULTS.source.dataset,
     ),
-    ("--dataset-path", "source.path", "Zip or folder of the MovieLens data set, instead of a download.", ""),
-    ("--split", "split.method", "leave-one-out, per-user-ratio, global-time or none.", _DEFAULTS.split.method),
-    ("--k", "recommend.k", "Recommendations per user.", str(_DEFAULTS.recommend.k)),
-    ("--epochs", "training.epochs", "Training epochs.", "depends on the size of the data"),
+    ("dataset_path", "Zip or folder of the MovieLens data set, instead of a download.", ""),
+    ("split", "leave-one-out, per-user-ratio, global-time or none.", _DEFAULTS.split.method),
+    ("k", "Recommendations per user.", str(_DEFAULTS.recommend.k)),
+    ("epochs", "Training epochs.", "depends on the size of the data"),
     (
-        "--warm-start",
-        "refresh.warm_start",
+        "warm_start",
         "latest or a run's id: go on from that run's network, which learns the new events.",
         "a new network",
     ),
-    ("--seed", "seed", "Seed of everything random.", str(_DEFAULTS.seed)),
-    ("--device", "training.device", "auto, cpu or gpu; gpu fails if there is none.", _DEFAULTS.training.device),
-    ("--precision", "training.precision", "auto, float32, mixed_bfloat16 or mixed_float16.", _DEFAULTS.training.precision),
-    ("--xla", "training.xla", "auto, on or off.", _DEFAULTS.training.xla),
-    ("--spark-master", "spark.master", "Spark master URL.", _DEFAULTS.spark.master),
+    ("seed", "Seed of everything random.", str(_DEFAULTS.seed)),
+    ("device", "auto, cpu or gpu; gpu fails if there is none.", _DEFAULTS.training.device),
+    ("precision", "auto, float32, mixed_bfloat16 or mixed_float16.", _DEFAULTS.training.precision),
+    ("xla", "auto, on or off.", _DEFAULTS.training.xla),
+    ("spark_master", "Spark master URL.", _DEFAULTS.spark.master),
 ]
 
 output_option = click.option(
@@ -115,10 +113,10 @@ redo_option = click.option(
 
 def config_options(command: Command) -> Command:
     """Options of the commands that take a whole configuration; passed on to `resolve` or `begin` as they are."""
-    for flag, field, text, default in reversed(_FIELDS):
-        complete = _data_sets if flag == "--dataset" else None
+    for name, text, default in reversed(_SHORTCUTS):
+        complete = _data_sets if name == "dataset" else None
         told = f"{text} [default: {default}]" if default else text
-        command = click.option(flag, field.replace(".", "__"), help=told, shell_complete=complete)(command)
+        command = click.option(f"--{name.replace('_', '-')}", name, help=told, shell_complete=complete)(command)
     command = click.option("--spark-conf", multiple=True, metavar="KEY=VALUE", help="A Spark property; repeatable.")(command)
     command = click.option("--config", "file", type=click.Path(), help="TOML file; see README, 'Your own events'.")(command)
     return _run_options(
@@ -183,9 +181,7 @@ def resolve(given: dict[str, Any]) -> Resolved:
     Raises:
         ConfigError: a setting is unknown or wrong.
     """
-    fields = {field.replace(".", "__"): field for _, field, _, _ in _FIELDS}
-    options = [("output", given["output"])]
-    options += [(field, given[name]) for name, field in fields.items()]
+    options = [(field, given[name]) for name, field in SHORTCUTS.items()]
     options += pairs(given["changes"], "--set")
     options += [(f"spark.conf.{name}", value) for name, value in pairs(given["spark_conf"], "--spark-conf")]
     return settings.resolve(given["file"], os.environ, options)
@@ -213,9 +209,7 @@ def checked(given: dict[str, Any], names: tuple[str, ...]) -> Config:
         ConfigError: a setting is wrong, also for this machine.
     """
     asked = resolve(given).config
-    memory.heap(asked.spark.memory, memory.limit())
-    if "publish" in names:
-        gate.check_attainable(asked)
+    opening.check(asked, names)
     return asked
 
 
@@ -225,11 +219,9 @@ def begin(given: dict[str, Any], names: tuple[str, ...]) -> Job:
     Raises:
         ConfigError: a setting is wrong, also for this machine, or the run was made with others.
     """
-    asked = checked(given, names)
-    found = runs.open_or_create(asked, given["run_id"], given["voice"].warn)
-    report = progress(given, found)
-    report(f"run {found.run_id} in {found.folder}")
-    return Job(asked, found, report, _stop(), given.get("wait") or 0.0)
+    asked, patience = resolve(given).config, given.get("wait") or 0.0
+    warn = given["voice"].warn
+    return opening.begin(asked, names, given["run_id"], lambda run: progress(given, run), _stop(), patience, warn)
 
 
 def resume(stage: str, given: dict[str, Any]) -> Job:
@@ -247,14 +239,9 @@ def resume(stage: str, given: dict[str, Any]) -> Job:
             raise ConfigError("--wait needs --run-id: the newest run may have finished long ago")
         awaited = runs.Run(place, run_id)
         job.wait(awaited, stage, given["wait"], progress(given, awaited))
-    found = runs.find(place, run_id, warn)
-    made = found.config()
-    asked = settings.change(made, pairs(given["changes"], "--set"), job.SECTIONS[stage], os.environ)
-    if passed_over := settings.ignored(made, job.SECTIONS[stage], os.environ):
-        warn(f"ignored, because run {found.run_id} was made with other values: {', '.join(passed_over)}")
-    if stage == "evaluate":  # the only later stage that may start Spark
-        memory.heap(asked.spark.memory, memory.limit())
-    return Job(asked, found, progress(given, found), _stop(), given["wait"] or 0.0)
+    found, changes = runs.find(place, run_id, warn), pairs(given["changes"], "--set")
+    patience = given["wait"] or 0.0
+    return opening.resume(stage, found, changes, os.environ, progress(given, found), _stop(), patience, warn)
 
 
 def published(given: dict[str, Any]) -> tuple[Config, runs.Run, Progress]:

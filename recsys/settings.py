@@ -96,13 +96,16 @@ def load(file: str | None, environment: Mapping[str, str], options: Iterable[tup
     return resolve(file, environment, options).config
 
 
-def resolve(file: str | None, environment: Mapping[str, str], options: Iterable[tuple[str, Any]]) -> Resolved:
+def resolve(
+    file: str | None, environment: Mapping[str, str], options: Iterable[tuple[str, Any]], origin: str = COMMAND_LINE
+) -> Resolved:
     """Resolves the configuration.
 
     Args:
         file: path of a TOML file, or None.
         environment: usually os.environ; only names that begin with RECSYS__ are read.
-        options: pairs of a dotted field name and a value, from the command line; None means "not given".
+        options: pairs of a dotted field name and a value; None means "not given".
+        origin: where the options came from, for messages.
 
     Raises:
         ConfigError: an unknown key, a value that is not allowed, or a file that cannot be read; names all of them.
@@ -111,21 +114,26 @@ def resolve(file: str | None, environment: Mapping[str, str], options: Iterable[
     settings = _settings()
     sources = [] if file is None else [(_read_toml(settings, file), f"file {file}")]
     return _resolve(
-        settings, [*sources, (_Environment(settings, environment), ""), _command_line(settings, given)], environment
+        settings, [*sources, (_Environment(settings, environment), ""), (_options(settings, given), origin)], environment
     )
 
 
 def change(
-    config: Config, options: Iterable[tuple[str, Any]], sections: tuple[str, ...], environment: Mapping[str, str] | None = None
+    config: Config,
+    options: Iterable[tuple[str, Any]],
+    sections: tuple[str, ...],
+    environment: Mapping[str, str] | None = None,
+    origin: str = COMMAND_LINE,
 ) -> Config:
     """A run's configuration with some settings of the given sections changed.
 
     Args:
         config: the configuration that the run was made with.
-        options: pairs of a dotted field name and a value, from the command line.
+        options: pairs of a dotted field name and a value.
         sections: the sections that may be changed.
         environment: usually os.environ; variables of other sections are left alone, see `ignored`, but for Spark properties
             that are masked in run.json.
+        origin: where the options came from, for messages.
 
     Raises:
         ConfigError: a setting of another section, which an earlier stage has already used, or one that is wrong.
@@ -146,7 +154,7 @@ def change(
     }
     settings = _settings()
     stored = (InitSettingsSource(settings, to_dict(config)), "run.json")
-    return _resolve(settings, [stored, (_Environment(settings, own), ""), _command_line(settings, given)], own).config
+    return _resolve(settings, [stored, (_Environment(settings, own), ""), (_options(settings, given), origin)], own).config
 
 
 def ignored(config: Config, sections: tuple[str, ...], environment: Mapping[str, str]) -> list[str]:
@@ -238,7 +246,7 @@ def _read_toml(settings: type[BaseSettings], file: str) -> _File:
         raise ConfigError(f"configuration file {file} cannot be read: {error}") from None
 
 
-def _command_line(settings: type[BaseSettings], given: list[tuple[str, Any]]) -> tuple[PydanticBaseSettingsSource, str]:
+def _options(settings: type[BaseSettings], given: list[tuple[str, Any]]) -> PydanticBaseSettingsSource:
     tree: dict[str, Any] = {}
     for name, value in given:
         # Spark's properties have dots in their names.
@@ -249,7 +257,7 @@ def _command_line(settings: type[BaseSettings], given: list[tuple[str, Any]]) ->
             if not isinstance(part, dict):
                 raise ConfigError(f"--set {name}: '{'.'.join(keys[: place + 1])}' is a value, not a section")
         part[keys[-1]] = value
-    return InitSettingsSource(settings, tree), COMMAND_LINE
+    return InitSettingsSource(settings, tree)
 
 
 def _resolve(

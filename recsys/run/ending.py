@@ -66,8 +66,8 @@ class Group(click.Group):
         except BrokenPipeError:
             sys.exit(errors.EXIT_DONE)
         except (Exception, TerminatedError) as error:
-            if (known := _explained(error)) is not None:
-                _end(voice, known)
+            if (found := _explained(error)) is not None:
+                _end(voice, found)
             leave_last_words(error)
             reason = f"internal error: {type(error).__name__}: {error}; set RECSYS_DEBUG=1 for a traceback, and report it"
             _say(voice, reason, errors.EXIT_DEFECT)
@@ -78,17 +78,15 @@ def exit_code(error: BaseException) -> int:
     """The code that the command line exits with for an error."""
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
         return errors.EXIT_INTERRUPTED
-    known = _explained(error)
-    return errors.EXIT_DEFECT if known is None else known.exit_code
+    found = _explained(error)
+    return errors.EXIT_DEFECT if found is None else found.exit_code
 
 
 def _explained(error: BaseException) -> RecsysError | TerminatedError | None:
     """The error that says what to do; None for a bug."""
-    if isinstance(error, (RecsysError, TerminatedError)):
+    if isinstance(error, TerminatedError):
         return _terminated(error) or error
-    if isinstance(error, MemoryError):
-        return RetryError("out of memory; give the container more, or lower training.batch_tokens")
-    return _terminated(error) or (_known(error) if isinstance(error, Exception) else None)
+    return _terminated(error) or (known(error) if isinstance(error, Exception) else None)
 
 
 def _say(voice: Voice, text: str, code: int) -> None:
@@ -108,8 +106,15 @@ def _terminated(error: BaseException) -> TerminatedError | None:
     return TerminatedError(TERMINATED) if asked and not isinstance(error, RetryError) else None
 
 
-def _known(error: Exception) -> RecsysError | None:
-    """The error for a disk, an object store or TensorFlow that fails, wherever that occurred; None for anything else."""
+def known(error: Exception) -> RecsysError | None:
+    """The error that the user can act on: for memory that runs out, and a disk, an object store or TensorFlow that fails,
+    wherever that occurred; a damaged file with how to make it again; None for a defect."""
+    if isinstance(error, DamagedError):
+        return DamagedError(f"{error}; {remedy(error.uri)}", error.uri)
+    if isinstance(error, RecsysError):
+        return error
+    if isinstance(error, MemoryError):
+        return RetryError("out of memory; give the container more, or lower training.batch_tokens")
     if type(error).__name__ == "ResourceExhaustedError":  # of TensorFlow, which this file need not import
         words = str(error).strip().splitlines()[0][:200]
         return ConfigError(
@@ -121,8 +126,6 @@ def _known(error: Exception) -> RecsysError | None:
 
 def _end(voice: Voice, error: RecsysError | TerminatedError) -> NoReturn:
     """Ends the process with a message and the error's exit code."""
-    if isinstance(error, DamagedError):
-        error = DamagedError(f"{error}; {remedy(error.uri)}", error.uri)
     leave_last_words(error)
     _say(voice, str(error), error.exit_code)
     sys.exit(error.exit_code)
