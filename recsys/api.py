@@ -233,7 +233,7 @@ class _Told(Progress):
 
 def _begin(config: Config, names: tuple[str, ...], run_id: str | None, progress: Log | None) -> Run:
     with _actionable():
-        begun = opening.begin(config, names, run_id, _Told(progress or silent), ending.Stop(), 0.0, _warn)
+        begun = opening.begin(config, names, run_id, lambda _: _Told(progress or silent), ending.Stop(), 0.0, _warn)
         return _executed(begun, names, False)
 
 

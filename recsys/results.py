@@ -196,8 +196,31 @@ class Run:
         frame.insert(3, schema.TITLE, items.column(schema.TITLE).take(row).to_pandas())
         return frame
 
+    def item_vectors(self) -> pd.DataFrame:
+        """What the published network has learned of each item: float32 vectors, a row for each item_id, by falling popularity
+        in the training part. Items that follow the same events have vectors that point the same way.
+
+        Raises:
+            MissingComponentError: TensorFlow is not installed.
+
+        >>> run.item_vectors().shape[0] == run.features.items
+        True
+        """
+        import pandas as pd
+
+        from recsys.training import hardware
+
+        place = storage.join(self._made("train"), model_files.PUBLISHED)
+        hardware.choose(dataclasses.replace(self.config.training, device="auto"))  # before anything else uses TensorFlow
+        from recsys.methods.cnn import load_model
+        from recsys.model.network import whole_table
+
+        vectors: np.ndarray = whole_table(load_model(place, "float32")).numpy()
+        ids = self._titles().column(schema.ITEM_ID).to_pandas()
+        return pd.DataFrame(vectors[1:], index=pd.Index(ids, name=schema.ITEM_ID))
+
     def similar_items(self, item_id: Any, k: int = 10) -> pd.DataFrame:
-        """The items nearest to an item, by the cosine of the vectors that the published network has for them.
+        """The items nearest to an item, by the cosine of their `item_vectors`.
 
         Args:
             item_id: as in the source.
@@ -216,9 +239,9 @@ class Run:
         from recsys.recommend.neighbours import nearest
 
         items = self._titles()
-        index = pc.index(items.column(schema.ITEM_ID), self._id(items, schema.ITEM_ID, item_id)).as_py()
-        found, cosines = nearest(self._item_vectors(), index + 1, k)
-        frame = items.take(pa.array(found - 1)).to_pandas()
+        row = pc.index(items.column(schema.ITEM_ID), self._id(items, schema.ITEM_ID, item_id)).as_py()
+        found, cosines = nearest(self.item_vectors().to_numpy(), row, k)
+        frame = items.take(pa.array(found)).to_pandas()
         frame.insert(0, schema.RANK, np.arange(1, len(found) + 1, dtype=np.int32))
         frame["similarity"] = cosines
         return frame
@@ -272,18 +295,6 @@ class Run:
             examples = ", ".join(map(repr, pc.unique(column).slice(0, _EXAMPLES).to_pylist()))
             raise ConfigError(f"{key} {given!r} is not in run {self.run_id}; ids look like: {examples}")
         return found
-
-    def _item_vectors(self) -> np.ndarray:
-        """float32 [items + 1, width], of the published network."""
-        from recsys.training import hardware
-
-        place = storage.join(self._made("train"), model_files.PUBLISHED)
-        hardware.choose(dataclasses.replace(self.config.training, device="auto"))  # before anything else uses TensorFlow
-        from recsys.methods.cnn import load_model
-        from recsys.model.network import whole_table
-
-        vectors: np.ndarray = whole_table(load_model(place, "float32")).numpy()
-        return vectors
 
 
 def _words(values: tuple[str, ...]) -> Callable[[Any], Any]:

@@ -67,6 +67,7 @@ def examples(small: Path) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["recsys.api", "recsys.results", "python.md"])
 def test_examples(examples: dict[str, str], place: str) -> None:
     assert examples[place] == ""
@@ -125,6 +126,7 @@ def test_arguments_win_over_the_environment_over_the_file(tmp_path: Path, monkey
         recsys.configure(k=0)
 
 
+@pytest.mark.slow
 def test_errors_are_raised_with_what_to_call(small: Path, run: recsys.Run) -> None:
     begun = recsys.build_features(recsys.configure(seed=run.config.seed), run_id="begun")
     for wanted in ("train_model", "evaluate_model", "recommend_items"):
@@ -144,6 +146,7 @@ def test_errors_are_raised_with_what_to_call(small: Path, run: recsys.Run) -> No
         run.similar_items(0)
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_an_error_that_says_how_to_make_it_again(small: Path, run: recsys.Run) -> None:
     (small / "out" / "runs" / "broken").mkdir()
     (small / "out" / "runs" / "broken" / "run.json").write_text("{", encoding="utf-8")
@@ -151,6 +154,7 @@ def test_a_damaged_file_is_an_error_that_says_how_to_make_it_again(small: Path, 
         recsys.train_model(recsys.open_run(run_id="broken"))
 
 
+@pytest.mark.slow
 def test_what_a_library_raises_for_a_full_disk_is_an_error_to_act_on(run: recsys.Run) -> None:
     full = OSError(28, "No space left on device", "/somewhere")
     with (
@@ -161,6 +165,7 @@ def test_what_a_library_raises_for_a_full_disk_is_an_error_to_act_on(run: recsys
     assert raised.value.__cause__ is full and isinstance(raised.value, errors.RecsysError)
 
 
+@pytest.mark.slow
 def test_a_table_of_a_run_is_what_its_files_say(run: recsys.Run) -> None:
     events, users, items = run.histories(), run.users(), run.items()
     assert events.groupby("user_id")["item_id"].agg(set).to_dict() == histories_of(Path(run.folder))
@@ -181,6 +186,7 @@ def test_a_table_of_a_run_is_what_its_files_say(run: recsys.Run) -> None:
     np.testing.assert_allclose(items["year"] * year.std + year.mean, years, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_lists_of_a_run_are_those_that_were_published(run: recsys.Run) -> None:
     lists = run.recommendations()
     written = pq.read_table(Path(run.folder) / "recommendations").to_pandas()
@@ -191,6 +197,19 @@ def test_lists_of_a_run_are_those_that_were_published(run: recsys.Run) -> None:
     assert run.recommendations(one).equals(lists[lists["user_id"] == one].reset_index(drop=True))
 
 
+@pytest.mark.slow
+def test_items_nearest_to_an_item_are_so_by_the_vectors(run: recsys.Run) -> None:
+    vectors, ids = run.item_vectors(), run.items()["item_id"]
+    assert vectors.index.tolist() == ids.tolist()
+    unit = vectors.div(np.linalg.norm(vectors, axis=1), axis=0)
+    cosines = (unit @ unit.loc[7]).drop(7).nlargest(5)
+    near = run.similar_items(7, k=5)
+    assert near["item_id"].tolist() == cosines.index.tolist() and near["rank"].tolist() == [1, 2, 3, 4, 5]
+    np.testing.assert_allclose(near["similarity"], cosines, rtol=1e-5)
+    assert near["title"].tolist() == run.items().set_index("item_id")["title"][near["item_id"]].tolist()
+
+
+@pytest.mark.slow
 def test_figures_of_a_run_are_those_of_its_evaluation(run: recsys.Run) -> None:
     per_user = pq.read_table(Path(run.folder) / "evaluation" / "per_user.parquet").to_pandas()
     by_method = per_user.groupby("method", observed=True)[["recall@10", "ndcg@10"]]

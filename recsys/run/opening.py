@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from recsys import settings
@@ -15,7 +15,13 @@ from recsys.spark import memory
 
 
 def begin(
-    asked: Config, names: tuple[str, ...], run_id: str | None, progress: Progress, stop: Stop, patience: float, warn: Log
+    asked: Config,
+    names: tuple[str, ...],
+    run_id: str | None,
+    progress: Callable[[runs.Run], Progress],
+    stop: Stop,
+    patience: float,
+    warn: Log,
 ) -> Job:
     """The job of a run that is begun, or resumed, to run the named stages.
 
@@ -23,7 +29,8 @@ def begin(
         asked: the configuration.
         names: out of job.STAGES.
         run_id: name of the run, or None; see runs.open_or_create.
-        progress, stop, patience: see stages.Job.
+        progress: gives the progress of a run.
+        stop, patience: see stages.Job.
         warn: takes what the user must see in any case.
 
     Raises:
@@ -33,8 +40,9 @@ def begin(
     if "publish" in names:
         gate.check_attainable(asked)
     found = runs.open_or_create(asked, run_id, warn)
-    progress(f"run {found.run_id} in {found.folder}")
-    return Job(asked, found, progress, stop, patience)
+    report = progress(found)
+    report(f"run {found.run_id} in {found.folder}")
+    return Job(asked, found, report, stop, patience)
 
 
 def resume(

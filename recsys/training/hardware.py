@@ -146,13 +146,14 @@ def import_tensorflow() -> Any:
             f"TensorFlow cannot be imported ({error}); install recsys with an extra: pip install '.[cpu]' or '.[gpu]'"
         ) from None
     _keep_freed_memory()
-    logging.getLogger("tensorflow").addFilter(_is_no_retracing)
+    logging.getLogger("tensorflow").addFilter(_matters)
     return tf
 
 
-def _is_no_retracing(record: logging.LogRecord) -> bool:
-    """Whether it is not the warning that a function is traced often: scoring has a few shapes, each of which is traced once."""
-    return "triggered tf.function retracing" not in record.getMessage()
+def _matters(record: logging.LogRecord) -> bool:
+    """Whether it is a warning, since TensorFlow tells more to who works interactively; and not that a function is traced often:
+    scoring has a few shapes, each of which is traced once."""
+    return record.levelno >= logging.WARNING and "triggered tf.function retracing" not in record.getMessage()
 
 
 def _keep_freed_memory() -> None:
