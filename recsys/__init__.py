@@ -52,12 +52,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'recsys' has no attribute {name!r}")
-    from recsys import api
+if not TYPE_CHECKING:  # else a type checker would take any name for one of the package
 
-    return getattr(api, name)
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module 'recsys' has no attribute {name!r}")
+        from recsys import api
+
+        return getattr(api, name)
 
 
 def __dir__() -> list[str]:
