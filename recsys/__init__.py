@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         open_run,
         publish_run,
         recommend_items,
+        report_run,
         run_job,
         train_model,
     )
@@ -47,6 +48,7 @@ __all__ = [
     "open_run",
     "publish_run",
     "recommend_items",
+    "report_run",
     "run_job",
     "train_model",
 ]

@@ -49,6 +49,7 @@ __all__ = [
     "open_run",
     "publish_run",
     "recommend_items",
+    "report_run",
     "run_job",
     "train_model",
 ]
@@ -160,6 +161,18 @@ def recommend_items(run: Run, *, redo: bool = False, set: Mapping[str, Any] | No
     return _resume("recommend", run, redo, set, progress)
 
 
+def report_run(run: Run, *, redo: bool = False, set: Mapping[str, Any] | None = None, progress: Log | None = None) -> Run:
+    """Writes report.html and MODEL_CARD.md from what the run has so far, into the folder `report` of the run's.
+
+    Args, errors: see `train_model`; there is no setting of this stage. `redo` also makes that of a published run anew.
+
+    >>> run = report_run(run)
+    >>> run.stages[-1]
+    'report'
+    """
+    return _resume("report", run, redo, set, progress)
+
+
 def publish_run(run: Run, *, redo: bool = False, set: Mapping[str, Any] | None = None, progress: Log | None = None) -> Run:
     """Points latest.json to the run if it passes the quality gate, then deletes old runs (publish.keep_runs).
 
@@ -175,7 +188,7 @@ def publish_run(run: Run, *, redo: bool = False, set: Mapping[str, Any] | None =
 
 
 def run_job(config: Config, *, run_id: str | None = None, progress: Log | None = None) -> Run:
-    """Runs everything: features, train, evaluate, recommend, publish; the same as `recsys run`.
+    """Runs everything: features, train, evaluate, recommend, report, publish; the same as `recsys run`.
 
     An unfinished run with the same settings is resumed: finished stages are skipped.
 
@@ -193,7 +206,7 @@ def run_job(config: Config, *, run_id: str | None = None, progress: Log | None =
 
     >>> run = run_job(config, run_id="first")
     >>> run.stages
-    ('features', 'train', 'evaluate', 'recommend', 'publish')
+    ('features', 'train', 'evaluate', 'recommend', 'report', 'publish')
     """
     return _begin(config, job.STAGES, run_id, progress)
 

@@ -15,7 +15,7 @@ from recsys.config import Config
 from recsys.contract import histories, model_files, schema
 from recsys.contract.features_info import EncodedFeature, FeaturesInfo, read_info
 from recsys.errors import ConfigError
-from recsys.run import job, runs
+from recsys.run import job, runs, showing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,7 @@ _MAKERS: Final = {
     "train": "train_model",
     "evaluate": "evaluate_model",
     "recommend": "recommend_items",
+    "report": "report_run",
 }
 _EXAMPLES: Final = 3
 
@@ -45,7 +46,7 @@ class Run:
     >>> import recsys
     >>> run = recsys.open_run()
     >>> run.stages
-    ('features', 'train', 'evaluate', 'recommend', 'publish')
+    ('features', 'train', 'evaluate', 'recommend', 'report', 'publish')
     """
 
     output: str
@@ -68,7 +69,7 @@ class Run:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """The stages that have finished, in order: out of features, train, evaluate, recommend and publish."""
+        """The stages that have finished, in order: out of features, train, evaluate, recommend, report and publish."""
         return tuple(stage for stage in job.STAGES if job.is_done(self._run, stage))
 
     @property
@@ -208,14 +209,8 @@ class Run:
         """
         import pandas as pd
 
-        from recsys.training import hardware
-
-        place = storage.join(self._made("train"), model_files.PUBLISHED)
-        hardware.choose(dataclasses.replace(self.config.training, device="auto"))  # before anything else uses TensorFlow
-        from recsys.methods.cnn import load_model
-        from recsys.model.network import whole_table
-
-        vectors: np.ndarray = whole_table(load_model(place, "float32")).numpy()
+        self._made("train")
+        vectors = showing.item_vectors(self._run)
         ids = self._titles().column(schema.ITEM_ID).to_pandas()
         return pd.DataFrame(vectors[1:], index=pd.Index(ids, name=schema.ITEM_ID))
 

@@ -100,10 +100,11 @@ def test_every_public_name_is_there_typed_and_no_folder_of_the_package() -> None
 
 
 def test_settings_have_the_names_of_the_options() -> None:
-    """What `recsys run` takes, besides --config, --set and --spark-conf, and what belongs to a call."""
+    """What `recsys run` takes, besides --config, --set and --spark-conf, and what belongs to a call of the command."""
     options = {option.name for option in main.commands["run"].params if isinstance(option, click.Option)}
     given = set(inspect.signature(recsys.configure).parameters)
-    assert given - {"file", "set"} == set(SHORTCUTS) == options - {"file", "changes", "spark_conf", "run_id", "quiet", "wait"}
+    of_the_command = {"file", "changes", "spark_conf", "run_id", "quiet", "wait", "dry_run", "voice"}
+    assert given - {"file", "set"} == set(SHORTCUTS) == options - of_the_command
 
 
 def test_arguments_win_over_the_environment_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

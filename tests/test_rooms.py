@@ -77,7 +77,8 @@ def test_a_room_imports_only_what_is_below_it(name: str) -> None:
 
 
 def test_every_room_is_in_the_plan() -> None:
-    assert {room(module) for module in modules()} - {""} == {*BELOW, "run", "cli", "cli_options", "cli_looking", "api", "results"}
+    above = {"run", "cli", "cli_options", "cli_looking", "api", "results"}
+    assert {room(module) for module in modules()} - {""} == {*BELOW, *above}
 
 
 def test_rooms_are_in_an_order() -> None:

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from recsys.contract import schema
 from recsys.contract.features_info import read_info
-from recsys.recommend import readable, rows
+from recsys.recommend import neighbours, readable, rows
 from recsys.recommend.readable import Item
 
 
@@ -60,19 +60,12 @@ def describe_item(features: str, run_id: str, item: str, most: int, learned: Cal
     """
     index, _ = rows.find(features, schema.ITEM_ID, item, run_id)
     known = learned()
-    similar, followed = _cosines(known.vectors, index, most), _shares(known.transitions, index, most)
+    nearest, cosines = neighbours.nearest(known.vectors[1:], index - 1, most)
+    similar = list(zip((nearest + 1).tolist(), cosines.tolist(), strict=True))
+    followed = _shares(known.transitions, index, most)
     items = readable.read_items(features, read_info(features), [index, *(one for one, _ in (*similar, *followed))])
     named = [tuple((items[one], value) for one, value in found) for found in (similar, followed)]
     return ItemView(run_id, items[index], *named)
-
-
-def _cosines(vectors: NDArray[np.float32], index: int, most: int) -> list[tuple[int, float]]:
-    """The items with the greatest cosines; one without a vector is like none."""
-    lengths = np.linalg.norm(vectors, axis=1)
-    cosines = (vectors @ vectors[index]) / np.maximum(lengths * lengths[index], np.finfo(np.float32).tiny)
-    cosines[[0, index]] = -np.inf
-    best = np.argsort(-cosines, kind="stable")[:most]
-    return [(int(one), float(cosines[one])) for one in best if np.isfinite(cosines[one])]
 
 
 def _shares(transitions: sparse.csr_matrix, index: int, most: int) -> list[tuple[int, float]]:

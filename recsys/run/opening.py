@@ -14,6 +14,17 @@ from recsys.run.stages import Job
 from recsys.spark import memory
 
 
+def check(asked: Config, names: tuple[str, ...]) -> None:
+    """Checks what can be known before anything is done.
+
+    Raises:
+        ConfigError: a setting is wrong for this machine, or no run could pass the gate.
+    """
+    memory.heap(asked.spark.memory, memory.limit())
+    if "publish" in names:
+        gate.check_attainable(asked)
+
+
 def begin(
     asked: Config,
     names: tuple[str, ...],
@@ -36,9 +47,7 @@ def begin(
     Raises:
         ConfigError: a setting is wrong for this machine, or the run was made with others.
     """
-    memory.heap(asked.spark.memory, memory.limit())
-    if "publish" in names:
-        gate.check_attainable(asked)
+    check(asked, names)
     found = runs.open_or_create(asked, run_id, warn)
     report = progress(found)
     report(f"run {found.run_id} in {found.folder}")

@@ -72,16 +72,25 @@ def _scores(run: Run) -> Scores:
     return scores
 
 
+def item_vectors(run: Run) -> NDArray[np.float32]:
+    """The vectors of a trained run's items, float32 [items + 1, width], of the network that is published; row 0 is padding.
+
+    Raises:
+        MissingComponentError: TensorFlow is not installed.
+    """
+    hardware = stages.to_score(run.config())
+    place, model = run.path(schema.FEATURES_DIR), run.path(schema.MODEL_DIR)
+    return stages.network_of(place, model, model_files.PUBLISHED, hardware).item_vectors()
+
+
 def _learned(run: Run) -> Learned:
-    hardware = stages.to_score(run.config())  # first, as in stages.blend_of
+    vectors = item_vectors(run)  # first, as in stages.blend_of
     from recsys.methods.blend import TRANSITIONS_FILE
     from recsys.methods.transitions import Transitions
     from recsys.recommend.similar_items import Learned
 
-    place, model = run.path(schema.FEATURES_DIR), run.path(schema.MODEL_DIR)
-    network = stages.network_of(place, model, model_files.PUBLISHED, hardware)
-    counted = Transitions.load(storage.join(model, model_files.PUBLISHED_BLEND, TRANSITIONS_FILE))
-    return Learned(network.item_vectors(), counted.rows)
+    counted = Transitions.load(storage.join(run.path(schema.MODEL_DIR), model_files.PUBLISHED_BLEND, TRANSITIONS_FILE))
+    return Learned(vectors, counted.rows)
 
 
 def _finished(output: str, run_id: str | None, needed: tuple[str, ...]) -> Run:
