@@ -226,7 +226,7 @@ def open_run(output: Place | None = None, run_id: str | None = None) -> Run:
     'first'
     >>> open_run(run_id="second")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    recsys.errors.ConfigError: --run-id second: no such run in ...; it has: first
+    recsys.errors.ConfigError: run second: no such run in ...; it has: first
     """
     with _actionable():
         found = latest.followed(settings.output(os.environ, None if output is None else os.fspath(output)), run_id)

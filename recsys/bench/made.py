@@ -38,6 +38,7 @@ def write_features(folder: str, items: int, events: int, seed: int = 0) -> Featu
         schema.ITEMS: random.integers(1, items + 1, events, np.int32),
         schema.RATINGS: random.integers(1, 6, events).astype(np.float32),
         schema.TIMESTAMPS: np.cumsum(gaps),
+        schema.FILES: np.zeros(events, np.int32),
     }
     columns = {
         schema.USER_INDEX: pa.array(np.arange(1, users + 1), pa.int32()),
