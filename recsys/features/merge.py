@@ -165,7 +165,8 @@ def _in_order(key: np.ndarray, file: np.ndarray, old: int) -> np.ndarray:
         old: how many.
     """
     order = np.argsort(key, kind="stable")  # two ascending runs: it only merges them
-    shared = np.intersect1d(key[:old], key[old:]) if len(key) > old > 0 else key[:0]
+    place = np.searchsorted(key[:old], key[old:])
+    shared = key[old:][key[np.minimum(place, max(old - 1, 0))] == key[old:]] if old else key[:0]
     if len(shared):
         tied = np.flatnonzero(pd.Series(key[order]).isin(shared))
         events = order[tied]

@@ -88,7 +88,7 @@ def outcome(work: Callable[[], tuple[str, FeaturesInfo]]) -> Any:
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(STREAMS, CHANGES)
 def test_equal_to_reading_all_files(
     tmp_path_factory: pytest.TempPathFactory, before: Files, changes: Mapping[str, Any]
