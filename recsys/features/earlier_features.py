@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys import storage
-from recsys.config import Table
 from recsys.contract import histories
 from recsys.contract.features_info import read_info
 from recsys.contract.schema import (
     FILE,
     FILES,
+    HISTORIES,
+    HISTORIES_DIR,
     ITEM_INDEX,
     ITEMS,
     POSITION,
     RATING,
     RATINGS,
     REASON,
+    REJECTED_DIR,
     REPEATS,
     REPEATS_DIR,
     TIMESTAMP,
@@ -35,12 +37,15 @@ from recsys.contract.schema import (
 )
 from recsys.errors import DamagedError
 from recsys.features import chunks, clean, sums
-from recsys.sources.files import input_files, size
+from recsys.sources.files import expanded_size, size
 from recsys.spark import memory
 
+if TYPE_CHECKING:
+    from recsys.sources import SourceTables
+
 BYTES_KNOWN: Final = 12
-BYTES_NEW: Final = 12
-"""Memory for each byte of Parquet that is taken over, and of new files; measured on both."""
+BYTES_READ: Final = 12
+"""Memory for each byte of Parquet that is taken over, and of what is read; benchmarks.speed.merging peaks below both."""
 SHARE: Final = 0.5
 """Of the memory that may be used without Spark."""
 
@@ -71,11 +76,11 @@ class Base:
         return np.array([place.get(path, -1) for path in self.files], np.int32)
 
 
-def fits(base: Base, table: Table) -> bool:
-    """Whether this process has memory enough to do without Spark: by the size of what is taken over and of what is new."""
+def fits(base: Base, source: SourceTables) -> bool:
+    """Whether this process has memory enough to do without Spark: by the size of what is taken over and of what is read."""
     known = sum(map(size, [*histories.files(base.features), *_repeats(base)]))
-    new = sum(size(path) for path in input_files(table) if path not in set(base.unchanged))
-    return known * BYTES_KNOWN + new * BYTES_NEW <= memory.limit() * SHARE
+    read = {path for role in ("interactions", "users", "items") for path in source.files(role)} - set(base.unchanged)
+    return known * BYTES_KNOWN + sum(map(expanded_size, read)) * BYTES_READ <= memory.limit() * SHARE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,19 +160,34 @@ def first_users(paths: list[str], users: pa.Array) -> pa.Array:
     return users.take(pa.array(first))
 
 
-def check_repeats(base: Base) -> None:
-    """Checks that no file of repeats has got lost: some users may have none.
+def check(base: Base) -> None:
+    """Checks that no file of the base has got lost.
 
     Raises:
-        DamagedError: they have not as many rows as features.json says.
+        DamagedError: there are not as many events, repeats or rows set aside as features.json says.
     """
-    rows = 0
-    for path in _repeats(base):
+    info, rejected = read_info(base.features), storage.join(base.features, REJECTED_DIR)
+    duplicates = info.rejected.get("interactions", {}).get(clean.DUPLICATE, 0)
+    aside = sum(sum(reasons.values()) for reasons in info.rejected.values())
+    events = _rows(histories.files(base.features), HISTORIES.names.index(ITEMS))
+    for folder, found, expected in (
+        (HISTORIES_DIR, events, info.events),
+        (REPEATS_DIR, _rows(_repeats(base), 0), duplicates),
+        (REJECTED_DIR, _rows(storage.list_files(rejected, ".parquet"), 0), aside),
+    ):
+        if found != expected:
+            place = storage.join(base.features, folder)
+            raise DamagedError(f"{place} has {found:,} rows, but {expected:,} were written", place)
+
+
+def _rows(paths: list[str], column: int) -> int:
+    """How many values a column has in some Parquet files, those in lists counted each."""
+    total = 0
+    for path in paths:
         with storage.open_parquet(path) as file:
-            rows += file.metadata.num_rows
-    if rows != (expected := read_info(base.features).rejected.get("interactions", {}).get(clean.DUPLICATE, 0)):
-        folder = storage.join(base.features, REPEATS_DIR)
-        raise DamagedError(f"{folder} has {rows} rows, but {expected} were written", folder)
+            groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
+            total += sum(group.column(column).num_values for group in groups)
+    return total
 
 
 def _repeats(base: Base) -> list[str]:

@@ -22,7 +22,7 @@ from recsys.contract import histories, matching
 from recsys.contract.schema import ITEM_ID, RATING, REJECTED_DIR, TIMESTAMP, USER_ID
 from recsys.features import chunks, clean, gather
 from recsys.features.chunks import Chunk
-from recsys.features.earlier_features import Base, Known, check_repeats, first_users, read_known, read_rejected
+from recsys.features.earlier_features import Base, Known, check, first_users, read_known, read_rejected
 from recsys.features.gather import EVENTS, Part
 from recsys.features.read import Rows
 from recsys.sources.pieces import FILE_NUMBER, ORDER
@@ -49,7 +49,7 @@ def parts(context: SparkContext, rows: Rows, layout: clean.Layout, least: int, b
     Raises:
         DamagedError: a file of theirs is damaged or missing.
     """
-    check_repeats(base)
+    check(base)
     paths = histories.files(base.features)
     users = matching.read_ids(base.features, USER_ID)
     partitions = len(paths)

@@ -20,9 +20,9 @@ from recsys.features.clean import common_type, id_type
 from recsys.features.codes import TRAINS
 from recsys.features.earlier_features import Base, fits
 from recsys.features.entities import LAST, SEEN
-from recsys.features.read import Rows, describe
+from recsys.features.read import Rows, describe, heading
 from recsys.progress import Log
-from recsys.sources.files import input_files
+from recsys.sources.files import expanded_size, input_files
 from recsys.spark import failures
 from recsys.spark.session import spark_session
 
@@ -87,7 +87,7 @@ def build(
             codes.check(table.features, role)
     storage.delete_folder(features)
     storage.create_folder(features)
-    if base is not None and fits(base, source.interactions):
+    if base is not None and fits(base, source):
         info = build_with(in_process.context(), config, source, features, log, since, base)
     else:
         log("starting Spark")
@@ -110,11 +110,10 @@ def build_with(
     """`build` in an existing context of Spark, without features.json and the success marker."""
     log("reading and cleaning the events")
     cores = context.defaultParallelism
-    rows = describe(source.interactions, "interactions", cores)
-    user_rows = describe(source.users, "users", cores) if source.users is not None else None
-    item_rows = describe(source.items, "items", cores) if source.items is not None else None
-    user_type = _id_type(rows, user_rows, USER_ID, source.id_type)
-    item_type = _id_type(rows, item_rows, ITEM_ID, source.id_type)
+    rows = describe(source.interactions, "interactions", cores, source.files("interactions"))
+    user_rows = describe(source.users, "users", cores, source.files("users")) if source.users is not None else None
+    item_rows = describe(source.items, "items", cores, source.files("items")) if source.items is not None else None
+    user_type, item_type = id_types(source)
     least = config.features.min_user_events
     layout = clean.layout(rows, user_type, item_type, source.timestamp_unit, config.source.forget)
     found = events.prepare(context, rows, layout, partitions_of(context), config.features, base)
@@ -197,13 +196,19 @@ def _too_few(split: Split, sizes: Mapping[str, int], path: str) -> tuple[str, ..
 
 
 def _input_bytes(source: SourceTables) -> int:
-    """Size of all input files; a compressed one counts four times."""
-    total = 0
-    for table in (source.interactions, source.users, source.items):
-        for path in input_files(table) if table is not None else ():
-            system, inner = storage.resolve(path)
-            total += system.get_file_info(inner).size * (4 if path.endswith((".gz", ".bz2", ".parquet")) else 1)
-    return total
+    """Size of all input files, expanded."""
+    tables = (source.interactions, source.users, source.items)
+    return sum(expanded_size(path) for table in tables if table is not None for path in input_files(table))
+
+
+def id_types(source: SourceTables) -> tuple[pa.DataType, pa.DataType]:
+    """The types that ids of users and of items have in features/."""
+    rows, users, items = (
+        None if table is None else heading(table, role, source.files(role))
+        for role, table in (("interactions", source.interactions), ("users", source.users), ("items", source.items))
+    )
+    assert rows is not None
+    return _id_type(rows, users, USER_ID, source.id_type), _id_type(rows, items, ITEM_ID, source.id_type)
 
 
 def _id_type(rows: Rows, others: Rows | None, key: str, declared: str) -> pa.DataType:

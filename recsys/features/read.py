@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -83,25 +83,32 @@ class Rows:
         return groups.mapPartitions(partial(_rows, form=self.form, work=work))
 
 
-def describe(table: Table, role: str, cores: int) -> Rows:
-    """Finds the files of a table and divides them into pieces.
+def describe(table: Table, role: str, cores: int, files: Sequence[str] = ()) -> Rows:
+    """Divides the files of a table into pieces.
 
     Args:
         table: path and format.
         role: interactions, users or items.
         cores: how many tasks run at a time.
+        files: the files; by default those that are there now.
 
     Raises:
         DataError: a file is missing or has the wrong format.
     """
-    files = input_files(table)
+    found = heading(table, role, files)
+    target = min(max(sum(map(size, found.files)) // cores + 1, LEAST_BYTES), MOST_BYTES)
+    return dataclasses.replace(found, groups=tuple(map(tuple, pieces.pieces(found.files, found.form, target))))
+
+
+def heading(table: Table, role: str, files: Sequence[str] = ()) -> Rows:
+    """The same without any pieces: its columns and their types."""
+    files = list(files) or input_files(table)
     names = column_names(table)
     columns = {name: f"c{number}" for number, name in reversed(list(enumerate(names)))}
     # Line breaks inside quotes need a reader that takes the file as a whole: fine for users and items, slow for events.
     records = role != "interactions" if table.multiline is None else table.multiline
     form = pieces.format_of(table, names, table_format(table, files), files, records)
-    target = min(max(sum(map(size, files)) // cores + 1, LEAST_BYTES), MOST_BYTES)
-    return Rows(form, columns, tuple(files), tuple(map(tuple, pieces.pieces(files, form, target))))
+    return Rows(form, columns, tuple(files), ())
 
 
 def _rows(groups: Iterator[tuple[Piece, ...]], form: Format, work: Work) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from recsys import settings, storage
@@ -68,11 +68,14 @@ def features(job: Job) -> dict[str, Any]:
     from recsys.sources import check_unchanged, open_source
     from recsys.spark import child
 
-    with _scratch(job.run.path("source")) as scratch, taking_over.held(job.config, job.run.output) as before:
+    before = taking_over.candidate(job.config, job.run.output)
+    with ExitStack() as held:
+        scratch = held.enter_context(_scratch(job.run.path("source")))
         source = open_source(job.config, scratch, job.progress, taking_over.inputs(before))
         job.run.update({"inputs": [dict(entry) for entry in source.inputs]})
         since = earlier.choose(job.config, job.run, job.progress)
-        base, taken_over = taking_over.choose(job.config, before, source, job.progress)
+        chosen = taking_over.chosen(job.config, before, source, job.progress, job.patience)
+        base, taken_over = held.enter_context(chosen)
         arguments = {
             "config": settings.to_dict(job.config),
             "tables": dataclasses.asdict(source),

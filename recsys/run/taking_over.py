@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from recsys import settings, storage
@@ -22,20 +22,14 @@ if TYPE_CHECKING:
 Inputs = Sequence[Mapping[str, Any]]
 
 
-@contextmanager
-def held(config: Config, output: str) -> Iterator[Run | None]:
-    """The run whose histories may be taken over, kept from being deleted in the block; None if there is none.
+def candidate(config: Config, output: str) -> Run | None:
+    """The run whose histories may be taken over; None if there is none, or none is asked for.
 
     Raises:
         ConfigError: refresh.warm_start names a run that does not exist.
-        RetryError: it is being changed or deleted right now.
     """
-    before = earlier.named(config, output)
-    if before is None or not exists(before):
-        yield None
-        return
-    with storage.lock(before.folder, shared=True):
-        yield before
+    before = earlier.named(config, output) if config.refresh.merge else None
+    return before if before is not None and exists(before) else None
 
 
 def inputs(before: Run | None) -> Inputs:
@@ -47,28 +41,54 @@ def inputs(before: Run | None) -> Inputs:
         return ()
 
 
-def choose(config: Config, before: Run | None, source: SourceTables, log: Log) -> tuple[Base | None, dict[str, Any]]:
+@contextmanager
+def chosen(
+    config: Config, before: Run | None, source: SourceTables, log: Log, patience: float
+) -> Iterator[tuple[Base | None, dict[str, Any]]]:
     """What to build on, None if all files have to be read; and what run.json records of that, nothing unless it was asked for.
+
+    In the block the run that is built on is kept from being deleted.
 
     Args:
         config: the configuration.
         before: the run whose histories may be taken over.
         source: the tables, with their inputs.
         log: takes what is done.
+        patience: seconds to wait for a process that has the run for itself.
+
+    Raises:
+        RetryError: the run is being changed or deleted right now.
     """
-    if config.refresh.warm_start is None or not config.refresh.merge:
-        return None, {}
+    with ExitStack() as held:
+        if before is not None:
+            held.enter_context(storage.lock(before.folder, shared=True, patience=patience))
+        found = choose(config, before, source)
+        if isinstance(found, str):
+            held.close()
+        if config.refresh.warm_start is None or not config.refresh.merge:
+            yield None, {}
+        elif isinstance(found, str) or before is None:
+            log(f"  all files are read: {found}")
+            yield None, {"run_id": None, "why_not": found}
+        else:
+            known, now = len(found.unchanged), len(source.files("interactions"))
+            log(f"  takes over {known:,} of {now:,} files of events from run {before.run_id}, and reads the others")
+            gone = len(found.files) - known
+            facts = {"run_id": before.run_id, "files": known, "files_read": now - known, "files_gone_or_changed": gone}
+            yield found, facts
+
+
+def choose(config: Config, before: Run | None, source: SourceTables) -> Base | str:
+    """What to build on, or why all files have to be read.
+
+    Args: see `chosen`.
+    """
+    if before is None:
+        return earlier.NOTHING_PUBLISHED
     try:
-        found = earlier.NOTHING_PUBLISHED if before is None else _base(config, before, source)
+        return _base(config, before, source)
     except DamagedError as error:
-        found = f"run {before.run_id if before else ''} cannot be used: {error}"
-    if isinstance(found, str) or before is None:
-        log(f"  all files are read: {found}")
-        return None, {"run_id": None, "why_not": found}
-    known, now = len(found.unchanged), len(_of(source.inputs, "interactions"))
-    log(f"  takes over {known:,} of {now:,} files of events from run {before.run_id}, and reads the others")
-    gone = len(found.files) - known
-    return found, {"run_id": before.run_id, "files": known, "files_read": now - known, "files_gone_or_changed": gone}
+        return f"run {before.run_id} cannot be used: {error}"
 
 
 def _base(config: Config, before: Run, source: SourceTables) -> Base | str:
@@ -83,33 +103,44 @@ def _base(config: Config, before: Run, source: SourceTables) -> Base | str:
         return why
     files = {entry["path"]: entry for entry in _of(source.inputs, "interactions")}
     known = _of(manifest["inputs"], "interactions")
-    same = tuple(entry["path"] for entry in known if _content([entry]) == _content([files.get(entry["path"], {})]))
-    if not same:
-        return f"none of the files is as run {before.run_id} has read it"
+    same = tuple(entry["path"] for entry in known if entry["path"] in files and _same(entry, files[entry["path"]]))
+    if 2 * sum(files[path]["bytes"] for path in same) < sum(entry["bytes"] for entry in files.values()):
+        return f"less than half of the bytes are in files that are as run {before.run_id} has read them"
     return Base(features, tuple(entry["path"] for entry in known), same)
 
 
 def _differs(config: Config, before: Run, source: SourceTables, info: FeaturesInfo) -> str:
     """What a run was made by that is not the same now, in words; empty if nothing."""
+    from recsys.features.pipeline import id_types
+
     name, manifest, made = before.run_id, before.manifest(), before.config()
-    if manifest["versions"]["recsys"] != versions()["recsys"] or manifest["revision"] != revision():
-        return f"run {name} was made by another version of recsys"
-    if config.features.min_item_events > 1:
-        return "features.min_item_events is more than 1, and which items are rare depends on all events"
     read = {"features": settings.to_dict(config.features), "id_type": source.id_type, "timestamp_unit": source.timestamp_unit}
-    if made.source.dataset != config.source.dataset or made.source.interactions != config.source.interactions:
-        return f"the events are declared otherwise than in run {name}"
-    if info.options != read:
-        return f"the settings of [features] or [source] are others than in run {name}"
-    if _content(_of(manifest["inputs"], "forget")) != _content(_of(source.inputs, "forget")):
-        return f"the list of users to forget is another than in run {name}"
-    return ""
+    declared = [(one.source.dataset, one.source.interactions) for one in (made, config)]
+    forgotten = [_of(found, "forget") for found in (manifest["inputs"], source.inputs)]
+    code = (manifest["versions"]["recsys"], manifest["revision"]) != (versions()["recsys"], revision())
+    found = {
+        f"run {name} was made by another version of recsys": code,
+        "features.min_item_events is more than 1, and which items are rare depends on all events": (
+            config.features.min_item_events > 1
+        ),
+        f"the events are declared otherwise than in run {name}": declared[0] != declared[1],
+        f"the settings of [features] or [source] are others than in run {name}": info.options != read,
+        f"the ids are of other types than in run {name}": (
+            tuple(map(str, id_types(source))) != (info.user_id_type, info.item_id_type)
+        ),
+        f"the list of users to forget is another than in run {name}": (
+            len(forgotten[0]) != len(forgotten[1]) or not all(map(_same, *forgotten))
+        ),
+    }
+    return next((why for why, differs in found.items() if differs), "")
 
 
 def _of(found: Inputs, table: str) -> list[Mapping[str, Any]]:
     return [entry for entry in found if entry["table"] == table]
 
 
-def _content(found: Inputs) -> list[Any]:
-    """What the files hold: their hashes or, where they have none, what stands for them."""
-    return [entry.get("sha256") or (entry.get("bytes"), entry.get("modified")) for entry in found]
+def _same(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a file is as it was: it has the same hash, or the same size and time of change."""
+    from recsys.sources.files import unchanged
+
+    return unchanged(before, now) or ("sha256" in before and before["sha256"] == now.get("sha256"))

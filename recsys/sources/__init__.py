@@ -50,6 +50,10 @@ class SourceTables:
     name: str
     inputs: tuple[dict[str, Any], ...]
 
+    def files(self, role: str) -> tuple[str, ...]:
+        """The files of a table, in order, as they were found; none if that was not asked."""
+        return tuple(entry["path"] for entry in self.inputs if entry["table"] == role)
+
 
 def open_source(config: Config, work_dir: str, log: Log, known: Iterable[Mapping[str, Any]] = ()) -> SourceTables:
     """Generates, downloads or locates the configured source, and checks its files and columns.
@@ -103,7 +107,7 @@ def check_unchanged(source: SourceTables) -> list[str]:
     """Checks, after the tables were read, that every file is still as `open_source` found it.
 
     Returns:
-        Warnings, one for each table to which files were added: whether those were read is not known.
+        Warnings, one for each table to which files were added, which were not read.
 
     Raises:
         DataError: a file was changed or deleted.
@@ -117,7 +121,7 @@ def check_unchanged(source: SourceTables) -> list[str]:
         table: Table | None = getattr(source, role)
         if table is not None and (new := [path for path in input_files(table) if path not in known]):
             warnings.append(
-                f"{table.path} got {len(new)} more file(s) while it was being read, such as {new[0]}; this run may contain "
-                "them or not, the next one will"
+                f"{table.path} got {len(new)} more file(s) while it was being read, such as {new[0]}; this run does not "
+                "contain them, the next one will"
             )
     return warnings

@@ -196,6 +196,11 @@ def size(path: str) -> int:
     return int(_info(path).size)
 
 
+def expanded_size(path: str) -> int:
+    """About the size of a file's content in bytes: one that is compressed, as Parquet is too, counts four times."""
+    return size(path) * (4 if path.endswith((".gz", ".bz2", *_PARQUET)) else 1)
+
+
 def read_head(path: str, limit: int = _BLOCK) -> bytes:
     """The first `limit` bytes of a file's (decompressed) content."""
     buffer = io.BytesIO()

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import hypothesis.strategies as st
 import pyarrow.parquet as pq
@@ -41,9 +42,9 @@ CHANGES = st.dictionaries(st.sampled_from("abcdefghijk"), st.one_of(CONTENT, st.
 
 
 def build(
-    folder: Path, name: str, files: Files, context: Any, options: config.Config = OPTIONS, base: Base | None = None
+    folder: Path, name: str, files: Files, context: Any, base: Base | None = None, numbers: bool = False
 ) -> tuple[str, FeaturesInfo]:
-    """Features of some files with events, and of a table of items."""
+    """Features of some files with events, and of a table of items; `numbers`: ids are integers."""
     events = folder / "events"
     events.mkdir(exist_ok=True)
     for path in events.iterdir():
@@ -55,10 +56,11 @@ def build(
         config.Table(str(events), user_id="user", item_id="item", rating="rating", timestamp="time", multiline=False),
         None,
         config.Table(str(folder / "items.csv"), item_id="item", features={"kind": config.Feature("categorical")}),
+        id_type="integer" if numbers else "auto",
     )
     written = str(folder / name)
     storage.delete_folder(written)
-    info = pipeline.build_with(context, options, tables, written, print, None, base)
+    info = pipeline.build_with(context, OPTIONS, tables, written, print, None, base)
     write_info(written, info)
     return written, info
 
@@ -88,22 +90,27 @@ def outcome(work: Callable[[], tuple[str, FeaturesInfo]]) -> Any:
 
 
 @pytest.mark.slow
-@settings(max_examples=80, deadline=None)
-@given(STREAMS, CHANGES)
+@pytest.mark.parametrize("rows_per_file", [1_000_000, 3])
+@settings(max_examples=40, deadline=None)
+@given(STREAMS, CHANGES, st.booleans())
 def test_equal_to_reading_all_files(
-    tmp_path_factory: pytest.TempPathFactory, before: Files, changes: Mapping[str, Any]
+    tmp_path_factory: pytest.TempPathFactory, rows_per_file: int, before: Files, changes: Mapping[str, Any], numbers: bool
 ) -> None:
+    """Also where histories/ has several files, and so the merge several partitions."""
     folder = tmp_path_factory.mktemp("merge")
     after = {stem: text for stem, text in {**before, **changes}.items() if text is not None}
-    try:
-        features, _ = build(folder, "before", before, in_process.context())
-    except DataError:
-        return  # there is no earlier run
-    if not after:
-        return
-    base = base_of(folder, features, before, after)
-    whole = outcome(lambda: build(folder, "whole", after, in_process.context()))
-    assert outcome(lambda: build(folder, "merged", after, in_process.context(), base=base)) == whole
+    if numbers:
+        before, after = ({stem: text.replace("\nu", "\n1") for stem, text in some.items()} for some in (before, after))
+    with mock.patch("recsys.features.parquet.ROWS_PER_FILE", rows_per_file):
+        try:
+            features, _ = build(folder, "before", before, in_process.context(), numbers=numbers)
+        except DataError:
+            return  # there is no earlier run
+        if not after:
+            return
+        base = base_of(folder, features, before, after)
+        whole = outcome(lambda: build(folder, "whole", after, in_process.context(), numbers=numbers))
+        assert outcome(lambda: build(folder, "merged", after, in_process.context(), base=base, numbers=numbers)) == whole
 
 
 FIRST = "user,item,rating,time\nu1,1,5,100\nu1,2,4,90\nu2,1,3,50\nu2,3,1,60\nu1,1,2,200\nu3,2,1,10\nu3,bad\n"
@@ -139,10 +146,19 @@ def test_an_unchanged_file_is_not_read(tmp_path: Path) -> None:
     assert histories.read_table(found, schema.USERS_DIR)["user_id"].to_pylist() == ["u1", "u2", "u3", "u4"]
 
 
-def test_lost_repeats_are_noticed(tmp_path: Path) -> None:
-    features, _ = build(tmp_path, "before", {"a": FIRST}, in_process.context())
-    for path in storage.list_files(storage.join(features, schema.REPEATS_DIR)):
-        Path(path).unlink()
-    base = base_of(tmp_path, features, {"a": FIRST}, {"a": FIRST})
-    with pytest.raises(DamagedError, match="0 rows, but 1 were written"):
-        build(tmp_path, "after", {"a": FIRST, "b": LATE}, in_process.context(), base=base)
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        ("repeats", "repeats has 0 rows, but 1"),
+        ("histories", "histories has .* rows, but 5"),
+        ("rejected", "rejected has 0 rows"),
+    ],
+)
+def test_a_lost_file_is_noticed(tmp_path: Path, lost: str, words: str) -> None:
+    with mock.patch("recsys.features.parquet.ROWS_PER_FILE", 3):
+        features, _ = build(tmp_path, "before", {"a": FIRST}, in_process.context())
+        for path in storage.list_files(storage.join(features, lost), ".parquet")[-1:]:
+            Path(path).unlink()
+        base = base_of(tmp_path, features, {"a": FIRST}, {"a": FIRST})
+        with pytest.raises(DamagedError, match=words):
+            build(tmp_path, "after", {"a": FIRST, "b": LATE}, in_process.context(), base=base)
