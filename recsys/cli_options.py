@@ -118,7 +118,7 @@ def config_options(command: Command) -> Command:
         told = f"{text} [default: {default}]" if default else text
         command = click.option(f"--{name.replace('_', '-')}", name, help=told, shell_complete=complete)(command)
     command = click.option("--spark-conf", multiple=True, metavar="KEY=VALUE", help="A Spark property; repeatable.")(command)
-    command = click.option("--config", "file", type=click.Path(), help="TOML file; see README, 'Your own events'.")(command)
+    command = click.option("--config", "file", type=click.Path(), help="TOML file; docs/data.md describes it.")(command)
     return _run_options(
         command, "Name of the run. [default: the newest if unfinished and with the same settings, else a new one]"
     )

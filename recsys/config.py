@@ -265,7 +265,7 @@ class Config:
     def _check_source(self) -> Self:
         if self.source.dataset == "tabular" and self.source.interactions is None:
             raise ValueError(
-                "source.dataset tabular needs [source.interactions] in a configuration file; see README, 'Your own events'"
+                "source.dataset tabular needs [source.interactions] in a configuration file; docs/data.md describes it"
             )
         return self
 
