@@ -223,8 +223,9 @@ def test_toml_and_back_is_the_same_configuration(tmp_path):
     assert settings.load(str(again), {}, []) == found
 
 
-def test_the_schema_accepts_the_readmes_file_and_refuses_a_wrong_one():
-    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+def test_the_schema_accepts_the_files_of_the_pages_and_refuses_a_wrong_one():
+    pages = [page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))]
+    blocks = [block for page in pages for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL)]
     files = [tomllib.loads(block) for block in blocks]
     assert any("interactions" in file.get("source", {}) for file in files)
     check = jsonschema.Draft202012Validator(json.loads(settings_text.schema()))
