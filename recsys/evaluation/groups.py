@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.contract import histories, schema
 from recsys.contract.features_info import Encoding
-from recsys.measure import metrics
+from recsys.measure import membership, metrics
 from recsys.measure.intervals import NORMAL_95
 from recsys.measure.protocol import Result
 
@@ -21,6 +21,8 @@ LEAST_USERS: Final = 20
 MOST_GROUPS: Final = 24
 """The largest so many values of a feature have a group of their own."""
 SHOWN: Final = ("ndcg@10", "recall@10")
+JUDGED: Final = "ndcg@10"
+"""By which a group is said to be served worse or better."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,20 +82,42 @@ def measure(result: Result, groups: Mapping[str, Sequence[Group]]) -> dict[str, 
     }
 
 
+def judge(result: Result, measured: Mapping[str, Sequence[dict[str, Any]]], seed: int) -> None:
+    """Adds to `beside_others` of each group what is beyond chance: `p` of JUDGED by membership.p_values, corrected for all
+    groups of all features, and `significant`; those of joined groups, which are none, are None and False.
+
+    Args:
+        result: of the method.
+        measured: of the same, see `measure`.
+        seed: of the permutations.
+    """
+    known = [one for found in measured.values() for one in found if one["beside_others"] is not None]
+    for one in known:
+        one["beside_others"][JUDGED] |= {"p": None, "significant": False}
+    compared = [one for one in known if not one["joined"]]
+    sizes, beside = [one["users"] for one in compared], [one["beside_others"][JUDGED] for one in compared]
+    found = membership.p_values(result.per_user[JUDGED], sizes, [one["difference"] for one in beside], seed)
+    for one, p in zip(beside, membership.holm(found).tolist(), strict=True):
+        one |= {"p": p, "significant": p < membership.LEVEL}
+
+
 def of_members(result: Result, members: NDArray[np.bool_]) -> dict[str, Any]:
     """Number of these users, their means and standard errors, and `beside_others`: the difference from the mean of all other
-    users, with its 95 % interval; None if there are too few of either to know."""
+    users, with its 95 % interval; None if there are too few of either to know.
+
+    The spread is that of all users: of a few, who may all have found nothing, it would be no measure of chance.
+    """
     found: dict[str, Any] = {"users": int(members.sum()), "std_errors": {}, "beside_others": None}
     enough = 2 <= found["users"] <= len(members) - 2
     if enough:
         found["beside_others"] = {}
     for metric in SHOWN:
-        inside, outside = result.per_user[metric][members], result.per_user[metric][~members]
-        found[metric] = float(inside.mean())
-        found["std_errors"][metric] = std_error(inside)
+        values = result.per_user[metric]
+        found[metric] = float(values[members].mean())
+        found["std_errors"][metric] = std_error(values) * math.sqrt(len(values) / found["users"])
         if enough:
-            difference = float(inside.mean() - outside.mean())
-            reach = NORMAL_95 * float(np.hypot(std_error(inside), std_error(outside)))
+            difference = float(values[members].mean() - values[~members].mean())
+            reach = NORMAL_95 * membership.spread_of_difference(values, found["users"])
             interval = {"difference": difference, "low": difference - reach, "high": difference + reach}
             found["beside_others"][metric] = interval
     return found

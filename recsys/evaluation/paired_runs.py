@@ -104,8 +104,9 @@ def _differences(
     intervals = paired_intervals(np.stack([second - first for first, second in columns.values()], axis=1), RESAMPLES)
     compared = dict(zip(columns, intervals, strict=True))
     for place, values in columns.items():
-        found = dataclasses.asdict(compared[place]) | {"significant": compared[place].significant}
-        rows[place] = {"values": [float(one.mean()) for one in values], **found}
+        one = compared[place]
+        found = {"difference": one.difference, "low": one.low, "high": one.high, "significant": one.significant}
+        rows[place] = {"values": [float(column.mean()) for column in values], **found}
     return rows
 
 

@@ -45,8 +45,8 @@ def summarise(
         - "protocol": split, part, users, items, ks, and what the figures mean, in words
         - "methods": by name, "metrics" (means over users, and those of all lists), "std_errors", "slices" by number of
           events before the cut, "new_users" (without training events) and "new_items" (recall of targets that no training user
-          had), each None if there are none, "user_groups" (groups.measure), "item_popularity" (groups.by_popularity), and the
-          facts
+          had), each None if there are none, "user_groups" (groups.measure; of the first method also groups.judge),
+          "item_popularity" (groups.by_popularity), and the facts
         - "comparison": the mean difference of the first method from each other one, for `COMPARED`, and its interval
     """
     targets = results[0].targets
@@ -62,6 +62,7 @@ def summarise(
             "item_popularity": groups.by_popularity(result, train_counts),
             **facts[result.name],
         }
+    groups.judge(results[0], methods[results[0].name]["user_groups"], config.seed)
     return {
         "protocol": _protocol(config, info, targets),
         "methods": methods,

@@ -10,21 +10,24 @@ from numpy.typing import NDArray
 
 NORMAL_95: Final = 1.96
 """So many standard errors on each side of a mean are its 95 % interval."""
+LEAST_USERS: Final = 10
+"""Fewer prove nothing: resamples of a single user are all the same, and those of a few leave out most of what might be."""
 _BLOCK_DRAWS: Final = 4_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A mean difference and its confidence interval."""
+    """A mean difference, its confidence interval, and the number of users it comes from."""
 
     difference: float
     low: float
     high: float
+    users: int
 
     @property
     def significant(self) -> bool:
-        """Whether the interval excludes zero."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval excludes zero, and there are enough users to tell."""
+        return self.users >= LEAST_USERS and (self.low > 0 or self.high < 0)
 
 
 def paired_intervals(
@@ -47,7 +50,7 @@ def paired_intervals(
     """
     users, columns = differences.shape
     if not users:
-        return [Interval(0.0, 0.0, 0.0)] * columns
+        return [Interval(0.0, 0.0, 0.0, 0)] * columns
     random = np.random.default_rng(seed)
     means = np.empty((resamples, columns))
     block = max(1, _BLOCK_DRAWS // users)
@@ -58,7 +61,7 @@ def paired_intervals(
         weights = np.bincount(drawn.ravel(), minlength=size * users).reshape(size, users)
         means[start : start + size] = weights @ differences / users
     low, high = np.quantile(means, ((1 - level) / 2, (1 + level) / 2), axis=0)
-    return [Interval(*map(float, bounds)) for bounds in zip(differences.mean(axis=0), low, high, strict=True)]
+    return [Interval(*one, users) for one in zip(differences.mean(axis=0).tolist(), low.tolist(), high.tolist(), strict=True)]
 
 
 def paired_interval(

@@ -47,7 +47,7 @@ def features(found: Gathered) -> list[str]:
 
 
 def shown(found: Gathered) -> list[str]:
-    """The published method and the best traditional one, if there is one."""
+    """The method that recommends and the best traditional one, if there is one."""
     return [name for name in (found.first, found.best_baseline) if name]
 
 
@@ -132,7 +132,7 @@ def _draw_methods(found: Gathered) -> Drawing:
         values = [one["metrics"][metric] for one in found.methods.values()]
         errors = [one["std_errors"][metric] for one in found.methods.values()]
         panels.append(Panel(title, [_points("", values, errors)], None, [name == found.first for name in found.methods]))
-    label = f"{', '.join(DRAWN.values())} of each method with 95 % intervals; {cells.words(found.first)} is published"
+    label = f"{', '.join(DRAWN.values())} of each method with 95 % intervals; {cells.words(found.first)} recommends"
     return charts.points("methods", label, list(map(cells.words, found.methods)), panels)
 
 
@@ -143,7 +143,7 @@ def _draw_comparison(found: Gathered) -> Drawing:
         each = [one[metric] for one in minus.values()]
         series = Points("", *([one[key] for one in each] for key in ("difference", "low", "high")))
         panels.append(Panel(title, [series], 0.0, [one["significant"] for one in each]))
-    label = f"{cells.words(found.first)} minus each other method with 95 % intervals; filled if the interval excludes zero"
+    label = f"{cells.words(found.first)} minus each other method with 95 % intervals; filled if significant"
     return charts.points("comparison", label, list(map(cells.words, minus)), panels)
 
 

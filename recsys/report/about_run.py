@@ -174,7 +174,7 @@ def _lists(lists: ListProfile) -> Table:
         "different lists": cells.count(lists.different),
         "most users with the very same list": cells.share(lists.same_list),
     }
-    return cells.pairs("The published lists", facts)
+    return cells.pairs("The lists", facts)
 
 
 def _most_shown(found: Gathered, lists: ListProfile) -> Table:

@@ -73,8 +73,8 @@ def with_reach(value: float, std_error: float) -> str:
 
 
 def difference(found: Mapping[str, Any]) -> Cell:
-    """A difference with its interval: clearly ahead if all of it is above zero, behind if all is below."""
-    mark: Mark = "ahead" if found["low"] > 0 else "behind" if found["high"] < 0 else ""
+    """A difference with its interval: ahead or behind if it is significant."""
+    mark: Mark = "" if not found["significant"] else "ahead" if found["difference"] > 0 else "behind"
     return Cell(f"{found['difference']:+.4f} ({found['low']:+.4f} to {found['high']:+.4f})", mark)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -120,12 +121,16 @@ def _metrics(found: dict[str, Any]) -> dict[str, Any]:
     """metrics.json as it is.
 
     Raises:
-        KeyError: it is of an earlier version, which did not divide users and items.
+        KeyError: it is of an earlier version, which did not divide users and items, or did not judge the groups.
     """
     for method in found.get("methods", {}).values():
         for name in ("user_groups", "item_popularity"):
             if name not in method:
                 raise KeyError(name)
+    for method in list(found.get("methods", {}).values())[:1]:
+        for one in itertools.chain(*method["user_groups"].values()):
+            if one["beside_others"] is not None and "significant" not in one["beside_others"]["ndcg@10"]:
+                raise KeyError("significant")
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from recsys import storage
 from recsys.contract import schema
-from recsys.measure.intervals import NORMAL_95
+from recsys.measure.intervals import LEAST_USERS, NORMAL_95
 from recsys.redaction import one_line
 from recsys.report import about_data, about_methods, about_run, cells, examples, figures, verdict
 from recsys.report.event_profile import DAY
@@ -69,7 +69,9 @@ def _shown(found: Gathered) -> dict[str, Any]:
         "examples": found.examples,
         "latest": examples.LATEST,
         "with_history": int(np.count_nonzero(events.lengths)),
+        "phases": {row["phase"] for row in found.curves},
         "reach": NORMAL_95,
+        "least_compared": LEAST_USERS,
         "contents": _contents(found),
     }
 

@@ -1,4 +1,4 @@
-"""The first words of the report: what would be published, how far ahead it is, and what to beware of."""
+"""The first words of the report: what recommends, how far ahead it is, and what to beware of."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from recsys.measure.intervals import LEAST_USERS
 from recsys.measure.metrics import COLLAPSED
 from recsys.report import about_methods, cells
 from recsys.report.gathering import Gathered
@@ -21,7 +22,7 @@ class Verdict:
 
     Attributes:
         headline: one sentence.
-        sentences: how good the published method is, beside which other one.
+        sentences: how good the method is that recommends, beside which other one.
         beside: how far it is from that one, by metric.
         worse: groups of users who are served clearly worse than all others, in words.
         compared: how many groups were looked at.
@@ -47,8 +48,10 @@ def _headline(found: Gathered) -> str:
     if found.gate.status == "published":
         return f"{what} is published."
     if found.gate.status == "refused":
-        return f"{what} is not published: the quality gate refuses it."
-    return f"{what} passes the quality gate" + (", which asks for no measurement here." if not found.methods else ".")
+        return f"{what} would not be published: the quality gate refuses it."
+    if found.methods:
+        return f"{what} passes the quality gate and would be published."
+    return f"{what} passes the quality gate, which asks for no measurement here, and would be published."
 
 
 def _sentences(found: Gathered) -> list[str]:
@@ -73,22 +76,22 @@ def _sentences(found: Gathered) -> list[str]:
 def _beside(found: Gathered) -> list[str]:
     if not found.best_baseline:
         return []
-    minus = found.metrics["comparison"]["minus"][found.best_baseline]
-    return [f"{title}: {_judged(minus[metric])}" for metric, title in METRICS.items()]
+    minus, users = found.metrics["comparison"]["minus"][found.best_baseline], found.metrics["protocol"]["users"]
+    return [f"{title}: {_judged(minus[metric], users)}" for metric, title in METRICS.items()]
 
 
-def _judged(one: Mapping[str, Any]) -> str:
-    if one["low"] > 0:
-        judged = "ahead"
-    elif one["high"] < 0:
-        judged = "behind"
-    else:
+def _judged(one: Mapping[str, Any], users: int) -> str:
+    if users < LEAST_USERS:
+        judged = "too few users to tell"
+    elif not one["significant"]:
         judged = "no difference beyond chance"
+    else:
+        judged = "ahead" if one["difference"] > 0 else "behind"
     return f"{one['difference']:+.4f}, 95 % interval {one['low']:+.4f} to {one['high']:+.4f}: {judged}."
 
 
 def _worse(found: Gathered) -> tuple[list[str], int]:
-    """Groups of users whose NDCG@10 is below that of all others by more than chance; joined groups are none."""
+    """Groups of users whose NDCG@10 is below that of all others by more than chance, and how many could have been."""
     worse, compared = [], 0
     for feature in about_methods.features(found):
         for one in found.methods[found.first]["user_groups"][feature]:
@@ -96,7 +99,7 @@ def _worse(found: Gathered) -> tuple[list[str], int]:
             if one["joined"] or beside is None:
                 continue
             compared += 1
-            if beside["ndcg@10"]["high"] < 0:
+            if beside["ndcg@10"]["significant"] and beside["ndcg@10"]["difference"] < 0:
                 told = cells.difference(beside["ndcg@10"]).text
                 worse.append(f"{cells.words(feature)} {about_methods.group_name(one)} ({one['users']:,} users): {told}")
     return worse, compared
@@ -108,7 +111,7 @@ def _warnings(found: Gathered) -> list[str]:
     if hardware := found.manifest["stages"].get("train", {}).get("hardware", {}).get("warning"):
         said.append(cells.words(hardware))
     if found.methods and found.metrics["protocol"]["users"] < FEW_USERS:
-        said.append(f"Only {found.metrics['protocol']['users']:,} users were measured: the intervals are wide.")
+        said.append(_few(found.metrics["protocol"]["users"]))
     if found.lists is None:
         said.append("There are no recommendations yet.")
     elif found.lists.same_list >= COLLAPSED and found.lists.users > 1:
@@ -116,3 +119,9 @@ def _warnings(found: Gathered) -> list[str]:
     if (found.manifest.get("warm_start") or {}).get("learned_forgotten"):
         said.append("The weights come from events of users who are to be forgotten.")
     return said
+
+
+def _few(users: int) -> str:
+    told = "only 1 user was measured" if users == 1 else f"only {users:,} users were measured"
+    so = "too few to tell one method from another" if users < LEAST_USERS else "the intervals are wide"
+    return f"{told[:1].upper()}{told[1:]}: {so}."

@@ -28,8 +28,8 @@ class Measured:
         score: GATE_METRIC of the published method; None if it was not measured.
         baselines: GATE_METRIC of the other methods by name.
         missing: why nothing was measured, and what to do; empty if something was.
-        beside: how much better the run is than the published one was on the same events, `difference`, `low` and `high` of the
-            interval; None if that was not measured, since the run was not asked to go on from it.
+        beside: how much better the run is than the published one was on the same events: `difference`, `low` and `high` of the
+            interval, `significant`; None if that was not measured, since the run was not asked to go on from it.
     """
 
     split: str | None = None
@@ -110,7 +110,7 @@ def refusals(config: Config, run: Run, found: Measured, before: Mapping[str, Any
     goes_on_from = (run.manifest().get(WARM_START) or {}).get("run_id")
     if found.beside is not None and goes_on_from == before.get("run_id"):
         same = found.baselines[PUBLISHED]
-        if found.beside["high"] < 0 and score < same * (1 - gate.max_drop):
+        if found.beside["significant"] and found.beside["difference"] < 0 and score < same * (1 - gate.max_drop):
             reasons.append(
                 f"{GATE_METRIC} is {score:.4f}, that of the published run {same:.4f} on the same events "
                 f"(difference {found.beside['low']:.4f} to {found.beside['high']:.4f}), beyond publish.max_drop"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from recsys.evaluation import groups
-from recsys.measure import metrics
+from recsys.measure import membership, metrics
 from recsys.measure.protocol import Result
 from recsys.measure.targets import Targets
 
@@ -47,7 +49,7 @@ def test_a_group_is_compared_with_all_other_users() -> None:
     ndcg[members] -= 0.5
     found = groups.of_members(result(ndcg), members)
     inside, outside = ndcg[members], ndcg[~members]
-    reach = 1.96 * np.sqrt(inside.var(ddof=1) / 60 + outside.var(ddof=1) / 140)
+    reach = 1.96 * ndcg.std(ddof=1) * np.sqrt(1 / 60 + 1 / 140)
     beside = found["beside_others"]["ndcg@10"]
     assert found["users"] == 60 and found["ndcg@10"] == pytest.approx(inside.mean())
     assert beside["difference"] == pytest.approx(inside.mean() - outside.mean())
@@ -59,6 +61,41 @@ def test_a_group_is_compared_with_all_other_users() -> None:
 @pytest.mark.parametrize("count", [1, 199, 200])
 def test_nothing_is_compared_with_a_single_user_or_none(count: int) -> None:
     assert groups.of_members(result(np.ones(200)), np.arange(200) < count)["beside_others"] is None
+
+
+def judged(ndcg: np.ndarray, codes: np.ndarray) -> list[dict[str, Any]]:
+    found = {"feature": groups.divide([f"v{n}" for n in range(int(codes.max()))], codes)}
+    measured = groups.measure(result(ndcg), found)
+    groups.judge(result(ndcg), measured, 0)
+    return measured["feature"]
+
+
+def test_a_group_that_found_nothing_has_an_interval() -> None:
+    ndcg = np.concatenate([np.zeros(30), np.tile([0.0, 1.0], 100)])
+    found = groups.of_members(result(ndcg), np.arange(230) < 30)
+    assert found["std_errors"]["ndcg@10"] == pytest.approx(ndcg.std(ddof=1) / np.sqrt(30))
+    assert found["beside_others"]["ndcg@10"]["low"] < -0.5 < found["beside_others"]["ndcg@10"]["high"] < 0
+
+
+def test_groups_that_are_all_alike_are_hardly_ever_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(membership, "PERMUTATIONS", 2000)
+    alarms = 0
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        codes = np.repeat(np.arange(1, 21), random.integers(20, 60, 20))
+        ndcg = np.where(random.random(len(codes)) < 0.05, random.uniform(0.2, 1.0, len(codes)), 0.0)
+        alarms += any(one["beside_others"]["ndcg@10"]["significant"] for one in judged(ndcg, codes))
+    assert alarms <= 6, "of 60 reports"
+
+
+@pytest.mark.parametrize("large", [300, 3000])
+def test_a_group_that_is_served_worse_is_found_and_no_other(large: int) -> None:
+    random = np.random.default_rng(1)
+    codes = np.repeat(np.arange(1, 8), [large, *[large // 2] * 5, 5 * large])
+    hit = random.random(len(codes)) < np.where(codes == 1, 0.1, 0.25)
+    found = judged(np.where(hit, random.uniform(0.2, 1.0, len(codes)), 0.0), codes)
+    beside = {one["value"]: one["beside_others"]["ndcg@10"] for one in found}
+    assert [value for value, one in beside.items() if one["significant"] and one["difference"] < 0] == ["v0"]
 
 
 def test_tiers_are_the_head_the_middle_and_the_tail() -> None:

@@ -36,6 +36,12 @@ def test_the_same_seed_gives_the_same_and_columns_do_not_depend_on_each_other() 
 def test_clear_differences_are_significant_and_none_is_not() -> None:
     values = np.random.default_rng(3).random(500)
     assert paired_interval(values + 0.1, values).significant
-    assert paired_interval(values, values) == Interval(0.0, 0.0, 0.0)
+    assert paired_interval(values, values) == Interval(0.0, 0.0, 0.0, 500)
     assert not paired_interval(values, values).significant
-    assert paired_intervals(np.zeros((0, 2))) == [Interval(0.0, 0.0, 0.0)] * 2
+    assert paired_intervals(np.zeros((0, 2))) == [Interval(0.0, 0.0, 0.0, 0)] * 2
+
+
+@pytest.mark.parametrize(("users", "enough"), [(1, False), (9, False), (10, True)])
+def test_a_few_users_prove_nothing(users: int, enough: bool) -> None:
+    found = paired_interval(np.full(users, 0.5), np.zeros(users))
+    assert (found.low, found.high) == (0.5, 0.5) and found.significant == enough

@@ -117,10 +117,49 @@ def test_a_run_that_held_nothing_out_says_why_nothing_was_measured(tmp_path: Pat
 
 
 @pytest.mark.parametrize("cold", [0, 1])
-def test_a_single_user_is_enough(tmp_path: Path, cold: int) -> None:
+def test_a_single_user_is_enough_for_a_report_but_for_no_claim(tmp_path: Path, cold: int) -> None:
     found = Page(report(make(tmp_path / "out", [[1, 2, 3, 4]], cold_users=cold)))
     assert f"{1 + cold} users" in found.text
-    assert "Only 1 users were measured" in found.text
+    assert "Only 1 user was measured: too few to tell one method from another." in found.text
+    assert found.text.count(": too few users to tell.") == 3 and ": ahead." not in found.text
+    assert not [tag for tag, given in found.tags if tag == "td" and given.get("class") in ("ahead", "behind")]
+
+
+def test_a_group_that_is_served_worse_is_named_with_what_else_it_may_come_from(tmp_path: Path) -> None:
+    run = make(tmp_path / "out", chains(users=150))
+    path = Path(run.path("evaluation", "metrics.json"))
+    metrics = json.loads(path.read_text())
+    (first, *_) = metrics["methods"].values()
+    told = first["user_groups"]["gender"][0]["beside_others"]["ndcg@10"]
+    clear = {"difference": -0.2, "low": -0.3, "high": -0.1}
+    for significant in (False, True):
+        told |= {**clear, "significant": significant}
+        path.write_text(json.dumps(metrics))
+        text = " ".join(Page(report(run)).text.split())
+        card = Path(run.path("report", "MODEL_CARD.md")).read_text()
+        assert (", which may also come from how many events these users have." in text) == significant
+        assert ("That a group is served worse may also come from how many events" in card) == significant
+        assert ("have an NDCG@10 clearly below that of all other users (mean" in text) == significant
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_it_says_which_events_the_network_has_learned(tmp_path: Path, final: bool) -> None:
+    run = make(tmp_path / "out")
+    if final:
+        with Path(run.path("model", "history.csv")).open("a") as history:
+            history.write("final,1,2.5,1.0,\n")
+    text = " ".join(Page(report(run)).text.split())
+    assert "refit: again, with the validation events." in text and ("final: with all events." in text) == final
+    card = Path(run.path("report", "MODEL_CARD.md")).read_text()
+    assert ("has learned all events" in card) == final and ("has learned the training part alone" in card) == (not final)
+
+
+def test_what_is_not_published_yet_is_not_said_to_be(tmp_path: Path) -> None:
+    run = make(tmp_path / "out")
+    page, card = report(run), Path(run.path("report", "MODEL_CARD.md")).read_text()
+    for text in (Page(page).text, card):
+        assert "passes the quality gate and would be published." in text
+        assert "is published" not in text and "published method" not in text and "published lists" not in text
 
 
 def test_lists_that_are_all_the_same_are_warned_of(tmp_path: Path) -> None:
