@@ -40,14 +40,15 @@ class Recommendation:
         rank: from 1.
         score: as written.
         relative: see reasons.relative.
-        because_of: past items with the share of the weight that goes with each, see reasons.because_of; None if not asked for.
+        because_of: past items with the share of the weight that goes with each, if known, see reasons.because_of; None if not
+            asked for.
     """
 
     item: Item
     rank: int
     score: float
     relative: float
-    because_of: tuple[tuple[Item, float], ...] | None
+    because_of: tuple[tuple[Item, float | None], ...] | None
 
 
 @dataclasses.dataclass(frozen=True)

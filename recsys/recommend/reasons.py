@@ -21,11 +21,12 @@ LEAST: Final = 0.01
 """Share of an item's weight that an event must be worth to be a reason."""
 
 
-def because_of(scores: Scores, past: Histories, items: NDArray[np.int32]) -> list[list[tuple[int, float]]]:
+def because_of(scores: Scores, past: Histories, items: NDArray[np.int32]) -> list[list[tuple[int, float | None]]]:
     """The events that each item owes most to.
 
     Every score is computed again for the history without each of the LAST events. A score is a logarithm, so that a loss of d
-    leaves exp(-d) of the item's weight.
+    leaves exp(-d) of the item's weight. A single event is the only reason there can be: without it the user is a new one, whose
+    items are scored by another formula (methods.blend), so that there is nothing to compare.
 
     Args:
         scores: of the published method.
@@ -34,15 +35,17 @@ def because_of(scores: Scores, past: Histories, items: NDArray[np.int32]) -> lis
 
     Returns:
         For each item at most MOST pairs, the greatest first: the number of the event in the history, and the share of the
-        item's weight that goes with it, LEAST to 1.
+        item's weight that goes with it, LEAST to 1; None for a single event.
     """
     if not len(past.items):
         return [[] for _ in items]
+    if len(past.items) == 1:
+        return [[(0, None)] for _ in items]
     histories = without_each(past, LAST)
     found = scores(histories, items).astype(np.float64)
     lost = 1 - np.exp(np.minimum(found[1:] - found[0], 0.0))
     events = len(past.items) - 1 - np.arange(len(lost))
-    reasons = []
+    reasons: list[list[tuple[int, float | None]]] = []
     for shares in lost.T:
         best = np.argsort(-shares, kind="stable")[:MOST]
         reasons.append([(int(events[event]), float(shares[event])) for event in best if shares[event] >= LEAST])

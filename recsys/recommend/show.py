@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, Final
 
 from recsys import text_table
@@ -25,6 +24,8 @@ def user_as_text(view: UserView, width: int) -> str:
     told = "recommendations:" if view.events else "recommendations, by the user's features and by what is popular:"
     if view.events and any(row.because_of is not None for row in view.recommendations):
         told = "recommendations, each with the past items without which it would lose most of its weight:"
+        if view.events == 1:
+            told = "recommendations, due to the only event and to what is popular:"
     lines += ["", *text_table.wrapped(told, width), *_recommendations(view.recommendations, view.events, width)]
     return "\n".join(lines)
 
@@ -47,7 +48,7 @@ def user_as_json(view: UserView) -> dict[str, Any]:
     """A user as JSON types."""
     return {
         "run_id": view.run_id,
-        "user_id": _plain(view.user_id),
+        "user_id": view.user_id,
         "features": _lists(view.features),
         "events": view.events,
         "history": [
@@ -61,7 +62,7 @@ def user_as_json(view: UserView) -> dict[str, Any]:
                 "relative": round(row.relative, 2),
                 "because_of": None
                 if row.because_of is None
-                else [{**_item(item), "share": round(share, 4)} for item, share in row.because_of],
+                else [{**_item(item), "share": share and round(share, 4)} for item, share in row.because_of],
             }
             for row in view.recommendations
         ],
@@ -107,9 +108,9 @@ def _recommendations(listing: Sequence[Recommendation], events: int, width: int)
     return lines
 
 
-def _because(reasons: Sequence[tuple[Item, float]], width: int) -> list[str]:
+def _because(reasons: Sequence[tuple[Item, float | None]], width: int) -> list[str]:
     """In one line or, where that is too long, each in its own."""
-    start, told = " " * 8, [f"{_name(item)} -{share:.0%}" for item, share in reasons]
+    start, told = " " * 8, [_name(item) + ("" if share is None else f" -{share:.0%}") for item, share in reasons]
     parts = ["because of " + (", ".join(told) or "no single one of the latest events")]
     if text_table.columns_of(start + parts[0]) > width:
         parts = [f"{'and' if number else 'because of'} {one}" for number, one in enumerate(told)] or parts
@@ -139,13 +140,8 @@ def _time(seconds: int) -> datetime:
 
 
 def _item(item: Item) -> dict[str, Any]:
-    return {"item_id": _plain(item.item_id), "title": item.title, "features": _lists(item.features)}
+    return {"item_id": item.item_id, "title": item.title, "features": _lists(item.features)}
 
 
 def _lists(features: Values) -> dict[str, list[str]]:
     return {name: list(values) for name, values in features.items()}
-
-
-def _plain(value: Any) -> Any:
-    """An id as JSON has it: an integer of any size stays one."""
-    return int(value) if isinstance(value, Decimal) else value

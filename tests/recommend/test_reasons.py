@@ -3,6 +3,9 @@
 import numpy as np
 
 from recsys.contract.histories import Histories
+from recsys.recommend import show
+from recsys.recommend.describe_user import Event, Recommendation, UserView
+from recsys.recommend.readable import Item
 from recsys.recommend.reasons import LAST, because_of, without_each
 
 
@@ -41,6 +44,19 @@ def test_only_the_latest_events_are_looked_at_and_equal_ones_are_the_later():
 
 def test_a_user_without_events_has_no_reasons_and_nothing_is_scored():
     assert because_of(None, past([]), np.array([1, 2], np.int32)) == [[], []]
+
+
+def test_a_single_event_is_the_reason_and_nothing_is_scored():
+    assert because_of(None, past([7]), np.array([1, 2], np.int32)) == [[(0, None)], [(0, None)]]
+
+
+def test_of_a_single_event_no_share_is_told():
+    item = Item("i1", None, {})
+    row = Recommendation(Item("i2", "Two", {}), 1, 0.5, 100.0, ((item, None),))
+    view = UserView("r", "u", {}, 1, (Event(item, 0, None),), (row,))
+    said = show.user_as_text(view, 80)
+    assert "recommendations, due to the only event and to what is popular:" in said and said.endswith("because of i1")
+    assert show.user_as_json(view)["recommendations"][0]["because_of"][0]["share"] is None
 
 
 def test_one_event_is_left_out_at_a_time_with_all_that_belongs_to_it():
