@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -87,10 +86,3 @@ class Writer:
         if self._file is None and not self.written:
             self._file = self._open()
         self._finish_file()
-
-
-def read(folder: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Reads recommendations back in order, in bounded memory."""
-    for path in storage.list_files(folder, ".parquet"):
-        with storage.open_parquet(path) as file:
-            yield from file.iter_batches(columns=columns)

@@ -125,11 +125,17 @@ def render(figure: Figure, name: str, label: str) -> Drawing:
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>|<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\1{name}-", text)
-    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, f"var(--{variable})")
+    text = re.sub(r"<[^>]*>", lambda tag: _of_page(tag[0], name), text)
     width, height = (round(inches * POINTS_PER_INCH, 2) for inches in figure.get_size_inches())
     head = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-labelledby="{name}-title"><title id="{name}-title">'
     body = text[text.index(">") + 1 :].strip()
     return Drawing(f"{head}{html.escape(label)}</title>{body}", round(width * 96 / POINTS_PER_INCH), label)
+
+
+def _of_page(tag: str, name: str) -> str:
+    """A tag with the figure's own ids, and the page's font and colours; text between tags may come from the data and stays."""
+    tag = re.sub(r'(\bid="|xlink:href="#|url\(#)', rf"\1{name}-", tag)
+    tag = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", tag)
+    for colour, variable in _VARIABLES.items():
+        tag = tag.replace(colour, f"var(--{variable})")
+    return tag

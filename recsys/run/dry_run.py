@@ -22,6 +22,8 @@ from recsys.text_table import table
 
 _SHOWN_FILES: Final = 5
 _GIB: Final = 1 << 30
+_SHORT: Final = {"report", "publish"}
+"""Stages of about a second."""
 
 
 def describe(asked: Config, run_id: str | None, progress: Progress, warn: Log, width: int) -> str:
@@ -129,7 +131,8 @@ def _known(record: Mapping[str, Any]) -> tuple[str | None, int | None, str]:
 def _writes(asked: Config, run: Run | None, left: list[str]) -> list[str]:
     folder = storage.join(asked.output, runs.RUNS_DIR, "…") if run is None else run.folder
     names = [FOLDERS[stage] for stage in left if stage in FOLDERS]
-    lines = [f"{folder}: {', '.join([*(f'{name}/' for name in names), schema.RUN_FILE])}"] if left else ["nothing"]
+    files = [*(f"{name}/" for name in names), schema.RUN_FILE, schema.LINEAGE_FILE]
+    lines = [f"{folder}: {', '.join(files)}"] if left else ["nothing"]
     if "recommend" in left:
         lines.append(f"lists of {asked.recommend.k} items for every user")
     if "publish" in left:
@@ -159,14 +162,21 @@ def _seconds(asked: Config, left: list[str], warn: Log) -> str:
     before = [
         (_other_settings(asked, manifest["config"]), run.run_id, manifest["stages"])
         for run, manifest in runs.newest_first(asked.output, warn)
-        if all("seconds" in manifest["stages"].get(stage, {}) for stage in left) and _same_data(asked, manifest["config"])
+        if _timed(manifest["stages"], left) and _same_data(asked, manifest["config"])
     ]
     if not before:
-        return "not known: no run in this output has read the same data"
+        return "not known: no run in this output has done the same with the same data"
     others, run_id, facts = next((one for one in before if not one[0]), before[0])
-    each = ", ".join(f"{stage} {facts[stage]['seconds']:,.0f}" for stage in left)
+    seconds = {stage: facts[stage]["seconds"] for stage in left if "seconds" in facts.get(stage, {})}
+    each = ", ".join(f"{stage} {took:,.0f}" for stage, took in seconds.items())
     other = f"with other settings: {', '.join(others)}" if others else "with the same settings"
-    return f"run {run_id} took {sum(facts[stage]['seconds'] for stage in left):,.0f} seconds ({each}), {other}"
+    return f"run {run_id} took {sum(seconds.values()):,.0f} seconds ({each}), {other}"
+
+
+def _timed(facts: Mapping[str, Mapping[str, Any]], left: list[str]) -> bool:
+    """Whether it is known how long the stages took; short ones may be missing, as in a run that was refused."""
+    known = [stage for stage in left if "seconds" in facts.get(stage, {})]
+    return bool(known) and {*left} - {*known} <= _SHORT
 
 
 def _same_data(asked: Config, config: Mapping[str, Any]) -> bool:

@@ -48,7 +48,7 @@ def compare(output: str, first: str, second: str, warn: Log = silent) -> dict[st
         "made_with": _different(*(_made_with(manifest) for manifest in manifests)),
         "data": {name: [getattr(info, name) for info in infos] for name in _SIZES},
         "evaluation": _evaluation(runs),
-        "lists": overlap.compare(lists[0], lists[1], infos[1].users),
+        "lists": overlap.compare(*lists),
         "stages": {
             name: _cost(name, manifests) for name in STAGES if any(name in manifest["stages"] for manifest in manifests)
         },

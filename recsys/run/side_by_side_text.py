@@ -42,7 +42,7 @@ def _evaluation(found: Mapping[str, Any], width: int) -> list[str]:
         told += f"of the {found['users_of_both']:,} users who were evaluated in both runs"
         told += "" if users == [found["users_of_both"]] * 2 else f" (of {users[0]:,} and {users[1]:,})"
         told += ". The difference is that of the second run from the first with a 95 % paired bootstrap interval over users, "
-        told += "starred if it excludes zero"
+        told += "starred if it excludes zero: of twenty such differences between equal runs, one is starred by chance"
     lines = wrapped(told, width)
     published = [(metric, *_measured(row, paired)) for metric, row in found["published"].items()]
     methods = [(name, *_measured(row, paired)) for name, row in found["methods"].items()]

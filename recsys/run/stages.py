@@ -207,7 +207,7 @@ def recommend(job: Job, shard: Shard | None = None) -> dict[str, Any]:
     facts = recommend(job.config.recommend, place, folder, job.run.run_id, blend, job.progress, shard or EVERYBODY)
     lists = earlier.lists_of(job.run)
     if lists is not None and shard is None:
-        overlap.tell(facts.setdefault("changes", overlap.compare(lists, folder, facts["users"])), job.progress)
+        overlap.tell(facts.setdefault("changes", overlap.compare(lists, folder)), job.progress)
     _finish(job, folder)
     return facts
 

@@ -65,6 +65,7 @@ def test_a_new_run_on_the_built_in_data(tmp_path: Path) -> None:
     assert "1,000 users, 500 items and about 40,000 events are generated" in said
     assert "features: to do" in said and "publish: to do" in said and "device cpu: " in said
     assert "blend, beside cnn, popularity, recent-popularity, " in said and "lists of 7 items" in said
+    assert "features/, model/, evaluation/, recommendations/, report/, run.json, lineage.json" in said
     assert "takes not known" in said
     assert not (tmp_path / "out").exists()
 
@@ -78,6 +79,22 @@ def test_the_previous_run_says_how_long_it_may_take(copied: Path) -> None:
     assert "with the same settings" in said and f"now run {run}, if the run passes the gate" in said
     assert "with other settings: model.width" in planned(copied, *words, "--set", "model.width=8")
     assert "takes not known" in planned(copied, *words, "--set", "source.synthetic.users=61")
+
+
+@pytest.mark.parametrize("missing", [("publish",), ("report",), ("report", "publish")])
+def test_a_refused_or_older_run_says_how_long_it_may_take_too(copied: Path, missing: tuple[str, ...]) -> None:
+    facts = manifest(copied / "out")
+    for stage in missing:
+        del facts["stages"][stage]
+    (run_folder(copied / "out") / "run.json").write_text(json.dumps({**facts, "status": "refused"}))
+    said = planned(copied, *BUILT_IN, "--output", copied / "out", "--set", "model.width=8")
+    total = sum(one["seconds"] for one in facts["stages"].values())
+    assert (
+        f"run {facts['run_id']} took {total:,.0f} seconds (features" in said and f"{missing[0]} " not in said.split("took")[1]
+    )
+    del facts["stages"]["train"]
+    (run_folder(copied / "out") / "run.json").write_text(json.dumps(facts))
+    assert "takes not known" in planned(copied, *BUILT_IN, "--output", copied / "out", "--set", "model.width=8")
 
 
 def test_what_is_left_of_an_unfinished_run(copied: Path) -> None:
