@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from recsys.run.ending import Stop
 from tests import store as object_store
 from tests.building import build, built_in, csv, spark, with_spark  # noqa: F401 (fixtures)
 
@@ -41,3 +44,14 @@ def store() -> Iterator[object_store.Store]:
     """An S3 server with a bucket."""
     with object_store.running() as found:
         yield found
+
+
+@pytest.fixture
+def stop() -> Iterator[Stop]:
+    """This process's handler for SIGTERM."""
+    before, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
+    found = Stop()
+    found.install()
+    yield found
+    signal.signal(signal.SIGTERM, before)
+    sys.unraisablehook = hook

@@ -165,6 +165,14 @@ class Stop:
         if self._asked:
             raise TerminatedError(TERMINATED)
 
+    def ignore(self) -> None:
+        """From here on SIGTERM changes nothing, unless it was received already: how the process ends is settled.
+
+        A process that ended with 143 after its run was recorded as finished would be started again, with a new run.
+        """
+        if not self._asked and getattr(signal.getsignal(signal.SIGTERM), "__self__", None) is self:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
     def _on_signal(self, _signal: int, _frame: Any) -> None:
         self._asked = True
         if not self._soft:

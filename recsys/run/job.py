@@ -77,6 +77,9 @@ def execute(job: Job, names: tuple[str, ...], redo: bool = False) -> None:
                     continue
                 with _measured() as facts:
                     facts.update(_work(job, name, alone=len(names) == 1))
+                if number == len(names):
+                    job.stop.check()
+                    job.stop.ignore()
                 if worker.chief:
                     job.run.record_stage(name, facts)
                 job.progress.update("finished", 1.0)

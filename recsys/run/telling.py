@@ -43,9 +43,11 @@ def told(job: Job, environment: os._Environ[str] = os.environ, xcom_folder: str 
     try:
         yield
     except BaseException as error:
+        job.stop.ignore()
         code, reason = exit_code(error), str(error) or type(error).__name__
         _try(job, "other tools", lambda: tell(code, reason))
         raise
+    job.stop.ignore()
     _try(job, "other tools", lambda: tell(EXIT_DONE, ""))
 
 

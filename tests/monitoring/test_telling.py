@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import http.server
 import inspect
 import json
+import os
+import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+from click.testing import CliRunner
 from mlflow import MlflowClient
 from openlineage.client import event_v2, facet_v2
 from openlineage.client.serde import Serde
 from prometheus_client.parser import text_string_to_metric_families
 
+from recsys import storage
 from recsys.config import Config, Monitoring
 from recsys.errors import EXIT_DEFECT, EXIT_REFUSED, RefusedError
 from recsys.progress import Progress
-from recsys.run import runs, telling
-from recsys.run.ending import Stop
+from recsys.run import runs, stages, telling
+from recsys.run.ending import Group, Stop
+from recsys.run.job import execute
 from recsys.run.stages import Job
 
 PARENT = "11111111-2222-3333-4444-555555555555"
@@ -96,12 +104,20 @@ def test_a_first_run_that_fails_has_a_duration_and_no_success(tmp_path: Path) ->
 @pytest.fixture
 def gateway() -> Iterator[tuple[str, list[Any]]]:
     """The address of a server that takes pushes, and what it was sent."""
+    with serving(lambda: None) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def serving(pushed: Callable[[], None]) -> Iterator[tuple[str, list[Any]]]:
+    """Such a server, which calls `pushed` before it answers."""
     sent: list[Any] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             sent.append((self.path, self.headers.get("Authorization"), body))
+            pushed()
             self.send_response(202)
             self.end_headers()
 
@@ -125,6 +141,44 @@ def test_a_gateway_is_sent_the_figures_and_keeps_the_last_success(tmp_path: Path
     assert ("recsys_last_success_timestamp_seconds",) in samples(good)
     assert ("recsys_last_success_timestamp_seconds",) not in samples(bad)
     assert "pass" not in Path(work.run.path("run.json")).read_text()
+
+
+@pytest.mark.parametrize("failure", [None, RefusedError("too bad")])
+def test_sigterm_while_tools_are_told_does_not_change_how_the_command_ends(
+    tmp_path: Path, stop: Stop, failure: RefusedError | None
+) -> None:
+    """With 143 it would be started again, although its run is finished, and would train a new one."""
+
+    @click.command()
+    def work() -> None:
+        with telling.told(asked, {}, str(tmp_path)):
+            if failure is not None:
+                raise failure
+
+    with serving(lambda: os.kill(os.getpid(), signal.SIGTERM)) as (address, sent):
+        asked = dataclasses.replace(job(tmp_path, pushgateway=f"http://{address}"), stop=stop)
+        done = CliRunner().invoke(Group(commands={"work": work}), ["work"])
+    code = EXIT_REFUSED if failure else 0
+    assert (done.exit_code, len(sent)) == (code, 1), done.stderr
+    assert json.loads((tmp_path / "return.json").read_text())["exit_code"] == code, "who comes after the gateway is told too"
+
+
+def test_sigterm_after_the_run_was_recorded_as_finished_comes_too_late(
+    tmp_path: Path, stop: Stop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = dataclasses.replace(job(tmp_path), stop=stop)
+    record = runs.Run.record_stage
+
+    def recorded(*given: Any) -> None:
+        record(*given)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(runs.Run, "record_stage", recorded)
+    monkeypatch.setitem(stages.RUNNERS, "publish", lambda job: {})  # type: ignore[misc]
+    (tmp_path / "out" / "runs" / "r" / "recommendations").mkdir()
+    storage.mark_success(asked.run.path("recommendations"))
+    execute(asked, ("publish",))
+    assert "publish" in asked.run.manifest()["stages"]
 
 
 def test_lineage_is_what_openlineage_expects(tmp_path: Path) -> None:

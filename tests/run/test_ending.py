@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -18,16 +16,6 @@ from recsys.errors import EXIT_RETRY, EXIT_TERMINATED, EXIT_USAGE, TerminatedErr
 from recsys.run import ending
 from recsys.run.ending import TERMINATED, Group, Stop
 from recsys.run.remedies import remedy
-
-
-@pytest.fixture
-def stop() -> Iterator[Stop]:
-    before, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
-    found = Stop()
-    found.install()
-    yield found
-    signal.signal(signal.SIGTERM, before)
-    sys.unraisablehook = hook
 
 
 def end() -> None:
