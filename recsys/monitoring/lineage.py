@@ -14,7 +14,6 @@ from typing import Any, Final
 from recsys import __version__, storage
 from recsys.contract import schema
 from recsys.monitoring.run_figures import Figures
-from recsys.redaction import printable
 
 PRODUCER: Final = f"urn:recsys:{__version__}"
 NAMESPACE_VARIABLE: Final = "OPENLINEAGE_NAMESPACE"
@@ -36,7 +35,7 @@ def ended(figures: Figures, environment: Mapping[str, str]) -> dict[str, Any]:
     if figures.succeeded:
         event["outputs"] = [_recommendations(figures)]
     else:
-        words = {"message": printable(figures.reason), "programmingLanguage": "Python"}
+        words = {"message": figures.reason, "programmingLanguage": "Python"}
         event["run"]["facets"]["errorMessage"] = _facet("1-0-1/ErrorMessageRunFacet", **words)
     event["inputs"] = _inputs(figures)
     return event

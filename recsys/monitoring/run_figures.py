@@ -24,7 +24,7 @@ class Figures:
         manifest: content of run.json.
         began, ended: of the command, seconds since 1970.
         exit_code: of the command.
-        reason: why it has failed; empty if it has not.
+        reason: why it has failed, without secrets; empty if it has not.
     """
 
     name: str

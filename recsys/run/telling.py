@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from recsys.errors import EXIT_DONE, DamagedError
 from recsys.monitoring import lineage, mlflow_log, xcom
 from recsys.monitoring.run_figures import Figures
+from recsys.redaction import printable
 from recsys.run import latest
 from recsys.run.ending import exit_code
 from recsys.run.stages import Job
@@ -44,7 +45,7 @@ def told(job: Job, environment: os._Environ[str] = os.environ, xcom_folder: str 
         yield
     except BaseException as error:
         job.stop.ignore()
-        code, reason = exit_code(error), str(error) or type(error).__name__
+        code, reason = exit_code(error), printable(str(error) or type(error).__name__)
         _try(job, "other tools", lambda: tell(code, reason))
         raise
     job.stop.ignore()

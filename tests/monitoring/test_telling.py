@@ -25,12 +25,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from recsys import storage
 from recsys.config import Config, Monitoring
-from recsys.errors import EXIT_DEFECT, EXIT_REFUSED, RefusedError
-from recsys.progress import Progress
+from recsys.errors import EXIT_DEFECT, EXIT_REFUSED, ConfigError, RefusedError
+from recsys.progress import Progress, silent
 from recsys.run import runs, stages, telling
 from recsys.run.ending import Group, Stop
 from recsys.run.job import execute
 from recsys.run.stages import Job
+from recsys.sources.download import download
 
 PARENT = "11111111-2222-3333-4444-555555555555"
 SCORES = {"ndcg@10": 0.25, "coverage": 0.5}
@@ -179,6 +180,23 @@ def test_sigterm_after_the_run_was_recorded_as_finished_comes_too_late(
     storage.mark_success(asked.run.path("recommendations"))
     execute(asked, ("publish",))
     assert "publish" in asked.run.manifest()["stages"]
+
+
+def test_no_tool_is_told_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as of a mirror, which the messages of a download name."""
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    work, place = job(tmp_path, textfile=str(tmp_path / "recsys.prom")), (tmp_path / "mlruns").as_uri()
+    with pytest.raises(ConfigError, match="hunter2") as caught:
+        download("ftp://me:hunter2@mirror.example/ml-100k.zip", str(tmp_path / "ml-100k.zip"), "0" * 32, silent)
+    tell(work, caught.value, environment={"MLFLOW_TRACKING_URI": place}, xcom_folder=str(tmp_path))
+    client = MlflowClient(tracking_uri=place)
+    (run,) = client.search_runs([client.get_experiment_by_name("shop").experiment_id])
+    assert run.data.tags["recsys.reason"].startswith("ftp://***@mirror.example/ml-100k.zip cannot be downloaded")
+    _, failed = json.loads(Path(work.run.path("lineage.json")).read_text())
+    assert "ftp://***@mirror.example" in failed["run"]["facets"]["errorMessage"]["message"]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"return.json", "lineage.json", "recsys.prom"} <= {path.name for path in files}
+    assert not [path for path in files if b"hunter2" in path.read_bytes()]
 
 
 def test_lineage_is_what_openlineage_expects(tmp_path: Path) -> None:
