@@ -100,9 +100,9 @@ def _inputs(figures: Figures) -> list[dict[str, Any]]:
 
 
 def _folder(paths: Sequence[str]) -> str:
-    """The deepest folder that holds all of them; of URIs too."""
+    """The deepest folder that holds all of them; of URIs too. Of paths from the root it is "/" if nothing else is shared."""
     shared = itertools.takewhile(lambda names: len(set(names)) == 1, zip(*(path.split("/") for path in paths), strict=False))
-    return "/".join(names[0] for names in shared)
+    return "/".join(names[0] for names in shared) or ("/" if paths[0].startswith("/") else "")
 
 
 def _recommendations(figures: Figures) -> dict[str, Any]:

@@ -199,6 +199,22 @@ def test_no_tool_is_told_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not [path for path in files if b"hunter2" in path.read_bytes()]
 
 
+@pytest.mark.parametrize(
+    ("paths", "name"),
+    [
+        (["/monday/a.csv", "/tuesday/a.csv"], "/"),
+        (["/data/monday/a.csv", "/data/tuesday/a.csv"], "/data"),
+        (["monday/a.csv", "tuesday/a.csv"], str(Path.cwd())),
+    ],
+)
+def test_files_of_one_table_are_told_of_as_their_folder(tmp_path: Path, paths: list[str], name: str) -> None:
+    work = job(tmp_path)
+    work.run.update({"inputs": [{"table": "interactions", "path": path, "bytes": 10} for path in paths]})
+    tell(work)
+    (read,) = json.loads(Path(work.run.path("lineage.json")).read_text())[-1]["inputs"]
+    assert (read["namespace"], read["name"]) == ("file", name)
+
+
 def test_lineage_is_what_openlineage_expects(tmp_path: Path) -> None:
     parent = {"OPENLINEAGE_PARENT_ID": f"airflow/dag.task/{PARENT}", "OPENLINEAGE_NAMESPACE": "night"}
     work = job(tmp_path)
