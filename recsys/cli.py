@@ -157,7 +157,12 @@ def rollback(output: str | None, run_id: str | None, voice: Voice) -> None:
 
 
 @main.command("export")
-@click.option("--to", required=True, metavar="FOLDER", help="Where it goes: a new folder, or one with a SavedModel.")
+@click.option(
+    "--to",
+    required=True,
+    metavar="FOLDER",
+    help="Where it goes: a new folder, or an earlier export, which is replaced.",
+)
 @cli_options.output_option
 @click.option("--run-id", help="A run. Defaults to the published one.")
 @click.option("--quiet", is_flag=True, help="Print no progress.")

@@ -28,21 +28,28 @@ Scores = Callable[[Any, Any], Any]
 
 
 def save_for_serving(model: CausalCNN, uri: str, encoder: Encoder) -> None:
-    """Writes the network alone, as the module's text describes it."""
+    """Writes the network alone, as the module's text describes it; only when its stage is finished does the folder count."""
     import tensorflow as tf
 
-    _save(model, uri, encoder, tf.Module(), lambda items, logits: logits)
+    with storage.scratch("serving") as folder:
+        _save(model, folder, encoder, tf.Module(), lambda items, logits: logits)
+        storage.delete_folder(uri)
+        storage.create_folder(uri)
+        storage.upload_folder(Path(folder), uri)
 
 
-def save_blend_for_serving(model: CausalCNN, uri: str, encoder: Encoder, counts: Counts, weights: Weights) -> None:
-    """Writes the blend of a network with counts, which scores as Blend.top does; see recsys.methods.blend for the formula."""
+def save_blend_for_serving(model: CausalCNN, folder: str, encoder: Encoder, counts: Counts, weights: Weights) -> None:
+    """Writes the blend of a network with counts into an empty local folder.
+
+    It scores as Blend.top does; see recsys.methods.blend for the formula.
+    """
     import tensorflow as tf
 
     module = tf.Module()
-    _save(model, uri, encoder, module, _blended(module, counts, weights))
+    _save(model, folder, encoder, module, _blended(module, counts, weights))
 
 
-def _save(model: CausalCNN, uri: str, encoder: Encoder, module: Any, scored: Scores) -> None:
+def _save(model: CausalCNN, folder: str, encoder: Encoder, module: Any, scored: Scores) -> None:
     import tensorflow as tf
 
     module.network, module.table = model, tf.Variable(whole_table(model), trainable=False)
@@ -92,11 +99,7 @@ def _save(model: CausalCNN, uri: str, encoder: Encoder, module: Any, scored: Sco
         values, indices = tf.math.top_k(scores, best)
         return {"item_index": indices, "score": values}
 
-    with storage.scratch("serving") as folder:
-        tf.saved_model.save(module, folder, signatures={"serving_default": serve})
-        storage.delete_folder(uri)
-        storage.create_folder(uri)
-        storage.upload_folder(Path(folder), uri)
+    tf.saved_model.save(module, folder, signatures={"serving_default": serve})
 
 
 def _blended(module: Any, counts: Counts, weights: Weights) -> Scores:

@@ -8,7 +8,7 @@ from recsys.storage.faults import full, known, of_disk, permit, undamaged
 from recsys.storage.leftovers import scratch, sweep, sweep_temporary
 from recsys.storage.locks import lock
 from recsys.storage.parquet_files import open_dataset, open_parquet, parquet_files, read_rows
-from recsys.storage.paths import at, check, failure, is_local, join, resolve
+from recsys.storage.paths import at, check, failure, is_local, is_within, join, resolve
 from recsys.storage.reading import open_input
 from recsys.storage.whole import (
     SUCCESS_FILE,
@@ -18,6 +18,7 @@ from recsys.storage.whole import (
     delete_folder,
     exists,
     file_sizes,
+    is_file,
     is_whole,
     list_files,
     list_folders,
@@ -28,6 +29,7 @@ from recsys.storage.whole import (
     upload_folder,
     write_json,
 )
+from recsys.storage.whole_folders import folder_output
 
 __all__ = [
     "SUCCESS_FILE",
@@ -45,9 +47,12 @@ __all__ = [
     "exists",
     "failure",
     "file_sizes",
+    "folder_output",
     "full",
+    "is_file",
     "is_local",
     "is_whole",
+    "is_within",
     "join",
     "known",
     "list_files",

@@ -43,6 +43,14 @@ def resolve(uri: str) -> tuple[fs.FileSystem, str]:
     return system, f"{root.rstrip('/')}/{path}".rstrip("/")
 
 
+def is_within(uri: str, folder: str) -> bool:
+    """Whether a path or URI is a folder or below it, also by way of links."""
+    (system, path), (other, above) = resolve(uri), resolve(folder)
+    if is_local(uri):
+        path, above = os.path.realpath(path), os.path.realpath(above)
+    return bool(system.equals(other)) and f"{path}/".startswith(f"{above}/")
+
+
 def check(uri: str) -> None:
     """Refuses what does not belong in a URI, since it would show up in run.json and in messages.
 

@@ -28,6 +28,12 @@ def exists(uri: str) -> bool:
     return bool(system.get_file_info(path).type != fs.FileType.NotFound)
 
 
+def is_file(uri: str) -> bool:
+    """Whether there is a file, not a folder."""
+    system, path = resolve(uri)
+    return bool(system.get_file_info(path).type == fs.FileType.File)
+
+
 def list_files(uri: str, suffix: str = "") -> list[str]:
     """Files directly in a folder whose names end in `suffix`, sorted by name, without hidden ones (`_x`, `.x`)."""
     system, path = resolve(uri)
@@ -114,7 +120,7 @@ def atomic_output(uri: str) -> Iterator[Any]:
             file.flush()
             os.fsync(file.fileno())
             os.replace(file.name, path)
-        _sync_folder(os.path.dirname(path))
+        sync(os.path.dirname(path))
     except OSError as error:
         raise of_disk(error, f"{uri} cannot be written", path) from None
 
@@ -198,7 +204,8 @@ def upload_folder(local: Path, uri: str) -> None:
     fs.copy_files(str(local), path, fs.LocalFileSystem(), system)
 
 
-def _sync_folder(path: str) -> None:
+def sync(path: str) -> None:
+    """Flushes a local file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 import tensorflow as tf
 
 from recsys.contract import histories
@@ -15,10 +16,13 @@ from tests.command import USERS, USERS_WITHOUT_EVENTS, invoke, recommendations, 
 
 
 def test_the_exported_blend_answers_with_the_published_lists(built_in: Path, tmp_path: Path) -> None:
-    """For users with events and for the one without."""
+    """For users with events and for the one without; also where an earlier export was killed."""
     place = tmp_path / "blend"
+    (place / "variables").mkdir(parents=True)
+    (place / "variables" / "variables.index").write_text("half")
     said = succeed("export", "--output", built_in / "out", "--to", place, home=tmp_path, run=invoke).stderr
     assert "exporting the blend of run" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["blend"]
     features = str(run_folder(built_in / "out") / "features")
     items = pq.read_table(f"{features}/items").to_pydict()
     ids = dict(zip(items["item_index"], items["item_id"], strict=True))
@@ -51,8 +55,28 @@ def test_the_exported_blend_answers_with_the_published_lists(built_in: Path, tmp
 HISTORY = {"items": "int32", "ratings": "float32", "timestamps": "int64"}
 
 
-def test_a_folder_with_something_else_is_left_alone(built_in: Path, tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("all of it")
+@pytest.mark.parametrize("beside", [[], ["saved_model.pb"]])
+def test_a_folder_with_something_else_is_left_alone(built_in: Path, tmp_path: Path, beside: list[str]) -> None:
+    """Whether there is a SavedModel too or not."""
+    for name in (*beside, "thesis.txt"):
+        (tmp_path / name).write_text("all of it")
     done = invoke("export", "--output", built_in / "out", "--to", tmp_path, home=tmp_path)
     assert done.returncode == 2 and "other files in it, such as thesis.txt" in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*beside, "thesis.txt"]
+
+
+def test_a_file_is_left_alone(built_in: Path, tmp_path: Path) -> None:
+    place = tmp_path / "thesis.txt"
+    place.write_text("all of it")
+    done = invoke("export", "--output", built_in / "out", "--to", place, home=tmp_path)
+    assert done.returncode == 2 and f"--to {place}: it is a file; name a new folder" in done.stderr
+    assert place.read_text() == "all of it"
+
+
+def test_a_run_is_left_alone(built_in: Path, tmp_path: Path) -> None:
+    """Also by way of a link."""
+    (tmp_path / "link").symlink_to(built_in / "out" / "runs")
+    for runs in (built_in / "out" / "runs", tmp_path / "link"):
+        place = runs / run_folder(built_in / "out").name / "model" / "saved_model"
+        done = invoke("export", "--output", built_in / "out", "--to", place, home=tmp_path)
+        assert done.returncode == 2 and "it is among the runs of" in done.stderr

@@ -1,0 +1,126 @@
+"""Folders that other programs read appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recsys import storage
+from tests.command import environment
+from tests.store import BUCKET, Store
+
+LAST = "saved_model.pb"
+HOLDER = """
+import sys, time
+from recsys import storage
+with storage.folder_output(sys.argv[1], sys.argv[2]) as folder:
+    open(f"{folder}/{sys.argv[2]}", "w").write("half")
+    print(flush=True)
+    time.sleep(600)
+"""
+
+
+def fill(uri: str, content: str, *names: str) -> None:
+    with storage.folder_output(uri, LAST) as folder:
+        for name in (LAST, *names):
+            Path(folder, name).parent.mkdir(exist_ok=True)
+            Path(folder, name).write_text(content)
+
+
+def held(place: Path) -> dict[str, str]:
+    return {str(path.relative_to(place)): path.read_text() for path in sorted(place.rglob("*")) if path.is_file()}
+
+
+def test_a_folder_replaces_another_or_leaves_it_as_it_is(tmp_path: Path) -> None:
+    place = tmp_path / "deep" / "blend"
+    fill(str(place), "old", "variables/a", "b")
+    with pytest.raises(ZeroDivisionError), storage.folder_output(str(place), LAST) as folder:
+        Path(folder, LAST).write_text("half")
+        raise ZeroDivisionError
+    assert held(place) == {LAST: "old", "variables/a": "old", "b": "old"}
+    fill(str(place), "new", "variables/a")
+    assert held(place) == {LAST: "new", "variables/a": "new"}
+    assert os.listdir(place.parent) == ["blend"]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    place, link = tmp_path / "disk" / "blend", tmp_path / "blend"
+    fill(str(place), "old")
+    link.symlink_to(place)
+    fill(str(link), "new")
+    assert link.is_symlink() and held(place) == {LAST: "new"}
+
+
+def test_what_a_killed_process_has_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    place = tmp_path / "out" / "blend"
+    fill(str(place), "old")
+    words = [sys.executable, "-c", HOLDER, str(place), LAST]
+    holder = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment(tmp_path))
+    assert holder.stdout is not None and holder.stdout.readline()
+    holder.kill()
+    holder.communicate()
+    assert held(place) == {LAST: "old"} and len(os.listdir(place.parent)) == 2
+    fill(str(place), "new")
+    assert held(place) == {LAST: "new"} and os.listdir(place.parent) == ["blend"]
+
+
+def test_a_mount_point_is_filled_and_not_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, rename = tmp_path / "blend", os.rename
+    fill(str(place), "old", "b")
+    before = place.stat().st_ino
+
+    def renamed(source: str, target: str) -> None:
+        if source == str(place):
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), source)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", renamed)
+    fill(str(place), "new", "variables/a")
+    assert held(place) == {LAST: "new", "variables/a": "new"} and place.stat().st_ino == before
+
+
+def test_in_a_store_the_last_file_is_the_first_to_go_and_the_last_to_come(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that dies in between leaves nothing that readers would take for a whole folder."""
+    place = f"{store.bucket}/exports/blend"
+    fill(place, "old", "variables/a", "b")
+    assert store.names("exports/blend") == {LAST, "variables/a", "b"}
+    with monkeypatch.context() as patch:
+        patch.setattr("recsys.storage.whole_folders.upload_folder", lambda *given: _die())
+        with pytest.raises(ZeroDivisionError):
+            fill(place, "new")
+    assert LAST not in store.names("exports/blend")
+    with monkeypatch.context() as patch:
+        patch.setattr("recsys.storage.whole_folders.atomic_output", lambda *given: _die())
+        with pytest.raises(ZeroDivisionError):
+            fill(place, "new", "variables/a")
+    assert store.names("exports/blend") == {"variables/a"}
+    fill(place, "new", "variables/a")
+    assert store.names("exports/blend") == {LAST, "variables/a"}
+    assert store.get("exports/blend/variables/a") == store.get(f"exports/blend/{LAST}") == b"new"
+
+
+def _die() -> None:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("uri", "folder", "within"),
+    [
+        ("out/runs/r/model", "out/runs", True),
+        ("out/runs", "out/runs/", True),
+        ("out/runs2", "out/runs", False),
+        ("out/runs/../blend", "out/runs", False),
+        (f"s3://{BUCKET}/out/runs/r", f"s3://{BUCKET}/out/runs", True),
+        (f"s3://{BUCKET}/out/blend", f"s3://{BUCKET}/out/runs", False),
+        (f"{BUCKET}/out/runs/r", f"s3://{BUCKET}/out/runs", False),
+    ],
+)
+def test_a_place_is_within_a_folder(store: Store, uri: str, folder: str, within: bool) -> None:
+    assert storage.is_within(uri, folder) is within
