@@ -14,7 +14,7 @@ from recsys.config import Config
 from recsys.contract import schema
 from recsys.contract.model_files import CHECKPOINTS
 from recsys.progress import Log, Progress
-from recsys.run import earlier, gate, job, latest, runs
+from recsys.run import earlier, gate, job, latest, runs, taking_over
 from recsys.run.runs import FOLDERS, WARM_START, Run
 from recsys.sources.preview import preview
 from recsys.spark import child, java, memory
@@ -49,10 +49,11 @@ def describe(asked: Config, run_id: str | None, progress: Progress, warn: Log, w
         for stage in left:
             if stage != "publish":
                 job.check_changeable(run, stage)
-    rows = [("reads", line) for line in (_reads(asked) if "features" in left else ["the run's folder"])]
+    reads, spark = _reads(asked) if "features" in left else (["the run's folder"], False)
+    rows = [("reads", line) for line in reads]
     rows.append(("run", f"goes on with {run.run_id}" if run is not None else f"a new one, {run_id or 'named by its time'}"))
     rows += [("stages", f"{stage}: {_state(run, stage, stage in left)}") for stage in job.STAGES]
-    rows += _means(asked, run, left, progress)
+    rows += _means(asked, run, left, spark, progress)
     rows += [("writes", line) for line in _writes(asked, run, left)]
     rows.append(("takes", _seconds(asked, left, warn) if left else "no time: everything is done"))
     cells = [(name if not number or rows[number - 1][0] != name else "", told) for number, (name, told) in enumerate(rows)]
@@ -60,9 +61,16 @@ def describe(asked: Config, run_id: str | None, progress: Progress, warn: Log, w
     return "\n".join(["This is what would be done; nothing is written or downloaded.", "", *lines])
 
 
-def _reads(asked: Config) -> list[str]:
-    found = preview(asked)
+def _reads(asked: Config) -> tuple[list[str], bool]:
+    """What is read, and whether Spark does it."""
+    from recsys.features.earlier_features import fits
+
+    before = taking_over.candidate(asked, asked.output)
+    found, spark = preview(asked, taking_over.inputs(before)), True
     lines = [found.told] if found.told else []
+    if found.opened is not None and (base := taking_over.choose(asked, before, found.opened)) is not None:
+        lines.append(taking_over.in_words(base, before, found.opened))
+        spark = isinstance(base, str) or not fits(base, found.opened)
     by_table: dict[str, list[Mapping[str, Any]]] = {}
     for entry in found.inputs:
         by_table.setdefault(entry["table"], []).append(entry)
@@ -70,7 +78,7 @@ def _reads(asked: Config) -> list[str]:
         paths = ", ".join(file["path"] for file in files[:_SHOWN_FILES])
         more = f" and {len(files) - _SHOWN_FILES:,} more files" if len(files) > _SHOWN_FILES else ""
         lines.append(f"{name}: {sum(file['bytes'] for file in files):,} bytes, {paths}{more}")
-    return lines
+    return lines, spark
 
 
 def _state(run: Run | None, stage: str, left: bool) -> str:
@@ -83,10 +91,10 @@ def _state(run: Run | None, stage: str, left: bool) -> str:
     return "to do"
 
 
-def _means(asked: Config, run: Run | None, left: list[str], progress: Progress) -> list[tuple[str, str]]:
+def _means(asked: Config, run: Run | None, left: list[str], spark: bool, progress: Progress) -> list[tuple[str, str]]:
     """What the work is done with: Spark, the device, the network, the methods."""
     rows = []
-    if "features" in left:
+    if spark:
         found, heap = java.find(), memory.heap(asked.spark.memory, memory.limit())
         rows.append(("Spark", f"{asked.spark.master}, Java {found.version}, heap {heap / _GIB:.1f} GiB"))
     if "train" in left:

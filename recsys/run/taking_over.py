@@ -63,26 +63,35 @@ def chosen(
         if before is not None:
             held.enter_context(storage.lock(before.folder, shared=True, patience=patience))
         found = choose(config, before, source)
-        if isinstance(found, str):
-            held.close()
-        if config.refresh.warm_start is None or not config.refresh.merge:
+        if found is None:
             yield None, {}
-        elif isinstance(found, str) or before is None:
-            log(f"  all files are read: {found}")
+            return
+        log(f"  {in_words(found, before, source)}")
+        if isinstance(found, str) or before is None:
+            held.close()
             yield None, {"run_id": None, "why_not": found}
-        else:
-            known, now = len(found.unchanged), len(source.files("interactions"))
-            log(f"  takes over {known:,} of {now:,} files of events from run {before.run_id}, and reads the others")
-            gone = len(found.files) - known
-            facts = {"run_id": before.run_id, "files": known, "files_read": now - known, "files_gone_or_changed": gone}
-            yield found, facts
+            return
+        known, now = len(found.unchanged), len(source.files("interactions"))
+        gone = len(found.files) - known
+        facts = {"run_id": before.run_id, "files": known, "files_read": now - known, "files_gone_or_changed": gone}
+        yield found, facts
 
 
-def choose(config: Config, before: Run | None, source: SourceTables) -> Base | str:
-    """What to build on, or why all files have to be read.
+def in_words(found: Base | str, before: Run | None, source: SourceTables) -> str:
+    """What `choose` has found, for people."""
+    if isinstance(found, str) or before is None:
+        return f"all files are read: {found}"
+    known, now = len(found.unchanged), len(source.files("interactions"))
+    return f"takes over {known:,} of {now:,} files of events from run {before.run_id}, and reads the others"
+
+
+def choose(config: Config, before: Run | None, source: SourceTables) -> Base | str | None:
+    """What to build on, or why all files have to be read; None if nobody asks for anything else.
 
     Args: see `chosen`.
     """
+    if config.refresh.warm_start is None or not config.refresh.merge:
+        return None
     if before is None:
         return earlier.NOTHING_PUBLISHED
     try:

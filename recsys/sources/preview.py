@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from recsys import sources
@@ -19,14 +20,20 @@ class Preview:
     Attributes:
         inputs: `table`, `path` and `bytes` of each file that is there, as in SourceTables.inputs.
         told: what happens before files are read, in words; empty if nothing does.
+        opened: the tables, if they can be opened as they are.
     """
 
     inputs: tuple[dict[str, Any], ...]
     told: str = ""
+    opened: sources.SourceTables | None = None
 
 
-def preview(config: Config) -> Preview:
+def preview(config: Config, known: Iterable[Mapping[str, Any]] = ()) -> Preview:
     """Checks the source as far as its files are there.
+
+    Args:
+        config: `config.source` says which source.
+        known: see recsys.sources.open_source.
 
     Raises:
         ConfigError, DataError, RetryError: see recsys.sources.open_source.
@@ -43,7 +50,8 @@ def preview(config: Config) -> Preview:
         place = None if path is None else movielens.local(data, path)
         if place is None or not os.path.isdir(place):
             return _packed(config, data, place)
-    return Preview(sources.open_source(config, "", silent).inputs)
+    opened = sources.open_source(config, "", silent, known)
+    return Preview(opened.inputs, opened=opened)
 
 
 def _packed(config: Config, data: movielens.DataSet, path: str | None) -> Preview:

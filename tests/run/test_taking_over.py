@@ -70,6 +70,10 @@ def test_one_new_file_is_read_and_no_spark_started(before: Path, with_spark: Com
     done = succeed(*features(before, "merged", "--warm-start", "r1"), home=before, run=invoke)  # which has no session to give
     assert "takes over 10 of 11 files of events from run r1, and reads the others" in done.stderr
     assert taken_over(before, "merged") == {"run_id": "r1", "files": 10, "files_read": 1, "files_gone_or_changed": 0}
+    words = ["run", "--dry-run", *features(before, "dry", "--warm-start", "r1")[1:], "--set", "split.allow_few=true"]
+    told = succeed(*words, home=before, run=invoke).stdout
+    assert "takes over 10 of 11 files of events from run r1, and reads the others" in " ".join(told.split())
+    assert "Spark" not in told
     succeed(*features(before, "whole", "--warm-start", "r1", "--set", "refresh.merge=false"), home=before, run=with_spark)
     runs = before / "out" / "runs"
     assert content(str(runs / "merged" / "features")) == content(str(runs / "whole" / "features"))
