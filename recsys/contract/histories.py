@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recsys import storage
 from recsys.contract import schema
@@ -118,6 +119,20 @@ def stream(features: str, batch_users: int) -> Iterator[Histories]:
     """Histories ordered by user_index, at most `batch_users` at a time; memory is bounded by one batch."""
     for path in files(features):
         yield from _blocks(path, batch_users)
+
+
+def read_users(features: str, users: Sequence[int]) -> Histories:
+    """The events of a few users, without those who have none; positions of the split do not hold.
+
+    Row groups without these users are skipped, by their statistics.
+    """
+    names = [schema.ITEMS, schema.RATINGS, schema.TIMESTAMPS]
+    wanted = pc.field(schema.USER_INDEX).isin(pa.array(users, pa.int32()))
+    found = storage.read_rows(storage.join(features, schema.HISTORIES_DIR), wanted, [schema.USER_INDEX, *names])
+    lengths = pc.list_value_length(found.column(schema.ITEMS)).to_numpy()
+    items, ratings, timestamps = (found.column(name).combine_chunks().flatten().to_numpy() for name in names)
+    offsets, index = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))), found.column(schema.USER_INDEX).to_numpy()
+    return Histories(index, offsets, items, ratings, timestamps, lengths, lengths)
 
 
 def concatenate(parts: list[Histories]) -> Histories:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from recsys import storage
-from recsys.contract import schema
+from recsys.contract import item_names, schema
 from recsys.contract.features_info import read_info
 from recsys.contract.histories import Histories
 from recsys.recommend import readable, reasons, rows
@@ -99,8 +99,8 @@ def describe_user(
     info = read_info(features)
     past = rows.history(features, index)
     listed = storage.read_rows(recommendations, pc.field(schema.USER_ID) == user_id).sort_by(schema.RANK)
-    places = readable.indices_of(features, listed.column(schema.ITEM_ID).combine_chunks())
-    chosen = np.array([places[item] for item in listed.column(schema.ITEM_ID).to_pylist()], np.int32)
+    names = item_names.by_id(features, listed.column(schema.ITEM_ID).combine_chunks())
+    chosen = np.array([names[item].index for item in listed.column(schema.ITEM_ID).to_pylist()], np.int32)
     because = [None] * len(chosen) if scores is None else reasons.because_of(scores, past, chosen)
     shown = range(max(0, len(past.items) - latest), len(past.items))
     needed = {*shown, *(event for why in because if why is not None for event, _ in why)}

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys import storage
-from recsys.contract import schema
+from recsys.contract import item_names, schema
 from recsys.contract.features_info import EncodedFeature, FeaturesInfo
 
 Values = Mapping[str, tuple[str, ...]]
@@ -34,19 +34,11 @@ class Item:
 
 def read_items(features: str, info: FeaturesInfo, indices: Iterable[int]) -> dict[int, Item]:
     """The items with the given indices, by index; indices that are none are left out."""
-    wanted = pc.field(schema.ITEM_INDEX).isin(pa.array(sorted(set(indices)), pa.int32()))
-    columns = [schema.ITEM_INDEX, schema.ITEM_ID, schema.TITLE]
-    found = storage.read_rows(storage.join(features, schema.ITEMS_DIR), wanted, columns).to_pylist()
+    chosen = sorted(set(indices))
+    wanted = pc.field(schema.ITEM_INDEX).isin(pa.array(chosen, pa.int32()))
     published = info.published
     values = _values(storage.join(features, published.items_dir), wanted, schema.ITEM_INDEX, published.item_features)
-    return {index: Item(item_id, title, values[index]) for index, item_id, title in (row.values() for row in found)}
-
-
-def indices_of(features: str, item_ids: pa.Array) -> dict[Any, int]:
-    """The index of each item by its id."""
-    columns = [schema.ITEM_INDEX, schema.ITEM_ID]
-    found = storage.read_rows(storage.join(features, schema.ITEMS_DIR), pc.field(schema.ITEM_ID).isin(item_ids), columns)
-    return {row[schema.ITEM_ID]: row[schema.ITEM_INDEX] for row in found.to_pylist()}
+    return {index: Item(one.item_id, one.title, values[index]) for index, one in item_names.by_index(features, chosen).items()}
 
 
 def read_user(features: str, info: FeaturesInfo, user: int) -> Values:

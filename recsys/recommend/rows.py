@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from typing import Final
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys import storage
-from recsys.contract import matching, schema
+from recsys.contract import histories, matching, schema
 from recsys.contract.histories import Histories
 from recsys.errors import ConfigError
 from recsys.redaction import one_line
@@ -60,8 +61,9 @@ def any_user(features: str, seed: int | None) -> tuple[int, pa.Scalar]:
 
 def history(features: str, user: int) -> Histories:
     """The events of one user, empty if there are none; positions of the split do not hold."""
-    names = [schema.ITEMS, schema.RATINGS, schema.TIMESTAMPS]
-    found = storage.read_rows(storage.join(features, schema.HISTORIES_DIR), pc.field(schema.USER_INDEX) == user, names)
-    items, ratings, timestamps = (found.column(name).combine_chunks().flatten().to_numpy() for name in names)
-    ends = np.array([len(items)], np.int32)
-    return Histories(np.array([user], np.int32), np.array([0, len(items)]), items, ratings, timestamps, ends, ends)
+    found = histories.read_users(features, [user])
+    if len(found):
+        return found
+    none = np.zeros(1, np.int32)
+    index, offsets = np.array([user], np.int32), np.zeros(2, np.int64)
+    return dataclasses.replace(found, user_index=index, offsets=offsets, train_length=none, valid_length=none)

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from recsys import storage
-from recsys.contract import schema
+from recsys.contract import histories, item_names, schema
+from recsys.contract.item_names import ItemName
 from recsys.redaction import one_line
 
 USERS: Final = 10
@@ -72,58 +73,40 @@ def read(features: str, recommendations: str | None, chosen: list[int]) -> list[
         recommendations: the lists; None if there are none.
         chosen: indices of users.
     """
-    index = pa.array(chosen, pa.int32())
-    columns = [schema.USER_INDEX, schema.USER_ID]
+    index, columns = pa.array(chosen, pa.int32()), [schema.USER_INDEX, schema.USER_ID]
     users = storage.read_rows(storage.join(features, schema.USERS_DIR), pc.field(schema.USER_INDEX).isin(index), columns)
     ids = dict(zip(*(users.column(name).to_pylist() for name in columns), strict=True))
-    histories = _rows(storage.join(features, schema.HISTORIES_DIR), schema.USER_INDEX, index)
-    had = {row[schema.USER_INDEX]: row for row in histories}
-    lists: dict[Any, list[Any]] = {}
-    if recommendations is not None:
-        for row in _rows(recommendations, schema.USER_ID, users.column(schema.USER_ID).combine_chunks()):
-            lists.setdefault(row[schema.USER_ID], []).append(row)
-    by_index, by_id = _titles(features, had, lists)
-    found = []
-    for user in chosen:
-        row = had.get(user, {schema.TIMESTAMPS: [], schema.RATINGS: [], schema.ITEMS: []})
-        events = list(zip(row[schema.TIMESTAMPS], row[schema.RATINGS], row[schema.ITEMS], strict=True))
-        latest = tuple(Event(time, rating, by_index[item]) for time, rating, item in events[-LATEST:])
-        ranked = sorted(lists.get(ids[user], []), key=lambda one: one[schema.RANK])
-        recommended = tuple(by_id[one[schema.ITEM_ID]] for one in ranked)
-        found.append(Example(one_line(str(ids[user])), len(events), latest, recommended))
+    past = histories.read_users(features, chosen)
+    last = past.tail(np.full(len(past), LATEST))
+    titles = item_names.by_index(features, last.items.tolist())
+    latest: dict[int, list[Event]] = {user: [] for user in chosen}
+    for user, item, rating, time in zip(
+        np.repeat(last.user_index, last.lengths).tolist(),
+        last.items.tolist(),
+        last.ratings.tolist(),
+        last.timestamps.tolist(),
+        strict=True,
+    ):
+        latest[user].append(Event(time, rating, name(titles[item])))
+    events = dict(zip(past.user_index.tolist(), past.lengths.tolist(), strict=True))
+    lists = _lists(features, recommendations, users.column(schema.USER_ID).combine_chunks()) if recommendations else {}
+    return [
+        Example(one_line(str(ids[user])), events.get(user, 0), tuple(latest[user]), tuple(lists.get(ids[user], ())))
+        for user in chosen
+    ]
+
+
+def _lists(features: str, recommendations: str, users: pa.Array) -> dict[Any, list[str]]:
+    """The names of the items in the lists of some users, by rank, by id of the user."""
+    rows = storage.read_rows(recommendations, pc.field(schema.USER_ID).isin(users)).sort_by(schema.RANK)
+    names = item_names.by_id(features, rows.column(schema.ITEM_ID).combine_chunks())
+    found: dict[Any, list[str]] = {}
+    for user, item in zip(*(rows.column(column).to_pylist() for column in (schema.USER_ID, schema.ITEM_ID)), strict=True):
+        found.setdefault(user, []).append(name(names[item]))
     return found
 
 
-def titles(features: str, items: list[int]) -> dict[int, str]:
-    """The titles of some items by their index; of an item without a title its id."""
-    columns = [schema.ITEM_INDEX, schema.ITEM_ID, schema.TITLE]
-    wanted = pc.field(schema.ITEM_INDEX).isin(pa.array(items, pa.int32()))
-    rows = storage.read_rows(storage.join(features, schema.ITEMS_DIR), wanted, columns).to_pylist()
-    return {row[schema.ITEM_INDEX]: _name(row) for row in rows}
-
-
-def _titles(
-    features: str, had: dict[int, dict[str, Any]], lists: dict[Any, list[Any]]
-) -> tuple[dict[int, str], dict[Any, str]]:
-    """The titles of all items that are shown, by their index and by their id."""
-    items = storage.join(features, schema.ITEMS_DIR)
-    with storage.open_dataset(items) as table:
-        kind = table.schema.field(schema.ITEM_ID).type
-    indices = {item for row in had.values() for item in row[schema.ITEMS][-LATEST:]}
-    ids = {one[schema.ITEM_ID] for rows in lists.values() for one in rows}
-    wanted = pc.field(schema.ITEM_INDEX).isin(pa.array(sorted(indices), pa.int32()))
-    wanted |= pc.field(schema.ITEM_ID).isin(pa.array(sorted(ids), kind))
-    rows = storage.read_rows(items, wanted, [schema.ITEM_INDEX, schema.ITEM_ID, schema.TITLE]).to_pylist()
-    return {row[schema.ITEM_INDEX]: _name(row) for row in rows}, {row[schema.ITEM_ID]: _name(row) for row in rows}
-
-
-def _rows(folder: str, column: str, values: pa.Array) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = storage.read_rows(folder, pc.field(column).isin(values)).to_pylist()
-    return found
-
-
-def _name(item: dict[str, Any]) -> str:
-    """A title in one line that is not too long, or the id of an item without one."""
-    title = item[schema.TITLE]
-    text = one_line(f"item {item[schema.ITEM_ID]}" if title is None else str(title))
+def name(item: ItemName) -> str:
+    """An item as the page names it, in one line that is not too long."""
+    text = one_line(item.text)
     return text if len(text) <= LONGEST_TITLE else f"{text[: LONGEST_TITLE - 1]}…"

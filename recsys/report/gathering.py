@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from recsys import storage
-from recsys.contract import model_files, schema
+from recsys.contract import item_names, model_files, schema
 from recsys.contract.features_info import FeaturesInfo, read_info
 from recsys.report import event_profile, examples, list_profile
 from recsys.report.event_profile import EventProfile
@@ -136,8 +136,8 @@ def _metrics(found: dict[str, Any]) -> dict[str, Any]:
 
 def _most_shown(features: str, lists: ListProfile) -> list[tuple[str, int]]:
     most = [int(item) for item in np.argsort(-lists.shown, kind="stable")[:MOST_SHOWN] if lists.shown[item]]
-    titles = examples.titles(features, most)
-    return [(titles[item], int(lists.shown[item])) for item in most]
+    names = item_names.by_index(features, most)
+    return [(examples.name(names[item]), int(lists.shown[item])) for item in most]
 
 
 def _curves(uri: str) -> list[dict[str, str]]:

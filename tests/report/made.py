@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def make(
     *,
     evaluated: bool = True,
     recommended: bool = True,
-    titles: dict[int, str] | None = None,
+    titles: Mapping[int, str | None] | None = None,
     **features: Any,
 ) -> Run:
     """A run of the chains of tests.support, trained, and evaluated and with lists if that is asked for."""
@@ -59,13 +60,13 @@ def make(
     return run
 
 
-def change_titles(features: Path, titles: dict[int, str]) -> None:
+def change_titles(features: Path, titles: Mapping[int, str | None]) -> None:
     """Gives items other titles, by index."""
     path = features / "items" / "part-00000.parquet"
     table = pq.read_table(path)
     column = table.schema.get_field_index(schema.TITLE)
     changed = [titles.get(place + 1, title) for place, title in enumerate(table.column(column).to_pylist())]
-    pq.write_table(table.set_column(column, schema.TITLE, pa.array(changed)), path)
+    pq.write_table(table.set_column(column, schema.TITLE, pa.array(changed, pa.string())), path)
 
 
 def report(run: Run) -> str:

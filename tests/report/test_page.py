@@ -101,6 +101,14 @@ def test_text_of_the_data_stays_text(tmp_path: Path) -> None:
     assert yaml.safe_load(card.split("---\n", 2)[1])["model-index"][0]["name"] == "recsys r cnn <b>"
 
 
+def test_items_without_a_title_are_named_by_their_ids_as_in_show(tmp_path: Path) -> None:
+    run = make(tmp_path / "out", titles=dict.fromkeys(range(1, 41)))
+    found = Page(report(run))
+    most, *_ = [row[0] for row in found.tables["Items in the most lists"][1:]]
+    assert int(most) in {row["item_id"] for row in pq.read_table(run.path("recommendations")).to_pylist()}
+    assert f"\n{most}\n" in found.text and "item 1" not in found.text
+
+
 def test_without_evaluation_and_lists_it_says_so(tmp_path: Path) -> None:
     found = Page(report(make(tmp_path / "out", evaluated=False, recommended=False)))
     assert "The run was not evaluated" in found.text and "There are no recommendations yet." in found.text
