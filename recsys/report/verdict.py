@@ -122,6 +122,6 @@ def _warnings(found: Gathered) -> list[str]:
 
 
 def _few(users: int) -> str:
-    told = "only 1 user was measured" if users == 1 else f"only {users:,} users were measured"
+    told = "1 user was" if users == 1 else f"{users:,} users were"
     so = "too few to tell one method from another" if users < LEAST_USERS else "the intervals are wide"
-    return f"{told[:1].upper()}{told[1:]}: {so}."
+    return f"Only {told} measured: {so}."

@@ -101,6 +101,7 @@ def test_two_runs_on_the_same_events_are_compared_user_by_user(two: Path) -> Non
     assert evaluation["methods"]["popularity"]["difference"] == 0.0
     said = succeed("compare", "latest", "other", "--output", "out", home=two, run=invoke).stdout
     assert "training.epochs  2      9" in said and "+0.0500 … +0.0500*" in said and "1,234.5 s" in said
+    assert "of twenty such differences between equal runs, one is starred by chance" in " ".join(said.split())
     assert "\x1b" not in said and all(columns_of(line) <= 110 for line in said.splitlines())
 
 
