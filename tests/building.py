@@ -63,7 +63,7 @@ def request(options: config.Config, tables: SourceTables, folder: str) -> dict[s
     for role in ("interactions", "users", "items"):
         if described[role] is not None:
             described[role] = settings.to_dict(described[role])
-    return {"config": settings.to_dict(options), "tables": described, "features": folder, "since": None}
+    return {"config": settings.to_dict(options), "tables": described, "features": folder, "since": None, "base": None}
 
 
 def load(folder: str, info: FeaturesInfo, said: list[str]) -> Built:

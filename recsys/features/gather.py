@@ -129,8 +129,16 @@ def place(columns: Any) -> np.ndarray:
 def texts(user: pa.Array, item: pa.Array, rating: pa.Array, timestamp: pa.Array, layout: clean.Layout) -> pa.Array:
     """Rows for events: the values of the source's columns that are read, in their order, with the time in seconds."""
     given = {layout.user_id: user, layout.item_id: item, layout.rating: rating, layout.timestamp: timestamp}
-    columns = [given[name].cast(pa.string()) for name in layout.columns if name in given]
+    columns = [_as_text(given[name]) for name in layout.columns if name in given]
     return pc.binary_join_element_wise(*columns, layout.delimiter or ",")
+
+
+def _as_text(column: pa.Array) -> pa.Array:
+    """A column as text; each distinct number of 32 bits, of which there are few, is written once."""
+    if not pa.types.is_float32(column.type):
+        return column.cast(pa.string())
+    found = column.dictionary_encode()
+    return found.dictionary.cast(pa.string()).take(found.indices)
 
 
 def repeated(repeats: pa.RecordBatch, layout: clean.Layout) -> pa.RecordBatch:

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recsys.contract.schema import FILE, REASON
 from recsys.features.chunks import Chunk
@@ -68,9 +69,9 @@ def of(histories: Sequence[Chunk], aside: pa.RecordBatch, least: int) -> Sums:
         aside: (reason, FILE, TEXT) of the rows set aside.
         least: features.min_user_events.
     """
-    reasons = aside[REASON].to_pylist()
-    rejected = Counter(reasons)
-    first = {reason: reasons.index(reason) for reason in rejected}
+    reasons = aside[REASON].value_counts()
+    rejected = dict(zip(reasons.field("values").to_pylist(), reasons.field("counts").to_pylist(), strict=True))
+    first = {reason: pc.index(aside[REASON], reason).as_py() for reason in rejected}
     lengths = np.concatenate([np.zeros(0, np.int64), *(chunk.lengths for chunk in histories)])
     count = int(lengths.sum())
     return Sums(
@@ -81,7 +82,7 @@ def of(histories: Sequence[Chunk], aside: pa.RecordBatch, least: int) -> Sums:
         min((int(chunk.timestamps.min()) for chunk in histories), default=NEVER),
         max((int(chunk.timestamps.max()) for chunk in histories), default=-1),
         int(lengths.max(initial=0)),
-        dict(rejected),
+        rejected,
         {reason: (aside[FILE][row].as_py(), aside[TEXT][row].as_py()) for reason, row in first.items()},
     )
 
