@@ -113,7 +113,7 @@ def build_with(
     rows = describe(source.interactions, "interactions", cores, source.files("interactions"))
     user_rows = describe(source.users, "users", cores, source.files("users")) if source.users is not None else None
     item_rows = describe(source.items, "items", cores, source.files("items")) if source.items is not None else None
-    user_type, item_type = id_types(source)
+    user_type, item_type = _id_types(rows, user_rows, item_rows, source.id_type)
     least = config.features.min_user_events
     layout = clean.layout(rows, user_type, item_type, source.timestamp_unit, config.source.forget)
     found = events.prepare(context, rows, layout, partitions_of(context), config.features, base)
@@ -203,12 +203,14 @@ def _input_bytes(source: SourceTables) -> int:
 
 def id_types(source: SourceTables) -> tuple[pa.DataType, pa.DataType]:
     """The types that ids of users and of items have in features/."""
-    rows, users, items = (
-        None if table is None else heading(table, role, source.files(role))
-        for role, table in (("interactions", source.interactions), ("users", source.users), ("items", source.items))
-    )
-    assert rows is not None
-    return _id_type(rows, users, USER_ID, source.id_type), _id_type(rows, items, ITEM_ID, source.id_type)
+    rows = heading(source.interactions, "interactions", source.files("interactions"))
+    users = None if source.users is None else heading(source.users, "users", source.files("users"))
+    items = None if source.items is None else heading(source.items, "items", source.files("items"))
+    return _id_types(rows, users, items, source.id_type)
+
+
+def _id_types(rows: Rows, users: Rows | None, items: Rows | None, declared: str) -> tuple[pa.DataType, pa.DataType]:
+    return _id_type(rows, users, USER_ID, declared), _id_type(rows, items, ITEM_ID, declared)
 
 
 def _id_type(rows: Rows, others: Rows | None, key: str, declared: str) -> pa.DataType:

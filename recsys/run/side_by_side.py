@@ -11,10 +11,10 @@ from recsys.contract.features_info import read_info
 from recsys.errors import ConfigError
 from recsys.progress import Log, silent
 from recsys.run import gate, latest
+from recsys.run.earlier import LATEST
 from recsys.run.job import STAGES, is_done
 from recsys.run.runs import DELETED, Run, exists, find
 
-LATEST: Final = "latest"
 PREVIOUS: Final = "previous"
 _NEEDED: Final = ("features", "recommend")
 _SIZES: Final = ("users", "items", "events", "train_events", "valid_events", "test_events")
