@@ -24,9 +24,10 @@ from recsys.methods import blend
 from recsys.methods.cnn import Network, read_encoder
 from recsys.training import packing
 from recsys.training.hardware import choose
+from recsys.training.learner import Learner
 from recsys.training.phase import Setting, build, epoch_data
 from recsys.training.plan import batch_shape, fit_plan
-from recsys.training.steps import make_optimizer, make_steps
+from recsys.training.steps import lookup_tables
 
 FOLLOWS = 0.5
 """Probability that an event's item is the successor of the previous one; otherwise it is drawn by popularity."""
@@ -75,13 +76,11 @@ def main(
 
         shape = batch_shape(config.training, info.train_events)
         plan = fit_plan(config.training, info.train_events, items, shape, hardware.xla)
-        optimizer = make_optimizer(plan, model.dtype_policy.name)
-        optimizer.build(model.trainable_variables)
-        run = make_steps(model, optimizer, plan, encoder.users)
+        run, tables = Learner(model, plan).steps(plan, None), lookup_tables(encoder.users)
         losses, started = [], clocks()
         for chunk in epoch_data(setting, encoder, shape, part, config.seed, plan, counts)(0, 0):
             for number in range(min(int(chunk["steps"]), steps - len(losses))):
-                losses.append(float(run(chunk, np.array(number, np.int32), np.array(1, np.int32))[0]))
+                losses.append(float(run(tables, chunk, np.array(number, np.int32), np.array(1, np.int32))[0]))
                 if len(losses) == 1:
                     say(f"first step, including compilation: {since(started)}; peak so far {peak()}")
                     started = clocks()

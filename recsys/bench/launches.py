@@ -40,7 +40,7 @@ def of_step(steps: Any, arguments: tuple[Any, ...], device: str) -> Program:
 
     Args:
         steps: of training.steps.make_steps, compiled by XLA.
-        arguments: chunk, first and count.
+        arguments: of one call.
         device: "cpu" or "gpu".
     """
     with warnings.catch_warnings():

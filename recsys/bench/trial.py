@@ -18,9 +18,10 @@ from recsys.methods.cnn import Network, read_encoder
 from recsys.model.encoding import Encoder
 from recsys.model.network import CausalCNN
 from recsys.training import packing
+from recsys.training.learner import Learner
 from recsys.training.phase import Setting, build, epoch_data, soft
 from recsys.training.plan import Plan, batch_shape, fit_plan, on_hardware
-from recsys.training.steps import Pace, Steps, make_optimizer, make_steps
+from recsys.training.steps import Pace, Steps, lookup_tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +29,11 @@ class Trial:
     """What is timed.
 
     Attributes:
-        model, encoder: the network, and what turns histories into its inputs.
+        model: the network.
+        encoder: turns histories into the network's inputs.
         plan: of the training.
         shape: rows and length of a batch.
+        tables: see steps.lookup_tables.
         steps: see make_steps.
         epoch: chunks of batches of an epoch, from a step on; see epoch_data.
         setting: what it was made for.
@@ -40,6 +43,7 @@ class Trial:
     encoder: Encoder
     plan: Plan
     shape: tuple[int, int]
+    tables: dict[str, Any]
     steps: Steps
     epoch: Callable[[int, int], Any]
     setting: Setting
@@ -84,12 +88,10 @@ def prepare(setting: Setting) -> Trial:
     shape = batch_shape(config.training, info.train_events)
     plan = fit_plan(config.training, info.train_events, info.items, shape, setting.hardware.xla, info.sparse)
     plan = on_hardware(plan, config.training, setting.hardware, setting.workers.member, info.train_events)
-    optimizer = make_optimizer(plan, setting.hardware.precision)
-    optimizer.build(model.trainable_variables)
     epoch = epoch_data(setting, encoder, shape, part, config.seed, plan, counts)
     taught = soft(setting, shape, part, config.seed, plan)
-    steps = make_steps(model, optimizer, plan, encoder.users, soft=taught)
-    return Trial(model, encoder, plan, shape, steps, epoch, setting)
+    steps = Learner(model, plan).steps(plan, taught)
+    return Trial(model, encoder, plan, shape, lookup_tables(encoder.users, taught), steps, epoch, setting)
 
 
 def cost(trial: Trial, repeats: int) -> Cost:
@@ -104,7 +106,7 @@ def cost(trial: Trial, repeats: int) -> Cost:
     for _ in range(2 + repeats):
         count = np.array(pace.steps(int(chunk["steps"])), np.int32)
         faults, started, working = _page_faults(), time.perf_counter(), time.thread_time()
-        losses = trial.steps(chunk, first, count)
+        losses = trial.steps(trial.tables, chunk, first, count)
         losses.numpy()
         host, seconds = time.thread_time() - working, time.perf_counter() - started
         found.append((seconds, min(host, seconds), _page_faults() - faults))
@@ -112,7 +114,7 @@ def cost(trial: Trial, repeats: int) -> Cost:
             pace.took(int(count), seconds)
     each, host_each, faults_each = (statistics.median(values) / int(count) for values in zip(*found[2:], strict=True))
     where = losses.device.rpartition("device:")[2]
-    return Cost(each, host_each, faults_each, int(count), found[0][0], where, (chunk, first, count))
+    return Cost(each, host_each, faults_each, int(count), found[0][0], where, (trial.tables, chunk, first, count))
 
 
 def input_stall(trial: Trial, most: int) -> float:
@@ -131,7 +133,7 @@ def input_stall(trial: Trial, most: int) -> float:
         if chunk is None:
             break
         count = min(int(chunk["steps"]), most - done)
-        trial.steps(chunk, np.array(0, np.int32), np.array(count, np.int32)).numpy()
+        trial.steps(trial.tables, chunk, np.array(0, np.int32), np.array(count, np.int32)).numpy()
         done += count
     return waited / (time.perf_counter() - started)
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from recsys.errors import RetryError
 from recsys.model.encoding import Bags
-from recsys.model.network import CausalCNN
 from recsys.progress import Progress
 from recsys.training.checkpoint import Checkpoints, Standing, State
+from recsys.training.learner import Learner
 from recsys.training.plan import Plan
 from recsys.training.recovery import DivergedError, remedied, remedy
 from recsys.training.soft_targets import SoftTargets
-from recsys.training.steps import Pace, Steps, learning_rates, make_optimizer, make_steps
+from recsys.training.steps import Pace, Steps, lookup_tables
 from recsys.training.workers import ALONE, Workers, draw_apart
 from recsys.training.xla import step_milliseconds
 
@@ -52,13 +52,13 @@ class Session:
     soft: SoftTargets | None = None
 
 
-def fit(model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def fit(learner: Learner, plan: Plan, session: Session, history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Trains the network in place; it ends with the weights of the best epoch, or without validation of the last one.
 
     Resumes from the checkpoint of this phase, if there is one.
 
     Args:
-        model: the network.
+        learner: the network.
         plan: how long and how fast.
         session: data, validation, checkpoints.
         history: rows of history.csv from earlier phases.
@@ -73,15 +73,15 @@ def fit(model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, 
     """
     import tensorflow as tf
 
-    training = _Training(model, plan, session, history)
+    training = _Training(learner, plan, session, history)
     while not training.standing.done:
         try:
             steps = training.compiled()
             for chunk, first, count in training.calls():
-                training.take(steps(chunk, first, count).numpy()[:count], chunk["item"].shape[1:])
+                training.take(steps(training.tables, chunk, first, count).numpy()[:count], chunk["item"].shape[1:])
         except (DivergedError, tf.errors.ResourceExhaustedError) as failure:
             training.recover(failure)
-    for variable, value in zip(model.trainable_variables, training.best, strict=True):
+    for variable, value in zip(learner.model.trainable_variables, training.best, strict=True):
         variable.assign(value)
     return training.standing.rows
 
@@ -89,11 +89,10 @@ def fit(model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, 
 class _Training:
     """The progress of a phase: its steps, its epochs, the best weights so far, and the checkpoints that hold all of it."""
 
-    def __init__(self, model: CausalCNN, plan: Plan, session: Session, history: list[dict[str, Any]]) -> None:
-        self._model, self._asked, self._session = model, plan, session
-        self._optimizer = make_optimizer(plan, model.dtype_policy.name)
-        self._optimizer.build(model.trainable_variables)
-        self._variables = [*model.variables, *self._optimizer.variables]
+    def __init__(self, learner: Learner, plan: Plan, session: Session, history: list[dict[str, Any]]) -> None:
+        self._learner, self._model, self._asked, self._session = learner, learner.model, plan, session
+        self._variables, self.tables = learner.variables, lookup_tables(session.users, session.soft)
+        learner.begin(plan)
         self.standing, self.best, self._plan = Standing(phase=plan.phase, rows=list(history)), list[np.ndarray](), plan
         state = self._load()
         if state is not None:
@@ -103,26 +102,22 @@ class _Training:
         self._agree()
         if state is None:
             self._save()  # where a training that diverges early can return to
-        draw_apart(model, session.workers.member)
+        draw_apart(self._model, session.workers.member)
 
     def compiled(self) -> Steps:
         """The steps of the plan as it is in force; with XLA or without, by a measurement if the plan says so."""
         at = self.standing
         if self._plan.measures_xla and not at.step_ms and at.epoch == at.step == 0:
-            steps = {xla: self._steps(xla) for xla in (True, False)}
-            self._measure_xla(steps)
-            return steps[self._plan.xla]
-        return self._steps(self._plan.xla)
+            self._measure_xla({xla: self._steps(dataclasses.replace(self._plan, xla=xla)) for xla in (True, False)})
+        return self._steps(self._plan)
 
-    def _steps(self, xla: bool) -> Steps:
-        plan = dataclasses.replace(self._plan, xla=xla)
-        session = self._session
-        return make_steps(self._model, self._optimizer, plan, session.users, session.workers, session.soft)
+    def _steps(self, plan: Plan) -> Steps:
+        return self._learner.steps(plan, self._session.soft)
 
     def _measure_xla(self, steps: Mapping[bool, Steps]) -> None:
         """Decides for the whole training: a resumed one finds the measurement in its checkpoint."""
         at, before = self.standing, [variable.numpy() for variable in self._variables]
-        at.step_ms = step_milliseconds(steps, next(iter(self._session.epoch_data(0, 0))))
+        at.step_ms = step_milliseconds(steps, self.tables, next(iter(self._session.epoch_data(0, 0))))
         for variable, value in zip(self._variables, before, strict=True):
             variable.assign(value)
         self._plan = remedied(self._asked, at)
@@ -254,7 +249,7 @@ class _Training:
         self.standing, self.best = state.standing, list(state.best)
         self._plan = remedied(self._asked, self.standing)
         if self._plan.learning_rate != self._asked.learning_rate:
-            self._optimizer.learning_rate = learning_rates(self._plan)
+            self._learner.follow(self._plan)
 
     def _finite(self) -> bool:
         """Whether the weights are numbers; the loss tells only at the next step."""

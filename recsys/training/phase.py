@@ -129,10 +129,12 @@ def epoch_data(
     return lambda epoch, first: packing.dataset(lambda: batches(epoch, first), *part_shape, more)
 
 
-def soft(setting: Setting, shape: tuple[int, int], known: Part, seed: int, plan: Plan) -> SoftTargets | None:
+def soft(
+    setting: Setting, shape: tuple[int, int], known: Part, seed: int, plan: Plan, before: SoftTargets | None = None
+) -> SoftTargets | None:
     """What positions learn besides their next event; None with a sampled softmax, which knows only one target.
 
-    Args: as for `epoch_data`; `known` is what successors are counted in.
+    Args: as for `epoch_data`; `known` is what successors are counted in; see SoftTargets for `before`.
     """
     config, info = setting.config.training, setting.info
     ahead = horizon(config, info.split.method, info.train_events, info.sparse)
@@ -143,4 +145,4 @@ def soft(setting: Setting, shape: tuple[int, int], known: Part, seed: int, plan:
     if smoothing:
         events = known(histories.read_learnable(setting.features, info.min_user_events))
         successors = Successors.count(events, info.items, seed)
-    return SoftTargets(ahead, smoothing, successors, shape[0], setting.workers.member.rows(shape[0]))
+    return SoftTargets(ahead, smoothing, successors, shape[0], setting.workers.member.rows(shape[0]), before)

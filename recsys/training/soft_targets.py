@@ -67,23 +67,49 @@ class SoftTargets:
         successors: see Successors; None without smoothing.
         rows: of the whole batch, of which a worker has a part.
         own: the rows that it has.
+        before: of an earlier phase. If there is room in its tensors, these get the same size, so that steps that are compiled
+            for them serve both.
+
+    Attributes:
+        form: what the compiled steps depend on.
+        tensors: what they look up, by name.
     """
 
-    def __init__(self, horizon: int, smoothing: float, successors: Successors | None, rows: int, own: slice) -> None:
-        import tensorflow as tf
-
+    def __init__(
+        self,
+        horizon: int,
+        smoothing: float,
+        successors: Successors | None,
+        rows: int,
+        own: slice,
+        before: SoftTargets | None = None,
+    ) -> None:
         self.horizon, self.smoothing, self.rows, self.own = horizon, smoothing, rows, own
         self.successors = successors if successors is not None and len(successors.items) else None
         """None also if nobody had a second event."""
-        if self.successors is not None:  # made here, the tensors are arguments of the compiled steps and not a part of them
-            self._starts, self._items, self._cumulative = map(tf.constant, dataclasses.astuple(self.successors))
-            self._bits = int(np.diff(self.successors.starts).max()).bit_length()
+        self._room, self._halvings, self.tensors = 0, 0, dict[str, Any]()
+        if self.successors is not None:
+            self._look_up(self.successors, before)
+        self.form = (horizon, smoothing, rows, own.start, own.stop, self._room, self._halvings)
 
-    def __call__(self, batch: Any) -> dict[str, Any]:
+    def _look_up(self, successors: Successors, before: SoftTargets | None) -> None:
+        """Makes the tensors, with room for half as many pairs again."""
+        import tensorflow as tf
+
+        pairs, halvings = len(successors.items), int(np.diff(successors.starts).max()).bit_length()
+        if before is not None and before._room >= pairs and before._halvings >= halvings:
+            self._room, self._halvings = before._room, before._halvings
+        else:
+            self._room, self._halvings = pairs + pairs // 2, halvings + 1
+        for name, values in dataclasses.asdict(successors).items():
+            self.tensors[name] = tf.constant(values if name == "starts" else np.pad(values, (0, self._room - pairs)))
+
+    def __call__(self, batch: Any, tensors: Any) -> dict[str, Any]:
         """For use in a tf.function.
 
         Args:
             batch: of packing.training_batches, and `draw` int32 [2], the seed of the step.
+            tensors: those of this or of another one of the same form.
 
         Returns:
             `targets` int32 [B, T, M] and `shares` float32 [B, T, M], which sum to 1; a share of 0 where there is no target.
@@ -93,7 +119,7 @@ class SoftTargets:
         targets, shares = self._ahead(batch)
         if self.successors is None:
             return {"targets": targets, "shares": shares}
-        drawn, found = self._drawn(batch)
+        drawn, found = self._drawn(batch, tensors)
         weights = tf.cast(found, tf.float32)
         count = tf.reduce_sum(weights, axis=-1, keepdims=True)
         smoothing = self.smoothing * tf.minimum(count, 1.0)
@@ -115,7 +141,7 @@ class SoftTargets:
         found = tf.stack(weights, -1)
         return tf.stack(targets, -1), found / tf.maximum(tf.reduce_sum(found, axis=-1, keepdims=True), 1e-9)
 
-    def _drawn(self, batch: Any) -> tuple[Any, Any]:
+    def _drawn(self, batch: Any, tensors: Any) -> tuple[Any, Any]:
         """Successors of the last events, int32 [B, T, SAMPLES], and whether there is one."""
         import tensorflow as tf
 
@@ -127,13 +153,13 @@ class SoftTargets:
         back = tf.clip_by_value(steps, 0, tf.maximum(there - 1, 0)[..., None])
         place = tf.maximum(tf.range(length)[:, None] - back, 0)
         item = tf.reshape(tf.gather(batch["item"], tf.reshape(place, (-1, length * SAMPLES)), batch_dims=1), tf.shape(back))
-        low, end = tf.gather(self._starts, item), tf.gather(self._starts, item + 1)
+        low, end = tf.gather(tensors["starts"], item), tf.gather(tensors["starts"], item + 1)
         found, high = (end > low) & (there > 0)[..., None], end - 1
-        for _ in range(self._bits):  # binary search
+        for _ in range(self._halvings):  # binary search
             middle = (low + high) // 2
-            right = tf.gather(self._cumulative, tf.maximum(middle, 0)) <= uniform[1]
+            right = tf.gather(tensors["cumulative"], tf.maximum(middle, 0)) <= uniform[1]
             low, high = tf.where(right & (middle < high), middle + 1, low), tf.where(right, high, middle)
-        return tf.gather(self._items, tf.where(found, low, 0)), found
+        return tf.gather(tensors["items"], tf.where(found, low, 0)), found
 
 
 def signature() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A step of training and the function that takes many of them in one call: gradients, optimizer, schedule."""
+"""A step of training, and the function that takes many of them in one call."""
 
 from __future__ import annotations
 
@@ -16,54 +16,30 @@ CALL_SECONDS: Final = 1.0
 """The longest that a call into TensorFlow should take: between calls training can be stopped and saved. It takes at least one
 step, and at most the rest of a chunk; with several workers one."""
 
-Step = Callable[[Any], Any]
-Steps = Callable[[Any, Any, Any], Any]
+Step = Callable[[Any, Any], Any]
+Steps = Callable[[Any, Any, Any, Any], Any]
 
 
-def make_optimizer(plan: Plan, precision: str) -> Any:
-    """Adam (AdamW if there is weight decay) with warm-up, cosine decay to zero, and gradients clipped to a global norm of 1.
+def lookup_tables(users: Bags, soft: SoftTargets | None = None) -> dict[str, Any]:
+    """What the steps of a phase look up, as tensors by name: the features of all users, and what soft targets draw from."""
+    import tensorflow as tf
 
-    Under mixed_float16 the loss is scaled, so that small gradients do not underflow.
-    """
-    import keras
-
-    rates = learning_rates(plan)
-    shared = {"beta_2": 0.98, "global_clipnorm": 1.0}
-    if plan.weight_decay:
-        optimizer = keras.optimizers.AdamW(rates, weight_decay=plan.weight_decay, **shared)
-    else:
-        optimizer = keras.optimizers.Adam(rates, **shared)
-    return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
+    more = {} if soft is None else soft.tensors
+    return {"user_codes": tf.constant(users.codes), "user_numbers": tf.constant(users.numbers), **more}
 
 
-def learning_rates(plan: Plan) -> Any:
-    """The learning rate by step: warm-up, cosine decay to zero."""
-    import keras
-
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if plan.warmup_steps else plan.learning_rate,
-        decay_steps=max(1, plan.steps * plan.epochs - plan.warmup_steps),
-        warmup_target=plan.learning_rate if plan.warmup_steps else None,
-        warmup_steps=plan.warmup_steps,
-    )
-
-
-def make_step(
-    model: CausalCNN, optimizer: Any, plan: Plan, users: Bags, workers: Workers = ALONE, soft: SoftTargets | None = None
-) -> Step:
-    """One training step, for use in a tf.function: this worker's part of a batch → loss of the whole batch.
+def make_step(model: CausalCNN, optimizer: Any, plan: Plan, workers: Workers = ALONE, soft: SoftTargets | None = None) -> Step:
+    """One training step, for use in a tf.function: lookup tables, this worker's part of a batch → loss of the whole batch.
 
     Gradients are made dense before they are clipped: for sparse embedding gradients, Keras would compute the norm lookup by
     lookup, which is not the norm of the gradient.
     """
     import tensorflow as tf
 
-    codes, numbers = tf.constant(users.codes), tf.constant(users.numbers)
-
-    def gradients(batch: Any) -> Any:
-        own = {"user_codes": tf.gather(codes, batch["user"]), "user_numbers": tf.gather(numbers, batch["user"])}
+    def gradients(tables: Any, batch: Any) -> Any:
+        own = {name: tf.gather(tables[name], batch["user"]) for name in ("user_codes", "user_numbers")}
         if soft is not None:
-            own.update(soft(batch))
+            own.update(soft(batch, tables))
         with tf.GradientTape() as tape:
             loss = next_item_loss(model, {**batch, **own}, plan.label_smoothing, plan.logits_bytes, plan.loss_blocks)
             scaled = optimizer.scale_loss(loss)
@@ -75,11 +51,11 @@ def make_step(
         optimizer.apply_gradients(zip(found, model.trainable_variables, strict=True))
 
     alone = workers.member.count == 1  # otherwise XLA compiles only what is around the sum, which it cannot compile
-    parts: tuple[Step, ...] = (gradients, apply)
+    parts: tuple[Callable[..., Any], ...] = (gradients, apply)
     learn, move = parts if alone else (tf.function(part, jit_compile=plan.xla) for part in parts)
 
-    def step(batch: Any) -> Any:
-        loss, found = learn(batch)
+    def step(tables: Any, batch: Any) -> Any:
+        loss, found = learn(tables, batch)
         if not alone:
             loss, found = workers.summed((loss, found))
         move(found)
@@ -89,25 +65,25 @@ def make_step(
 
 
 def make_steps(
-    model: CausalCNN, optimizer: Any, plan: Plan, users: Bags, workers: Workers = ALONE, soft: SoftTargets | None = None
+    model: CausalCNN, optimizer: Any, plan: Plan, workers: Workers = ALONE, soft: SoftTargets | None = None
 ) -> Steps:
     """Several steps as one compiled function, which leaves Python and, under XLA, even TensorFlow alone in between.
 
     Returns:
-        (chunk of packing.chunks, first, count) → losses float32 [steps of a chunk], of which the first `count` are those of the
-        steps first, first + 1, …
+        (lookup tables, chunk of packing.chunks, first, count) → losses float32 [steps of a chunk], the first `count` of them
+        those of the steps first, first + 1, …
     """
     import tensorflow as tf
 
-    step = make_step(model, optimizer, plan, users, workers, soft)
+    step = make_step(model, optimizer, plan, workers, soft)
 
     @tf.function(jit_compile=plan.xla and workers.member.count == 1)  # type: ignore[untyped-decorator]
-    def steps(chunk: Any, first: Any, count: Any) -> Any:
+    def steps(tables: Any, chunk: Any, first: Any, count: Any) -> Any:
         arrays = {name: values for name, values in chunk.items() if name != "steps"}
 
         def body(number: Any, losses: Any) -> Any:
             # a slice would take `first` for a constant, and be compiled anew for each
-            loss = step({name: tf.gather(values, first + number) for name, values in arrays.items()})
+            loss = step(tables, {name: tf.gather(values, first + number) for name, values in arrays.items()})
             return number + 1, tf.tensor_scatter_nd_update(losses, [[number]], [loss])
 
         none = tf.zeros(chunk["item"].shape[:1])

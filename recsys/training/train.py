@@ -30,9 +30,10 @@ from recsys.model.network import CausalCNN
 from recsys.progress import Progress, silent
 from recsys.training import packing, records
 from recsys.training.carrying import carry_over
+from recsys.training.learner import Learner
 from recsys.training.loop import METRICS, Session, fit
 from recsys.training.phase import Setting, build, epoch_data, soft
-from recsys.training.plan import batch_shape, fit_plan, on_hardware, refit_plan, sample_size, warm_plan
+from recsys.training.plan import Plan, batch_shape, fit_plan, on_hardware, refit_plan, sample_size, warm_plan
 
 VALIDATION_USERS: Final = 8_192
 """Maximum number of users measured after each epoch, drawn once. If NDCG@10 spreads by .3 from user to user, as on MovieLens
@@ -61,14 +62,14 @@ def train(setting: Setting, folder: str, progress: Progress, stopped: Callable[[
         return storage.read_json(storage.join(folder, model_files.MODEL))
     storage.create_folder(folder)
     _announce(setting, progress)
-    given, info, training = _Context(setting, folder, progress, stopped), setting.info, setting.config.training
+    given, info = _Context(setting, folder, progress, stopped), setting.info
     rows: records.Rows = []
     if info.split.holds_out:
         rows = _before_test(given, _fit(given))
     encoder = read_encoder(setting.features, info.published)
     model = _published_model(setting, encoder, folder, bool(rows))
-    if not rows or training.refit_epochs != 0:
-        rows = _learn(given, "final" if rows else "fit", model, encoder, lambda block: block.lengths, rows)
+    if not rows or setting.config.training.refit_epochs != 0:
+        model, rows = _learn(given, "final" if rows else "fit", model, encoder, lambda block: block.lengths, rows)
     return _finish(setting, model, encoder, folder, rows)
 
 
@@ -82,14 +83,23 @@ def is_trained(setting: Setting, folder: str) -> bool:
     return at is not None and at.done and at.phase == ("final" if setting.info.split.holds_out else "fit")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class _Context:
-    """What train is given, for all phases."""
+    """What train is given, for all phases, and the network that they share once there is one."""
 
     setting: Setting
     folder: str
     progress: Progress
     stopped: Callable[[], bool]
+    learner: Learner | None = None
+
+    def learned_by(self, model: CausalCNN, plan: Plan) -> Learner:
+        """What trains a network: that of the phase before, if it can."""
+        if self.learner is not None and self.learner.takes(model):
+            self.learner.adopt(model)
+        else:
+            self.learner = Learner(model, plan, self.setting.workers)
+        return self.learner
 
     def file(self, name: str) -> str:
         """Of the model folder."""
@@ -118,7 +128,7 @@ def _fit(given: _Context) -> records.Rows:
     spec = model.spec
     given.progress(f"  {model.count_params():,} parameters, width {spec.width}, sees the last {spec.receptive_field} events")
     validate, part = _validator(setting, model, encoder, given.progress), lambda block: block.train_length
-    rows = _learn(given, "fit", model, encoder, part, [], validate)
+    model, rows = _learn(given, "fit", model, encoder, part, [], validate)
     return given.keep(model, model_files.VALIDATED, rows)
 
 
@@ -133,7 +143,7 @@ def _before_test(given: _Context, rows: records.Rows) -> records.Rows:
     model = load_model(given.file(model_files.VALIDATED), setting.hardware.precision)
     if setting.config.training.refit_epochs != 0 and info.valid_events and setting.warm is None:
         encoder = read_encoder(setting.features, info.evaluated)
-        rows = _learn(given, "refit", model, encoder, lambda block: block.valid_length, rows)
+        model, rows = _learn(given, "refit", model, encoder, lambda block: block.valid_length, rows)
     return given.keep(model, model_files.EVALUATED, rows)
 
 
@@ -145,8 +155,12 @@ def _learn(
     length: Callable[[Histories], np.ndarray],
     rows: records.Rows,
     validate: Callable[[], dict[str, float]] | None = None,
-) -> records.Rows:
-    """Trains on the first `length` events of each user: in the phase fit from the start, in the others on from the rows."""
+) -> tuple[CausalCNN, records.Rows]:
+    """Trains on the first `length` events of each user: in the phase fit from the start, in the others on from the rows.
+
+    Returns:
+        The trained network, which may be another one than `model`, and the rows of history.csv.
+    """
     setting, training, info, hardware = given.setting, given.setting.config.training, given.setting.info, given.setting.hardware
     whole, part = setting.whole(length), setting.part(length)
     counts = packing.item_counts(setting.features, info.items, whole)
@@ -160,6 +174,8 @@ def _learn(
         plan = warm_plan(training, setting.config.refresh, positions, info.items, shape, hardware.xla)
     else:
         plan = fit_plan(training, positions, info.items, shape, hardware.xla, info.sparse)
+    plan = on_hardware(plan, training, hardware, setting.workers.member, positions)
+    learner = given.learned_by(model, plan)
     session = Session(
         users=encoder.users,
         epoch_data=epoch_data(setting, encoder, shape, part, seed, plan, counts),
@@ -168,9 +184,9 @@ def _learn(
         stopped=given.stopped,
         progress=given.progress,
         workers=setting.workers,
-        soft=soft(setting, shape, whole, seed, plan),
+        soft=soft(setting, shape, whole, seed, plan, learner.soft),
     )
-    return fit(model, on_hardware(plan, training, hardware, setting.workers.member, positions), session, rows)
+    return learner.model, fit(learner, plan, session, rows)
 
 
 def _begun(setting: Setting, encoding: Encoding, encoder: Encoder) -> CausalCNN:

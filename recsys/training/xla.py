@@ -19,17 +19,18 @@ TIMINGS: Final = 3
 """The shortest counts: what else the machine does makes a step only longer."""
 
 
-def step_milliseconds(steps: Mapping[bool, Steps], chunk: Mapping[str, Any]) -> dict[str, float]:
+def step_milliseconds(steps: Mapping[bool, Steps], tables: Any, chunk: Mapping[str, Any]) -> dict[str, float]:
     """Times some steps of either kind, once they are compiled. They change what they train: restore it.
 
     Args:
         steps: with XLA, and without.
+        tables: what they look up, see steps.lookup_tables.
         chunk: a chunk of batches, from packing.dataset.
 
     Returns:
         Milliseconds a step by "on" and "off".
     """
-    return {name: round(1000 * _seconds(steps[name == "on"], chunk), 2) for name in ("on", "off")}
+    return {name: round(1000 * _seconds(steps[name == "on"], tables, chunk), 2) for name in ("on", "off")}
 
 
 def worthwhile(milliseconds: Mapping[str, float]) -> bool:
@@ -37,12 +38,12 @@ def worthwhile(milliseconds: Mapping[str, float]) -> bool:
     return milliseconds["on"] <= CLEARLY * milliseconds["off"]
 
 
-def _seconds(steps: Steps, chunk: Mapping[str, Any]) -> float:
+def _seconds(steps: Steps, tables: Any, chunk: Mapping[str, Any]) -> float:
     """Of a step, the shortest of several timings."""
 
     def timed(count: int) -> float:
         started = time.perf_counter()
-        steps(chunk, np.array(0, np.int32), np.array(count, np.int32)).numpy()
+        steps(tables, chunk, np.array(0, np.int32), np.array(count, np.int32)).numpy()
         return (time.perf_counter() - started) / count
 
     timed(1)  # compiles

@@ -220,7 +220,7 @@ def test_ended_in_the_export_it_only_exports(
     def refuse(*given: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("recsys.training.loop.make_steps", refuse)
+    monkeypatch.setattr("recsys.training.learner.make_steps", refuse)
     cluster = {"worker": ["127.0.0.1:9", "127.0.0.1:10"]}
     for index in (1, 0):
         monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}))

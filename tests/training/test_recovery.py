@@ -11,7 +11,7 @@ import tensorflow as tf
 from recsys import storage
 from recsys.contract import model_files, schema
 from recsys.errors import ConfigError, RecsysError
-from recsys.training import loop
+from recsys.training import learner
 from recsys.training import train as training
 from recsys.training.checkpoint import Standing
 from recsys.training.plan import fit_plan
@@ -96,10 +96,10 @@ def too_large(monkeypatch):
     """
 
     def limit(most):
-        made = loop.make_steps
+        made = learner.make_steps
 
-        def make(model, optimizer, plan, users, workers, soft):
-            steps = made(model, optimizer, plan, users, workers, soft)
+        def make(model, optimizer, plan, workers, soft):
+            steps = made(model, optimizer, plan, workers, soft)
 
             def limited(*given):
                 if plan.loss_blocks <= most:
@@ -108,7 +108,7 @@ def too_large(monkeypatch):
 
             return limited
 
-        monkeypatch.setattr(loop, "make_steps", make)
+        monkeypatch.setattr(learner, "make_steps", make)
 
     return limit
 

@@ -37,7 +37,7 @@ def packed(length=8):
 
 def taught(batch, made, step=0, jit=False):
     call = tf.function(made.__call__, jit_compile=jit)
-    return {name: value.numpy() for name, value in call(with_draw(batch, 0, 0, step)).items()}
+    return {name: value.numpy() for name, value in call(with_draw(batch, 0, 0, step), made.tensors).items()}
 
 
 def test_events_ahead_count_less_and_none_is_of_another_history():

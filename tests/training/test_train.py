@@ -24,6 +24,7 @@ from recsys.model import encoding
 from recsys.progress import Progress, silent
 from recsys.training import hardware, steps
 from recsys.training import train as training
+from recsys.training.optimizer import Rates
 from recsys.training.phase import Setting
 from recsys.training.plan import batch_shape, fit_plan, refit_plan, sample_size
 from recsys.training.train import train
@@ -374,7 +375,7 @@ def test_no_phase_ends_at_its_peak_rate(epochs, refit):
     first = fit_plan(Training(epochs=epochs), 40_000, 500, (2, 256), True)
     second = refit_plan(Training(refit_epochs=refit), 40_000, 500, (2, 256), True, [scored(0.1)] * epochs, "refit")
     for plan in (first, second):
-        rate = steps.make_optimizer(plan, "float32")._learning_rate
+        rate = Rates(plan)
         rates = [float(rate(step)) for step in range(plan.steps * plan.epochs)]
         assert max(rates) == pytest.approx(plan.learning_rate, rel=1e-2)
         assert rates[-1] < 0.01 * plan.learning_rate

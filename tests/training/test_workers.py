@@ -26,7 +26,7 @@ from recsys.training import hardware, negatives, packing
 from recsys.training.cluster import Member, member
 from recsys.training.phase import Setting, build
 from recsys.training.plan import fit_plan
-from recsys.training.steps import make_step
+from recsys.training.steps import lookup_tables, make_step
 from recsys.training.workers import draw_apart
 from tests.command import command, environment, invoke
 from tests.support import chains, write_features
@@ -242,7 +242,7 @@ def test_gradients_are_clipped_by_their_true_norm(features):
         before = [np.array(variable) for variable in model.trainable_variables]
         data = {name: tf.constant(value) for name, value in batch.items()}
         if alone:
-            tf.function(make_step(model, optimizer, plan, encoder.users))(data)
+            tf.function(make_step(model, optimizer, plan))(lookup_tables(encoder.users), data)
         else:
             with tf.GradientTape() as tape:
                 loss = next_item_loss(model, with_users(batch, encoder))
