@@ -35,7 +35,7 @@ class Learner:
         self._rates = Rates(plan)
         self.optimizer = make_optimizer(self._rates, model.dtype_policy.name, plan.weight_decay)
         self.optimizer.build(model.trainable_variables)
-        self._scalars = {variable.path: variable.numpy() for variable in self.optimizer.variables if not variable.shape}
+        self._scalars = {variable.path: variable.numpy() for variable in self.optimizer.variables if variable.shape.rank == 0}
         self._compiled = dict[tuple[Any, ...], Steps]()
 
     @property

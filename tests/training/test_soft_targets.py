@@ -112,6 +112,17 @@ def test_a_worker_draws_its_part_of_what_one_process_draws():
         np.testing.assert_array_equal(value[1:], part[name])
 
 
+def test_a_later_phase_has_the_same_form_while_there_is_room_and_draws_what_it_would_alone():
+    few = histories(chains(users=40, items=12, length=10))
+    more = histories([*chains(users=40, items=12, length=10), [1, 7, 2], [9, 3]])
+    many = histories([list(np.random.default_rng(user).permutation(12) + 1) for user in range(40)])
+    first, alone = (SoftTargets(1, 0.5, Successors.count(events, 12, 0), 1, ALL) for events in (few, more))
+    second, third = (SoftTargets(1, 0.5, Successors.count(events, 12, 0), 1, ALL, first) for events in (more, many))
+    assert second.form == first.form and third.form != first.form
+    assert {name: value.shape for name, value in second.tensors.items()} == {n: v.shape for n, v in first.tensors.items()}
+    np.testing.assert_array_equal(taught(packed(), alone)["targets"], taught(packed(), second)["targets"])
+
+
 def test_the_step_decides_the_draw_with_xla_and_without():
     made = SoftTargets(1, 0.5, Successors.count(histories(chains(users=40, items=12, length=10)), 12, 0), 1, ALL)
     for jit in (False, True):

@@ -29,8 +29,8 @@ def off_is_faster(monkeypatch):
     """Every training measures, truly, but reads times by which XLA is left out; returns the list that counts how often."""
     taken, really = [], loop.step_milliseconds
 
-    def measured(compiled, chunk):
-        taken.append(really(compiled, chunk))
+    def measured(compiled, tables, chunk):
+        taken.append(really(compiled, tables, chunk))
         return {"on": 50.0, "off": 10.0}
 
     monkeypatch.setattr(loop, "step_milliseconds", measured)
@@ -49,14 +49,14 @@ def test_the_shortest_timing_counts_and_compiling_does_not(monkeypatch):
     counts = []
 
     class Steps:
-        def __call__(self, chunk, first, count):
+        def __call__(self, tables, chunk, first, count):
             counts.append(int(count))
             return self
 
         def numpy(self):
             return None
 
-    assert xla._seconds(Steps(), {"steps": 8}) == pytest.approx(0.6 / 4)
+    assert xla._seconds(Steps(), {}, {"steps": 8}) == pytest.approx(0.6 / 4)
     assert counts == [1, 1, 4, 4, 4]
 
 
