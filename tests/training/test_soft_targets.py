@@ -113,11 +113,12 @@ def test_a_worker_draws_its_part_of_what_one_process_draws():
 
 
 def test_a_later_phase_has_the_same_form_while_there_is_room_and_draws_what_it_would_alone():
-    few = histories(chains(users=40, items=12, length=10))
-    more = histories([*chains(users=40, items=12, length=10), [1, 7, 2], [9, 3]])
-    many = histories([list(np.random.default_rng(user).permutation(12) + 1) for user in range(40)])
-    first, alone = (SoftTargets(1, 0.5, Successors.count(events, 12, 0), 1, ALL) for events in (few, more))
-    second, third = (SoftTargets(1, 0.5, Successors.count(events, 12, 0), 1, ALL, first) for events in (more, many))
+    few = chains(users=40, items=12, length=10)
+    more, many = [*few, [13, 14, 15], [15, 3]], [*few, *(np.random.default_rng(0).permutation(40) + 1 for _ in range(9))]
+    counted = [Successors.count(histories([list(one) for one in events]), 40, 0) for events in (few, more, many)]
+    first, alone = (SoftTargets(1, 0.5, successors, 1, ALL) for successors in counted[:2])
+    second, third = (SoftTargets(1, 0.5, successors, 1, ALL, first) for successors in counted[1:])
+    assert len(counted[0].items) < len(counted[1].items)
     assert second.form == first.form and third.form != first.form
     assert {name: value.shape for name, value in second.tensors.items()} == {n: v.shape for n, v in first.tensors.items()}
     np.testing.assert_array_equal(taught(packed(), alone)["targets"], taught(packed(), second)["targets"])
