@@ -26,12 +26,10 @@ class Bags:
     Attributes:
         codes: int32 [rows + 1, slots]; each feature's codes are shifted by its own offset, 0 means nothing.
         numbers: float32 [rows + 1, features]
-        size: number of codes over all features, 0 included.
     """
 
     codes: np.ndarray
     numbers: np.ndarray
-    size: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +66,14 @@ def bags(table: pa.Table, declared: Sequence[EncodedFeature]) -> Bags:
     first = 1 if len(slots) > 1 else 0
     codes = np.concatenate(slots[first:], axis=1)
     values = np.concatenate(numbers[1 if len(numbers) > 1 else 0 :], axis=1)
-    return Bags(np.pad(codes, [(1, 0), (0, 0)]), np.pad(values, [(1, 0), (0, 0)]), size)
+    return Bags(np.pad(codes, [(1, 0), (0, 0)]), np.pad(values, [(1, 0), (0, 0)]))
+
+
+def sizes(declared: Sequence[EncodedFeature]) -> tuple[int, int]:
+    """The number of codes over all these features, 0 included, and the slots of a row: see Bags."""
+    coded = [feature for feature in declared if feature.kind != "numeric"]
+    slots = sum(min(max(1, feature.max_values), MAX_SLOTS) for feature in coded)
+    return 1 + sum(feature.size - 1 for feature in coded), max(1, slots)
 
 
 def code_origins(before: Sequence[EncodedFeature], after: Sequence[EncodedFeature]) -> np.ndarray:

@@ -43,5 +43,6 @@ def carry_over(
         (new.user_features, old.user_features, (before.user_features, after.user_features)),
     ):
         origins = code_origins(*pair)
-        vectors = np.where(origins[:, None] > 0, np.asarray(trained.table)[origins], 0.0)
+        vectors = np.zeros(bag.table.shape, np.float32)
+        vectors[: len(origins)] = np.where(origins[:, None] > 0, np.asarray(trained.table)[origins], 0.0)
         bag.table.assign(vectors)

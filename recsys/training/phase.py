@@ -14,6 +14,7 @@ from recsys.contract import histories
 from recsys.contract.features_info import Encoding, FeaturesInfo
 from recsys.contract.histories import Histories
 from recsys.methods.cnn import read_item_bags
+from recsys.model import encoding
 from recsys.model.encoding import Arrays, Encoder
 from recsys.model.network import CausalCNN, resolve
 from recsys.progress import Log
@@ -75,21 +76,29 @@ class Setting:
 
 
 def build(setting: Setting, fitted: Encoding, encoder: Encoder) -> CausalCNN:
-    """A new network with the item features of one encoding, sized by the data, or for a warm start as the earlier one is."""
+    """A new network with the item features of one encoding, sized by the data, or for a warm start as the earlier one is.
+
+    Both encodings, of what is measured and of what is published, give networks of the same sizes, so that the steps that are
+    compiled for one of them can train the other (see learner.Learner).
+    """
     config, info, items, users = setting.config.model, setting.info, read_item_bags(setting.features, fitted), encoder.users
+    both = (info.evaluated, info.published)
+    item_codes, slots = map(max, *(encoding.sizes(one.item_features) for one in both))
+    item_slots = max(slots, items.codes.shape[1])
     sizes = {
         "items": info.items,
-        "item_codes": items.size,
-        "item_slots": items.codes.shape[1],
+        "item_codes": item_codes,
+        "item_slots": item_slots,
         "item_numbers": items.numbers.shape[1],
-        "user_codes": users.size,
+        "user_codes": max(encoding.sizes(one.user_features)[0] for one in both),
         "user_slots": users.codes.shape[1],
         "user_numbers": users.numbers.shape[1],
     }
     if setting.warm is not None:
         config = dataclasses.replace(config, width=setting.warm.width, dilations=setting.warm.dilations)
     spec = resolve(config, info.train_events, sizes, setting.config.seed, info.sparse)
-    model = CausalCNN(spec, items.codes, items.numbers, dtype=setting.hardware.precision)
+    codes = np.pad(items.codes, [(0, 0), (0, item_slots - items.codes.shape[1])])
+    model = CausalCNN(spec, codes, items.numbers, dtype=setting.hardware.precision)
     model.build()
     return model
 

@@ -144,8 +144,9 @@ def test_a_user_without_events_is_a_row_with_features_alone(features):
 
 
 def test_item_bags_give_each_feature_its_own_codes(features):
-    bags = read_item_bags(features, read_info(features).evaluated)
-    assert bags.size == 5
+    fitted = read_info(features).evaluated
+    bags = read_item_bags(features, fitted)
+    assert encoding.sizes(fitted.item_features) == (5, 2)
     assert bags.codes.shape == (41, 2)
     assert bags.codes[2].tolist() == [2, 4]  # item 2: genres [1 + 1 % 3, 4]
     assert not bags.codes[0].any()
