@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -103,7 +103,7 @@ class Chunk:
         place = np.cumsum(used, dtype=np.int32) - np.int32(1)
         return place[items], self.item_ids.filter(pa.array(used))
 
-    def pack(self) -> bytes:
+    def pack(self) -> pa.Buffer:
         """For `unpack_chunk`."""
         offsets = pa.array(self.offsets, pa.int32())
         items = pa.DictionaryArray.from_arrays(pa.array(self.items, pa.int32()), self.item_ids)
@@ -112,7 +112,7 @@ class Chunk:
         return pack(pa.RecordBatch.from_pydict({USER_ID: self.users, **lists}))
 
 
-def unpack_chunk(value: bytes) -> Chunk:
+def unpack_chunk(value: pa.Buffer) -> Chunk:
     """The inverse of `Chunk.pack`."""
     batch = unpack(value)
     items = batch[ITEMS].flatten()
@@ -125,16 +125,21 @@ def unpack_chunk(value: bytes) -> Chunk:
     )
 
 
-def pack(batch: pa.RecordBatch) -> bytes:
+def pack(batch: pa.RecordBatch) -> pa.Buffer:
     """A batch, with its schema, for `unpack`."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as stream:
-        stream.write_batch(batch)
-    found: bytes = sink.getvalue().to_pybytes()
+    size = pa.MockOutputStream()  # only counts; a stream that grows would copy what it has again and again
+    _write(batch, size)
+    found = pa.allocate_buffer(size.size())
+    _write(batch, pa.FixedSizeBufferWriter(found))
     return found
 
 
-def unpack(value: bytes) -> pa.RecordBatch:
+def _write(batch: pa.RecordBatch, sink: Any) -> None:
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+
+
+def unpack(value: pa.Buffer) -> pa.RecordBatch:
     """The inverse of `pack`."""
     return pa.ipc.open_stream(value).read_next_batch()
 
@@ -145,15 +150,15 @@ def one_batch(table: pa.Table) -> pa.RecordBatch:
     return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
 
 
-def grouped(numbered: Iterable[tuple[int, bytes]]) -> dict[int, list[bytes]]:
+def grouped(numbered: Iterable[tuple[int, pa.Buffer]]) -> dict[int, list[pa.Buffer]]:
     """What `pack_by` has packed, by number."""
-    found: dict[int, list[bytes]] = defaultdict(list)
+    found: dict[int, list[pa.Buffer]] = defaultdict(list)
     for number, value in numbered:
         found[number].append(value)
     return found
 
 
-def pack_by(number: np.ndarray, batch: pa.RecordBatch) -> Iterator[tuple[int, bytes]]:
+def pack_by(number: np.ndarray, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.Buffer]]:
     """The rows of each number, packed, in their order.
 
     Args:

@@ -131,7 +131,8 @@ def read_known(path: str, base: Base, files: tuple[str, ...], users: pa.Array, i
         starts = np.concatenate([[0], np.cumsum(lengths + np.bincount(user, minlength=len(index)))[:-1]])
         again[starts[user] + repeats[POSITION].to_numpy()] = True
         added = [user, *(repeats[name].to_numpy() for name in (ITEM_INDEX, RATING, TIMESTAMP, FILE))]
-        columns = [_mixed(again, some, others) for some, others in zip(columns, added, strict=True)]
+        places = np.flatnonzero(~again), np.flatnonzero(again)
+        columns = [_mixed(places, pair) for pair in zip(columns, added, strict=True)]
     user, item, rating, timestamp, number = columns
     return Known(
         users.take(pa.array(index - 1)), items, user, item - np.int32(1), rating, timestamp, base.numbers(files)[number], again
@@ -141,14 +142,19 @@ def read_known(path: str, base: Base, files: tuple[str, ...], users: pa.Array, i
 def read_rejected(path: str, base: Base, files: tuple[str, ...]) -> pa.RecordBatch:
     """Unusable rows of events that were set aside before, of files that are unchanged. Repeats are found anew."""
     with storage.open_parquet(path) as file:
-        table = file.read()
-    events = pc.and_(pc.equal(table["table"], "interactions"), pc.not_equal(table[REASON], clean.DUPLICATE))
-    table = chunks.one_batch(
-        table.filter(pc.and_(events, pc.is_in(table[FILE], value_set=pa.array(base.unchanged, pa.string()))))
-    )
+        groups = range(file.num_row_groups)
+        wanted = [group for group in groups if pc.any(_unusable(file.read_row_group(group, ["table", REASON]))).as_py()]
+        table = file.read_row_groups(wanted)
+    here = pc.is_in(table[FILE], value_set=pa.array(base.unchanged, pa.string()))
+    table = chunks.one_batch(table.filter(pc.and_(_unusable(table), here)))
     number = pc.index_in(table[FILE], value_set=pa.array(files, pa.string()))
     found = pa.RecordBatch.from_arrays([table[REASON], number, table[sums.TEXT]], names=[REASON, FILE, sums.TEXT])
     return found.filter(number.is_valid())
+
+
+def _unusable(rows: pa.Table) -> pa.ChunkedArray:
+    """Which rows set aside are of events, and no repeats."""
+    return pc.and_(pc.equal(rows["table"], "interactions"), pc.not_equal(rows[REASON], clean.DUPLICATE))
 
 
 def first_users(paths: list[str], users: pa.Array) -> pa.Array:
@@ -194,8 +200,9 @@ def _repeats(base: Base) -> list[str]:
     return storage.list_files(storage.join(base.features, REPEATS_DIR), ".parquet")
 
 
-def _mixed(again: np.ndarray, some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Both, in their orders, the others where `again` says so."""
-    whole = np.empty(len(again), some.dtype)
-    whole[~again], whole[again] = some, others
+def _mixed(places: tuple[np.ndarray, np.ndarray], values: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """One array of two, with the values of each in its places."""
+    whole = np.empty(sum(map(len, values)), values[0].dtype)
+    for where, some in zip(places, values, strict=True):
+        whole[where] = some
     return whole

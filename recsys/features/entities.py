@@ -197,13 +197,13 @@ def joined(parts: Iterator[Part], role: Role, kind: pa.DataType, features: Mappi
     yield SUMS, Sums(rows=first.num_rows).to_json().encode()
 
 
-def by_value(counts: bytes, partitions: int) -> Iterator[tuple[int, bytes]]:
+def by_value(counts: pa.Buffer, partitions: int) -> Iterator[tuple[int, pa.Buffer]]:
     """What `codes.count_values` has counted, by the partition of the value."""
     batch = chunks.unpack(counts)
     yield from chunks.pack_by(gather.partition_of(batch[codes.VALUE], partitions), batch)
 
 
-def frequent(counts: Iterator[bytes], features: Mapping[str, Feature]) -> Iterator[bytes]:
+def frequent(counts: Iterator[pa.Buffer], features: Mapping[str, Feature]) -> Iterator[bytes]:
     """The sums of all counts of a partition's values, without values that are too rare for any vocabulary."""
     batches = list(map(chunks.unpack, counts))
     if batches:

@@ -53,7 +53,7 @@ class Events:
         return self.parts.mapPartitions(partial(of_kind, kind=REPEATS)).map(chunks.unpack)
 
     @property
-    def aside(self) -> RDD[bytes]:
+    def aside(self) -> RDD[pa.Buffer]:
         """Batches of (reason, file, row) set aside."""
         return self.parts.mapPartitions(partial(of_kind, kind=ASIDE))
 
@@ -108,7 +108,7 @@ def prepare(
     return Events(parts, found, rows.files, partitions)
 
 
-def of_kind(parts: Iterator[Part], kind: str) -> Iterator[bytes]:
+def of_kind(parts: Iterator[Part], kind: str) -> Iterator[pa.Buffer]:
     """The contents of one kind."""
     return (value for found, value in parts if found == kind)
 

@@ -31,7 +31,7 @@ _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 
 _VALUES: Final = (RATING, TIMESTAMP, FILE_NUMBER)
 
-Part = tuple[str, bytes]
+Part = tuple[str, Any]
 """Kind and content, packed; this is all that Spark moves. It counts elements, not what they hold."""
 NumberOf = Callable[[pa.Array], np.ndarray]
 """The partition of each of some ids, int [ids]."""
@@ -215,19 +215,18 @@ def parted(
         user, item: int [events], places in the ids; the users ascend.
         rating, timestamp, file: [events].
     """
-    kept = ~again
-    lengths = np.bincount(user[kept], minlength=len(user_ids))
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    kept, repeated = np.flatnonzero(~again), np.flatnonzero(again)
+    whole, left = (np.bincount(users, minlength=len(user_ids)) for users in (user, user[kept]))
+    offsets = np.concatenate([[0], np.cumsum(left)])
     chunk = Chunk(user_ids, offsets, item[kept], item_ids, rating[kept], timestamp[kept], file[kept])
-    place = np.flatnonzero(again)
-    position = place - np.searchsorted(user, user[place], side="left")
+    of = user[repeated]
     repeats = {
-        USER_ID: user_ids.take(pa.array(user[again])),
-        ITEM_ID: item_ids.take(pa.array(item[again])),
-        RATING: rating[again],
-        TIMESTAMP: timestamp[again],
-        FILE: file[again],
-        POSITION: position.astype(np.int32),
+        USER_ID: user_ids.take(pa.array(of)),
+        ITEM_ID: item_ids.take(pa.array(item[repeated])),
+        RATING: rating[repeated],
+        TIMESTAMP: timestamp[repeated],
+        FILE: file[repeated],
+        POSITION: (repeated - (np.cumsum(whole) - whole)[of]).astype(np.int32),
     }
     return chunk, pa.RecordBatch.from_pydict(repeats)
 

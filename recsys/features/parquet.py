@@ -25,7 +25,7 @@ def rows_per_file(last: int, files: int) -> int:
     return max(1, -(-last // files))
 
 
-def write_sorted(packed: Iterable[bytes], columns: Sequence[str], folder: str, number: int) -> pa.Table:
+def write_sorted(packed: Iterable[pa.Buffer], columns: Sequence[str], folder: str, number: int) -> pa.Table:
     """Writes one file of a folder; returns what it holds.
 
     Args:
@@ -40,6 +40,16 @@ def write_sorted(packed: Iterable[bytes], columns: Sequence[str], folder: str, n
 
 
 def write_table(table: pa.Table, path: str) -> None:
-    """Writes one file, which appears when it is complete."""
+    """Writes one file, which appears when it is complete.
+
+    Numbers of 64 bits are times, ascending in each history, or ids: their differences take less room than a dictionary, and
+    less time to write and to read.
+    """
+    packed, others = list[str](), list[str]()
+    for field in table.schema:
+        is_list = pa.types.is_list(field.type)
+        leaf = f"{field.name}.list.element" if is_list else field.name
+        (packed if pa.types.is_int64(field.type.value_type if is_list else field.type) else others).append(leaf)
+    encoded = {leaf: "DELTA_BINARY_PACKED" for leaf in packed}
     with storage.atomic_output(path) as stream:
-        pq.write_table(table, stream, write_page_checksum=True)
+        pq.write_table(table, stream, write_page_checksum=True, use_dictionary=others, column_encoding=encoded)

@@ -38,7 +38,7 @@ def left_out(parts: RDD[Part], fewest: int, least: int, layout: clean.Layout) ->
     return parts.mapPartitions(partial(_without, frequent=shared, least=least, layout=layout))
 
 
-def _counts(parts: Iterator[Part], partitions: int) -> Iterator[tuple[int, bytes]]:
+def _counts(parts: Iterator[Part], partitions: int) -> Iterator[tuple[int, pa.Buffer]]:
     """Each item's number of events in each chunk, by the partition of the item."""
     for kind, value in parts:
         if kind == HISTORIES:
@@ -48,7 +48,7 @@ def _counts(parts: Iterator[Part], partitions: int) -> Iterator[tuple[int, bytes
             yield from chunks.pack_by(gather.partition_of(chunk.item_ids, partitions), batch)
 
 
-def _frequent(counts: Iterator[bytes], fewest: int) -> Iterator[bytes]:
+def _frequent(counts: Iterator[pa.Buffer], fewest: int) -> Iterator[bytes]:
     """The ids of the items of a partition that are not rare."""
     batches = list(map(chunks.unpack, counts))
     if batches:

@@ -38,7 +38,7 @@ def write_rejected(asides: Sequence[tuple[str, Aside | None]], features: str) ->
 
 
 def _write_part(
-    number: int, rows: Iterator[bytes], table: str, files: tuple[str, ...], folder: str, start: int
+    number: int, rows: Iterator[pa.Buffer], table: str, files: tuple[str, ...], folder: str, start: int
 ) -> Iterator[int]:
     """Writes a file for each partition that has rows, numbered from `start` on."""
     first = next(rows, None)

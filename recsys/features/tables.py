@@ -34,7 +34,7 @@ class Aside:
         files: path of each file of the table.
     """
 
-    rows: RDD[bytes]
+    rows: RDD[pa.Buffer]
     files: tuple[str, ...]
 
 
