@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -144,6 +144,16 @@ def unpack(value: pa.Buffer) -> pa.RecordBatch:
     return pa.ipc.open_stream(value).read_next_batch()
 
 
+def ascending(columns: Sequence[np.ndarray]) -> bool:
+    """Whether rows ascend by the first column, those that share its value by the second, and so on."""
+    tied = np.ones(max(0, len(columns[0]) - 1), bool)
+    for column in columns:
+        if (tied & (column[1:] < column[:-1])).any():
+            return False
+        tied &= column[1:] == column[:-1]
+    return True
+
+
 def one_batch(table: pa.Table) -> pa.RecordBatch:
     """A table as one batch."""
     batches = table.combine_chunks().to_batches()
@@ -165,9 +175,10 @@ def pack_by(number: np.ndarray, batch: pa.RecordBatch) -> Iterator[tuple[int, pa
         number: int [rows], from 0.
         batch: the rows.
     """
-    order = np.argsort(number.astype(np.int32), kind="stable")
     sizes = np.bincount(number)
     ends = np.cumsum(sizes)
-    ordered = batch.take(pa.array(order))
+    ordered = batch
+    if not ascending([number]):  # otherwise taking them in their order would only copy them
+        ordered = batch.take(pa.array(np.argsort(number.astype(np.int32), kind="stable")))
     for found in np.flatnonzero(sizes):
         yield int(found), pack(ordered.slice(ends[found] - sizes[found], sizes[found]))

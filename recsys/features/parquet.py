@@ -34,7 +34,9 @@ def write_sorted(packed: Iterable[pa.Buffer], columns: Sequence[str], folder: st
         folder: path or URI.
         number: of the file.
     """
-    table = pa.Table.from_batches(list(map(chunks.unpack, packed))).sort_by([(name, "ascending") for name in columns])
+    table = pa.Table.from_batches(list(map(chunks.unpack, packed)))
+    if not chunks.ascending([table[name].to_numpy() for name in columns]):
+        table = table.sort_by([(name, "ascending") for name in columns])
     write_table(table, storage.join(folder, part_file(number)))
     return table
 
