@@ -42,6 +42,7 @@ def run(words: Sequence[str | Path], log: Path) -> Cost:
     Raises:
         SystemExit: it failed; the end of what it printed is shown.
     """
+    os.sync()  # what the command before has left to be written is not this one's cost
     started, peak = time.monotonic(), 0
     with open(log, "wb") as output:
         process = psutil.Popen([str(word) for word in words], stdout=output, stderr=output)

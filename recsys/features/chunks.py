@@ -103,18 +103,51 @@ class Chunk:
         place = np.cumsum(used, dtype=np.int32) - np.int32(1)
         return place[items], self.item_ids.filter(pa.array(used))
 
-    def pack(self) -> pa.Buffer:
+    def pack(self) -> Packed:
         """For `unpack_chunk`."""
         offsets = pa.array(self.offsets, pa.int32())
         items = pa.DictionaryArray.from_arrays(pa.array(self.items, pa.int32()), self.item_ids)
         columns = {ITEMS: items, RATINGS: self.ratings, TIMESTAMPS: self.timestamps, FILES: self.files}
         lists = {name: pa.ListArray.from_arrays(offsets, pa.array(column)) for name, column in columns.items()}
-        return pack(pa.RecordBatch.from_pydict({USER_ID: self.users, **lists}))
+        return Packed(pa.RecordBatch.from_pydict({USER_ID: self.users, **lists}))
 
 
-def unpack_chunk(value: pa.Buffer) -> Chunk:
+class Packed:
+    """A batch on its way: one binary value to Spark, to which it is pickled, and itself within a process.
+
+    Args:
+        batch: may be a slice; only its own rows are pickled.
+    """
+
+    __slots__ = ("batch",)
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.batch = batch
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        size = pa.MockOutputStream()  # only counts; a stream that grows would copy what it has again and again
+        self._write(size)
+        content = pa.allocate_buffer(size.size())
+        self._write(pa.FixedSizeBufferWriter(content))
+        return _received, (content,)
+
+    def _write(self, sink: Any) -> None:
+        with pa.ipc.new_stream(sink, self.batch.schema) as stream:
+            stream.write_batch(self.batch)
+
+
+def unpack(value: Packed) -> pa.RecordBatch:
+    """What is packed."""
+    return value.batch
+
+
+def _received(content: pa.Buffer) -> Packed:
+    return Packed(pa.ipc.open_stream(content).read_next_batch())
+
+
+def unpack_chunk(value: Packed) -> Chunk:
     """The inverse of `Chunk.pack`."""
-    batch = unpack(value)
+    batch = value.batch
     items = batch[ITEMS].flatten()
     return Chunk(
         batch[USER_ID],
@@ -123,25 +156,6 @@ def unpack_chunk(value: pa.Buffer) -> Chunk:
         items.dictionary,
         *(batch[name].flatten().to_numpy() for name in (RATINGS, TIMESTAMPS, FILES)),
     )
-
-
-def pack(batch: pa.RecordBatch) -> pa.Buffer:
-    """A batch, with its schema, for `unpack`."""
-    size = pa.MockOutputStream()  # only counts; a stream that grows would copy what it has again and again
-    _write(batch, size)
-    found = pa.allocate_buffer(size.size())
-    _write(batch, pa.FixedSizeBufferWriter(found))
-    return found
-
-
-def _write(batch: pa.RecordBatch, sink: Any) -> None:
-    with pa.ipc.new_stream(sink, batch.schema) as stream:
-        stream.write_batch(batch)
-
-
-def unpack(value: pa.Buffer) -> pa.RecordBatch:
-    """The inverse of `pack`."""
-    return pa.ipc.open_stream(value).read_next_batch()
 
 
 def ascending(columns: Sequence[np.ndarray]) -> bool:
@@ -160,15 +174,15 @@ def one_batch(table: pa.Table) -> pa.RecordBatch:
     return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
 
 
-def grouped(numbered: Iterable[tuple[int, pa.Buffer]]) -> dict[int, list[pa.Buffer]]:
+def grouped(numbered: Iterable[tuple[int, Packed]]) -> dict[int, list[Packed]]:
     """What `pack_by` has packed, by number."""
-    found: dict[int, list[pa.Buffer]] = defaultdict(list)
+    found: dict[int, list[Packed]] = defaultdict(list)
     for number, value in numbered:
         found[number].append(value)
     return found
 
 
-def pack_by(number: np.ndarray, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.Buffer]]:
+def pack_by(number: np.ndarray, batch: pa.RecordBatch) -> Iterator[tuple[int, Packed]]:
     """The rows of each number, packed, in their order.
 
     Args:
@@ -181,4 +195,4 @@ def pack_by(number: np.ndarray, batch: pa.RecordBatch) -> Iterator[tuple[int, pa
     if not ascending([number]):  # otherwise taking them in their order would only copy them
         ordered = batch.take(pa.array(np.argsort(number.astype(np.int32), kind="stable")))
     for found in np.flatnonzero(sizes):
-        yield int(found), pack(ordered.slice(ends[found] - sizes[found], sizes[found]))
+        yield int(found), Packed(ordered.slice(ends[found] - sizes[found], sizes[found]))

@@ -28,6 +28,7 @@ from recsys.contract.schema import (
     USERS_DIR,
 )
 from recsys.features import chunks, codes, parquet
+from recsys.features.chunks import Packed
 from recsys.features.codes import MEAN_RATING, POPULARITY, Moments, Number, Vocabulary
 from recsys.features.entities import TRAINING, WHOLE, Fitting, Role
 from recsys.features.raw import raw_name
@@ -190,7 +191,7 @@ def _encoded(
     features: Mapping[str, Feature],
     rows_per_file: int,
     files: int,
-) -> Iterator[tuple[int, pa.Buffer]]:
+) -> Iterator[tuple[int, Packed]]:
     """The rows as each output writes them, by number of the file, counted through all outputs."""
     index = pc.index_in(rows[role.key], value_set=ids.value).to_numpy() + np.int32(1)
     rows = rows.append_column(role.index, pa.array(index))
@@ -201,7 +202,7 @@ def _encoded(
 
 
 def _write_part(
-    placed: Iterator[tuple[int, pa.Buffer]], folders: Sequence[str], index: str, files: int
+    placed: Iterator[tuple[int, Packed]], folders: Sequence[str], index: str, files: int
 ) -> Iterator[tuple[int, str, int]]:
     """Writes the files of this partition; gives for each list column number of the folder, name and most values of a row."""
     for number, rows in chunks.grouped(placed).items():

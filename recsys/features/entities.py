@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from recsys.config import Feature
 from recsys.contract.schema import FIRST_SEEN, ITEM_ID, ITEM_INDEX, REASON, TITLE, TRAIN_COUNT, USER_ID, USER_INDEX
 from recsys.features import chunks, clean, codes, gather, raw, split, sums, values
-from recsys.features.chunks import Chunk
+from recsys.features.chunks import Chunk, Packed
 from recsys.features.codes import LEARNED, TRAINS, Moments
 from recsys.features.gather import ASIDE, SUMS, Part
 from recsys.features.read import Rows
@@ -176,7 +176,7 @@ def joined(parts: Iterator[Part], role: Role, kind: pa.DataType, features: Mappi
     """
     found: dict[str, list[pa.RecordBatch]] = {SEEN: [], _TABLE: [], ASIDE: []}
     for name, value in parts:
-        found[name].append(chunks.unpack(value))
+        found[name].append(value.batch)
     seen = _seen(found[SEEN], role, kind)
     first, repeats = _first_rows(found[_TABLE], role, kind, features)
     ids = pa.chunked_array([*seen[role.key].chunks, *first[role.key].chunks], kind).unique()
@@ -187,27 +187,27 @@ def joined(parts: Iterator[Part], role: Role, kind: pa.DataType, features: Mappi
         columns |= {name: table[name].take(places) for name in table.column_names if name != role.key}
     entities = chunks.one_batch(pa.table({name: _filled(name, column) for name, column in columns.items()}))
     for start in range(0, len(entities), _ROWS_PER_BATCH):
-        yield ENTITIES, chunks.pack(entities.slice(start, _ROWS_PER_BATCH))
-    yield KEYS, chunks.pack(entities.select([role.key, *role.columns]))
+        yield ENTITIES, Packed(entities.slice(start, _ROWS_PER_BATCH))
+    yield KEYS, Packed(entities.select([role.key, *role.columns]))
     if codes.coded_names(features):
-        yield VALUES, chunks.pack(chunks.one_batch(codes.count_values(entities, features)))
+        yield VALUES, Packed(chunks.one_batch(codes.count_values(entities, features)))
     yield MOMENTS, json.dumps([_moments(entities.filter(entities[part.rows]), features) for part in (TRAINING, WHOLE)]).encode()
     aside = [gather.in_order([*found[ASIDE], *repeats])] if found[ASIDE] or repeats else []
     yield from gather.packed([], aside, 0)
     yield SUMS, Sums(rows=first.num_rows).to_json().encode()
 
 
-def by_value(counts: pa.Buffer, partitions: int) -> Iterator[tuple[int, pa.Buffer]]:
+def by_value(counts: Packed, partitions: int) -> Iterator[tuple[int, Packed]]:
     """What `codes.count_values` has counted, by the partition of the value."""
     batch = chunks.unpack(counts)
     yield from chunks.pack_by(gather.partition_of(batch[codes.VALUE], partitions), batch)
 
 
-def frequent(counts: Iterator[pa.Buffer], features: Mapping[str, Feature]) -> Iterator[bytes]:
+def frequent(counts: Iterator[Packed], features: Mapping[str, Feature]) -> Iterator[Packed]:
     """The sums of all counts of a partition's values, without values that are too rare for any vocabulary."""
     batches = list(map(chunks.unpack, counts))
     if batches:
-        yield chunks.pack(chunks.one_batch(codes.summed(pa.Table.from_batches(batches), features)))
+        yield Packed(chunks.one_batch(codes.summed(pa.Table.from_batches(batches), features)))
 
 
 def _seen(batches: Sequence[pa.RecordBatch], role: Role, kind: pa.DataType) -> pa.Table:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from recsys.config import Features
 from recsys.errors import DataError
 from recsys.features import chunks, clean, gather, merge, rare
-from recsys.features.chunks import Chunk
+from recsys.features.chunks import Chunk, Packed
 from recsys.features.earlier_features import Base
 from recsys.features.gather import ASIDE, HISTORIES, REPEATS, SUMS, Part
 from recsys.features.read import Rows
@@ -53,7 +53,7 @@ class Events:
         return self.parts.mapPartitions(partial(of_kind, kind=REPEATS)).map(chunks.unpack)
 
     @property
-    def aside(self) -> RDD[pa.Buffer]:
+    def aside(self) -> RDD[Packed]:
         """Batches of (reason, file, row) set aside."""
         return self.parts.mapPartitions(partial(of_kind, kind=ASIDE))
 
@@ -108,7 +108,7 @@ def prepare(
     return Events(parts, found, rows.files, partitions)
 
 
-def of_kind(parts: Iterator[Part], kind: str) -> Iterator[pa.Buffer]:
+def of_kind(parts: Iterator[Part], kind: str) -> Iterator[Any]:
     """The contents of one kind."""
     return (value for found, value in parts if found == kind)
 

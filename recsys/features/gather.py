@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from recsys.contract.schema import FILE, ITEM_ID, POSITION, RATING, REASON, TIMESTAMP, USER_ID
 from recsys.features import chunks, clean, sums, values
-from recsys.features.chunks import Chunk
+from recsys.features.chunks import Chunk, Packed
 from recsys.sources.pieces import BLOCK, FILE_NUMBER, ORDER, ROW
 
 EVENTS: Final = "events"
@@ -82,13 +82,13 @@ def gather(parts: Iterator[Part], least: int, layout: clean.Layout) -> Iterator[
     """
     found: dict[str, list[pa.RecordBatch]] = {EVENTS: [], ASIDE: []}
     for kind, value in parts:
-        found[kind].append(chunks.unpack(value))
+        found[kind].append(value.batch)
     aside = [in_order(found[ASIDE])] if found[ASIDE] else []
     histories = []
     if found[EVENTS]:
         chunk, repeats = _histories(pa.Table.from_batches(found[EVENTS]))
         histories = list(chunk.divided())
-        yield REPEATS, chunks.pack(repeats)
+        yield REPEATS, Packed(repeats)
         aside.append(repeated(repeats, layout))
     yield from packed(histories, aside, least)
 
@@ -99,7 +99,7 @@ def packed(histories: Sequence[Chunk], aside: Sequence[pa.RecordBatch], least: i
     for chunk in histories:
         yield HISTORIES, chunk.pack()
     if len(whole):
-        yield ASIDE, chunks.pack(whole)
+        yield ASIDE, Packed(whole)
     yield SUMS, sums.of(histories, whole, least).to_json().encode()
 
 
@@ -155,7 +155,7 @@ def set_aside(reason: str, files: np.ndarray, rows: pa.Array) -> pa.RecordBatch:
         files: int32 [rows], numbers of their files.
         rows: their text.
     """
-    return _aside(pa.array([reason]).take(pa.array(np.zeros(len(rows), np.int8))), files, rows)
+    return _aside(pa.repeat(reason, len(rows)), files, rows)
 
 
 def _parsed(batch: pa.RecordBatch, layout: clean.Layout) -> tuple[pa.RecordBatch, pa.RecordBatch]:

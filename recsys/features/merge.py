@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 from recsys import storage
 from recsys.contract import histories, matching
 from recsys.contract.schema import ITEM_ID, RATING, REJECTED_DIR, TIMESTAMP, USER_ID
-from recsys.features import chunks, clean, gather
-from recsys.features.chunks import Chunk
+from recsys.features import clean, gather
+from recsys.features.chunks import Chunk, Packed
 from recsys.features.earlier_features import Base, Known, check, first_users, read_known, read_rejected
 from recsys.features.gather import EVENTS, Part
 from recsys.features.read import Rows
@@ -128,13 +128,13 @@ def _gather(
         elif kind == REJECTED:
             aside.append(read_rejected(value.decode(), base, files))
         else:
-            (events if kind == EVENTS else unusable).append(chunks.unpack(value))
+            (events if kind == EVENTS else unusable).append(value.batch)
     if known is None:
         raise ValueError("a partition without a file of histories")
     if unusable:
         aside.append(gather.in_order(unusable))
     chunk, repeats = merged(known, pa.Table.from_batches(events, None if events else _no_events(users.value, items.value)))
-    yield gather.REPEATS, chunks.pack(repeats)
+    yield gather.REPEATS, Packed(repeats)
     yield from gather.packed(list(chunk.divided()), [*aside, gather.repeated(repeats, layout)], least)
 
 

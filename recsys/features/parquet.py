@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from recsys import storage
 from recsys.contract.schema import part_file
 from recsys.features import chunks
+from recsys.features.chunks import Packed
 
 ROWS_PER_FILE: Final = 1_000_000
 
@@ -25,7 +26,7 @@ def rows_per_file(last: int, files: int) -> int:
     return max(1, -(-last // files))
 
 
-def write_sorted(packed: Iterable[pa.Buffer], columns: Sequence[str], folder: str, number: int) -> pa.Table:
+def write_sorted(packed: Iterable[Packed], columns: Sequence[str], folder: str, number: int) -> pa.Table:
     """Writes one file of a folder; returns what it holds.
 
     Args:
@@ -34,7 +35,7 @@ def write_sorted(packed: Iterable[pa.Buffer], columns: Sequence[str], folder: st
         folder: path or URI.
         number: of the file.
     """
-    table = pa.Table.from_batches(list(map(chunks.unpack, packed)))
+    table = pa.Table.from_batches(list(value.batch for value in packed))
     if not chunks.ascending([table[name].to_numpy() for name in columns]):
         table = table.sort_by([(name, "ascending") for name in columns])
     write_table(table, storage.join(folder, part_file(number)))

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from recsys.contract.schema import ITEM_ID
 from recsys.features import chunks, clean, gather
-from recsys.features.chunks import Chunk
+from recsys.features.chunks import Chunk, Packed
 from recsys.features.gather import ASIDE, HISTORIES, Part
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def left_out(parts: RDD[Part], fewest: int, least: int, layout: clean.Layout) ->
     return parts.mapPartitions(partial(_without, frequent=shared, least=least, layout=layout))
 
 
-def _counts(parts: Iterator[Part], partitions: int) -> Iterator[tuple[int, pa.Buffer]]:
+def _counts(parts: Iterator[Part], partitions: int) -> Iterator[tuple[int, Packed]]:
     """Each item's number of events in each chunk, by the partition of the item."""
     for kind, value in parts:
         if kind == HISTORIES:
@@ -48,13 +48,13 @@ def _counts(parts: Iterator[Part], partitions: int) -> Iterator[tuple[int, pa.Bu
             yield from chunks.pack_by(gather.partition_of(chunk.item_ids, partitions), batch)
 
 
-def _frequent(counts: Iterator[pa.Buffer], fewest: int) -> Iterator[bytes]:
+def _frequent(counts: Iterator[Packed], fewest: int) -> Iterator[Packed]:
     """The ids of the items of a partition that are not rare."""
     batches = list(map(chunks.unpack, counts))
     if batches:
         summed = pa.Table.from_batches(batches).group_by(ITEM_ID).aggregate([(COUNT, "sum")])
         frequent = summed.filter(pc.greater_equal(summed[f"{COUNT}_sum"], fewest)).select([ITEM_ID])
-        yield chunks.pack(chunks.one_batch(frequent))
+        yield Packed(chunks.one_batch(frequent))
 
 
 def _without(parts: Iterator[Part], frequent: Broadcast[pa.Array], least: int, layout: clean.Layout) -> Iterator[Part]:
@@ -62,7 +62,7 @@ def _without(parts: Iterator[Part], frequent: Broadcast[pa.Array], least: int, l
     kept: list[Chunk] = []
     for kind, value in parts:
         if kind == ASIDE:
-            aside.append(chunks.unpack(value))
+            aside.append(value.batch)
         elif kind == HISTORIES:
             chunk = chunks.unpack_chunk(value)
             stays = np.asarray(pc.is_in(chunk.item_ids, value_set=frequent.value))[chunk.items]

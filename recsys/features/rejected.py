@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from recsys import storage
 from recsys.contract.schema import FILE, REASON, REJECTED, REJECTED_DIR, part_file
 from recsys.features import chunks, parquet, sums
+from recsys.features.chunks import Packed
 from recsys.features.tables import Aside
 
 _FILES: Final = 4
@@ -38,7 +39,7 @@ def write_rejected(asides: Sequence[tuple[str, Aside | None]], features: str) ->
 
 
 def _write_part(
-    number: int, rows: Iterator[pa.Buffer], table: str, files: tuple[str, ...], folder: str, start: int
+    number: int, rows: Iterator[Packed], table: str, files: tuple[str, ...], folder: str, start: int
 ) -> Iterator[int]:
     """Writes a file for each partition that has rows, numbered from `start` on."""
     first = next(rows, None)
@@ -48,6 +49,6 @@ def _write_part(
     with storage.atomic_output(path) as stream, pq.ParquetWriter(stream, REJECTED) as writer:
         for batch in map(chunks.unpack, chain([first], rows)):
             names = pa.array(files, pa.string()).take(batch[FILE])
-            tables = pa.array([table] * len(batch), pa.string())
+            tables = pa.repeat(table, len(batch))
             writer.write_batch(pa.RecordBatch.from_arrays([tables, batch[REASON], names, batch[sums.TEXT]], schema=REJECTED))
     yield number

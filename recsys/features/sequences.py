@@ -27,7 +27,7 @@ from recsys.contract.schema import (
     VALID_LENGTH,
 )
 from recsys.features import chunks, parquet, split
-from recsys.features.chunks import Chunk
+from recsys.features.chunks import Chunk, Packed
 from recsys.features.events import Events
 from recsys.features.tables import Catalogue
 
@@ -62,7 +62,7 @@ def write(events: Events, cut: split.Cut, users: Catalogue, items: Catalogue, fe
 
 def _place(
     chunk: Chunk, users: Broadcast[pa.Array], items: Broadcast[pa.Array], cut: split.Cut, users_per_file: int
-) -> Iterator[tuple[int, pa.Buffer]]:
+) -> Iterator[tuple[int, Packed]]:
     """Puts indices in the place of ids, and packs the rows of each file."""
     user = pc.index_in(chunk.users, value_set=users.value).to_numpy() + np.int32(1)
     item = pc.index_in(chunk.item_ids, value_set=items.value).to_numpy() + np.int32(1)
@@ -79,7 +79,7 @@ def _rows(chunk: Chunk, user: np.ndarray, item: np.ndarray, train: np.ndarray, v
     return pa.RecordBatch.from_arrays([pa.array(user), *lists, *numbers], schema=HISTORIES)
 
 
-def _write_file(placed: Iterator[tuple[int, pa.Buffer]], folder: str, cut: split.Cut) -> Iterator[dict[str, int]]:
+def _write_file(placed: Iterator[tuple[int, Packed]], folder: str, cut: split.Cut) -> Iterator[dict[str, int]]:
     """Writes the files of this partition; gives the SIZES of their parts."""
     for number, rows in chunks.grouped(placed).items():
         table = parquet.write_sorted(rows, [USER_INDEX], folder, number)
@@ -92,7 +92,7 @@ def _write_file(placed: Iterator[tuple[int, pa.Buffer]], folder: str, cut: split
 
 def _place_repeats(
     repeats: pa.RecordBatch, users: Broadcast[pa.Array], items: Broadcast[pa.Array], users_per_file: int
-) -> Iterator[tuple[int, pa.Buffer]]:
+) -> Iterator[tuple[int, Packed]]:
     """The same for repeats."""
     user = pc.index_in(repeats[USER_ID], value_set=users.value).to_numpy() + np.int32(1)
     item = pc.index_in(repeats[ITEM_ID], value_set=items.value).to_numpy() + np.int32(1)
@@ -100,6 +100,6 @@ def _place_repeats(
     yield from chunks.pack_by((user - 1) // users_per_file, pa.RecordBatch.from_arrays(columns, schema=REPEATS))
 
 
-def _write_repeats(placed: Iterator[tuple[int, pa.Buffer]], folder: str) -> Iterator[int]:
+def _write_repeats(placed: Iterator[tuple[int, Packed]], folder: str) -> Iterator[int]:
     for number, rows in chunks.grouped(placed).items():
         yield parquet.write_sorted(rows, [USER_INDEX, POSITION], folder, number).num_rows

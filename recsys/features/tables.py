@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from recsys.config import Config, Feature
 from recsys.features import chunks, clean, codes, entities, raw, split, sums
-from recsys.features.chunks import Chunk
+from recsys.features.chunks import Chunk, Packed
 from recsys.features.codes import Moments
 from recsys.features.entities import ENTITIES, ITEMS, KEYS, MOMENTS, USERS, VALUES, Role
 from recsys.features.events import Events, of_kind
@@ -34,7 +34,7 @@ class Aside:
         files: path of each file of the table.
     """
 
-    rows: RDD[pa.Buffer]
+    rows: RDD[Packed]
     files: tuple[str, ...]
 
 
@@ -144,7 +144,7 @@ def _counts(parts: RDD[Part], features: Mapping[str, Feature]) -> list[pa.Table]
     if (partitions := parts.getNumPartitions()) > 1:
         counts = counts.flatMap(partial(entities.by_value, partitions=partitions)).partitionBy(partitions, int).values()
     frequent = counts.mapPartitions(partial(entities.frequent, features=features)).collect()
-    return [pa.Table.from_batches([chunks.unpack(value)]) for value in frequent]
+    return [pa.Table.from_batches([value.batch]) for value in frequent]
 
 
 def _told(parts: Iterable[Part]) -> Iterator[Part]:
