@@ -14,7 +14,7 @@ all events so far are measured on the slice of the night after (prequential eval
 The first night is the same for all of them.
 
 Costs are seconds of the stage `train`; those of fold-in, which trains nothing, are of the whole command. Finished nights are
-kept in the output folder and not repeated.
+kept in the output folder and not repeated. With several seeds, means are over the nights of all.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import click
 import pandas as pd
 
 from benchmarks.quality.job import recsys
-from benchmarks.refresh import scores, stream
+from benchmarks.refresh import plot, scores, stream
 from benchmarks.refresh.scores import METRICS
 from benchmarks.refresh.stream import Stream
 
@@ -46,6 +46,9 @@ QUIET: Final = (
     "refresh.full_every=0",
 )
 """Every night is published here, and only what the comparison needs is measured."""
+
+Nights = dict[str, list[dict[str, Any]]]
+"""By strategy: night, seed, what its lists are worth and what they cost."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +114,7 @@ class Replay:
         return scores.read_lists(place / "lists"), seconds
 
 
-def table(nights: dict[str, list[dict[str, Any]]]) -> str:
+def table(nights: Nights) -> str:
     """One row per strategy: means over the nights, and shares of what full training reaches and costs."""
     full = pd.DataFrame(nights["full"])
     lines = [
@@ -132,32 +135,41 @@ def table(nights: dict[str, list[dict[str, Any]]]) -> str:
 @click.option("--data", type=click.Path(exists=True, path_type=Path), required=True, help="Has the zips and amazon/.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("out/refresh"), show_default=True)
 @click.option("--nights", type=click.IntRange(1, 9), default=9, show_default=True, help="After the first one.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", "seeds", multiple=True, type=int, default=[0], show_default=True, help="Repeatable.")
 @click.option("--set", "changes", multiple=True, metavar="SECTION.FIELD=VALUE", help="Settings of all runs but the first.")
 @click.option("--strategy", "strategies", multiple=True, type=click.Choice(STRATEGIES), default=STRATEGIES)
+@click.option("--plot", "picture", type=click.Path(path_type=Path), help="Draws NDCG@10 night by night, as SVG.")
 @click.argument("cases", nargs=-1, type=click.Choice(CASES))
 def main(
     data: Path,
     output: Path,
     nights: int,
-    seed: int,
+    seeds: tuple[int, ...],
     changes: tuple[str, ...],
     strategies: tuple[str, ...],
+    picture: Path | None,
     cases: tuple[str, ...],
 ) -> None:
     """Plays the nights of CASES, by default of all, and prints a table for each."""
+    found = dict[str, Nights]()
     for case in cases or CASES:
-        folder = output.resolve() / f"{case}-{seed}"
-        events = stream.cut(case, data, folder / "slices", seed)
-        replay = Replay(events, folder, changes, seed)
-        played: dict[str, list[dict[str, Any]]] = {}
-        for strategy in strategies:
-            for number in range(1, nights + 1):
-                found = replay.night(strategy, number)
-                played.setdefault(strategy, []).append(found)
-                click.echo(f"{case} {strategy}, night {number}: {json.dumps(found)}", err=True)
+        played = found.setdefault(case, {strategy: [] for strategy in strategies})
+        for seed in seeds:
+            folder = output.resolve() / f"{case}-{seed}"
+            replay = Replay(stream.cut(case, data, folder / "slices", seed), folder, changes, seed)
+            for strategy in strategies:
+                for number in range(1, nights + 1):
+                    night = {"night": number, "seed": seed, **replay.night(strategy, number)}
+                    played[strategy].append(night)
+                    click.echo(f"{case} {strategy}: {json.dumps(night)}", err=True)
         if "full" in played:
-            click.echo(f"\n{case}, seed {seed}:\n\n{table(played)}")
+            click.echo(f"\n{case}, nights 1 to {nights}, {_seeds(seeds)}:\n\n{table(played)}")
+    if picture is not None:
+        plot.draw(found, METRICS[0], picture)
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
 
 
 if __name__ == "__main__":
