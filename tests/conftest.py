@@ -19,8 +19,16 @@ os.environ["NUMBA_DISABLE_JIT"] = "1"  # ranx would compile for a minute what th
 DATA = os.environ.get("RECSYS_TEST_DATA")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--release", action="store_true", help="also run the long forms, as before a release")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Puts the files with the most slow tests first, so that two processes end together; skips tests whose data are missing."""
+    if not config.getoption("--release"):
+        long = [item for item in items if item.get_closest_marker("release")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker("release")]
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
     if DATA:

@@ -83,7 +83,7 @@ def test_two_processes_learn_what_workers_of_tf_config_learn(features, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("index", [pytest.param(0, marks=pytest.mark.release), 1])
 def test_if_one_is_killed_the_command_ends_with_75_and_none_is_left(features, tmp_path, index):
     begun(tmp_path, features, exact(500))
     process, workers = in_training(tmp_path)

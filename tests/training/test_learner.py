@@ -36,7 +36,7 @@ def compiled(monkeypatch):
     return made
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("precision", [pytest.param("float32", marks=pytest.mark.release), "mixed_float16"])
 def test_phases_share_their_steps_and_learn_the_same_as_with_steps_of_their_own(
     features, tmp_path, compiled, monkeypatch, precision
 ):

@@ -156,6 +156,7 @@ def test_stopping_one_worker_stops_both_and_they_resume_to_the_same_weights(feat
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.release
 @pytest.mark.slow
 def test_killing_one_worker_does_not_leave_the_other_waiting(features, tmp_path):
     chief, other = start(tmp_path, features, tmp_path / "model", epochs=500)
@@ -168,6 +169,7 @@ def test_killing_one_worker_does_not_leave_the_other_waiting(features, tmp_path)
     other.communicate()
 
 
+@pytest.mark.release
 @pytest.mark.slow
 def test_sigterm_stops_both_at_a_step(features, tmp_path):
     """TensorFlow puts its own handler in place of the one that training polls."""
