@@ -4,7 +4,7 @@
 
 Jobs on small built-in data, whole or stage by stage, are killed several times each and started again until they complete. What
 must hold is in docs/reliability.md. Prints progress and a table, writes both and every kill to OUTPUT, and ends with 1 if
-anything did not hold. `--kills 12` is the short form for CI.
+anything did not hold. `--kills 4` and `--kills 12` are short forms for CI.
 """
 
 from __future__ import annotations
