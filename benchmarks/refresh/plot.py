@@ -28,7 +28,9 @@ def draw(found: Mapping[str, Mapping[str, list[dict[str, Any]]]], metric: str, p
         path: of the picture.
     """
     with plt.rc_context({"svg.hashsalt": metric, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure, panels = plt.subplots(1, len(found), figsize=(3.2 * len(found), 2.8), squeeze=False, layout="constrained")
+        figure, panels = plt.subplots(
+            1, len(found), figsize=(max(4.8, 3.2 * len(found)), 3.0), squeeze=False, layout="constrained"
+        )
         for panel, (case, played) in zip(panels[0], found.items(), strict=True):
             for strategy, nights in played.items():
                 mean = pd.DataFrame(nights).groupby("night")[metric].mean()
@@ -37,7 +39,9 @@ def draw(found: Mapping[str, Mapping[str, list[dict[str, Any]]]], metric: str, p
             panel.set(title=case, xlabel="night", ylim=(0, None), xticks=mean.index)
         panels[0][0].set_ylabel(metric.upper())
         lines = dict(zip(*reversed(panels[0][0].get_legend_handles_labels()), strict=True))
-        figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=len(lines), frameon=False)
+        figure.legend(
+            lines.values(), lines.keys(), loc="outside lower center", ncols=min(len(lines), 3 * len(found)), frameon=False
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
         plt.close(figure)
