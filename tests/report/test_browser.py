@@ -92,7 +92,7 @@ def test_the_keyboard_reaches_the_content_and_all_that_scrolls(browser: Any, bui
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
     page.keyboard.press("Enter")
-    assert page.url.endswith("#main")
+    page.wait_for_url("**#main")
     unreachable = page.evaluate(
         """() => [...document.querySelectorAll("main *")].filter(one => one.scrollWidth > one.clientWidth
           && getComputedStyle(one).overflowX === "auto"
