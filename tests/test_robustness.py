@@ -235,9 +235,7 @@ def test_nothing_of_the_killed_processes_is_left(story: Story) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "stage", ["train", *(pytest.param(name, marks=pytest.mark.release) for name in ("evaluate", "recommend"))]
-)
+@pytest.mark.parametrize("stage", ["train", "evaluate", "recommend"])
 def test_disk_fills_up(undisturbed: Path, tmp_path: Path, stage: str) -> None:
     shutil.copytree(undisturbed, tmp_path / "out")
     unpublish(tmp_path / "out")

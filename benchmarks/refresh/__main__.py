@@ -138,7 +138,7 @@ def table(nights: Nights) -> str:
 @click.option("--seed", "seeds", multiple=True, type=int, default=[0], show_default=True, help="Repeatable.")
 @click.option("--set", "changes", multiple=True, metavar="SECTION.FIELD=VALUE", help="Settings of all runs but the first.")
 @click.option("--strategy", "strategies", multiple=True, type=click.Choice(STRATEGIES), default=STRATEGIES)
-@click.option("--plot", "picture", type=click.Path(path_type=Path), help="Draws NDCG@10 night by night, as SVG.")
+@click.option("--plot", "picture", type=click.Path(path_type=Path), help="Draws NDCG@10 night by night (.svg, .png).")
 @click.argument("cases", nargs=-1, type=click.Choice(CASES))
 def main(
     data: Path,

@@ -176,7 +176,7 @@ def joined(parts: Iterator[Part], role: Role, kind: pa.DataType, features: Mappi
     """
     found: dict[str, list[pa.RecordBatch]] = {SEEN: [], _TABLE: [], ASIDE: []}
     for name, value in parts:
-        found[name].append(value.batch)
+        found[name].append(chunks.unpack(value))
     seen = _seen(found[SEEN], role, kind)
     first, repeats = _first_rows(found[_TABLE], role, kind, features)
     ids = pa.chunked_array([*seen[role.key].chunks, *first[role.key].chunks], kind).unique()

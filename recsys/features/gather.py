@@ -82,7 +82,7 @@ def gather(parts: Iterator[Part], least: int, layout: clean.Layout) -> Iterator[
     """
     found: dict[str, list[pa.RecordBatch]] = {EVENTS: [], ASIDE: []}
     for kind, value in parts:
-        found[kind].append(value.batch)
+        found[kind].append(chunks.unpack(value))
     aside = [in_order(found[ASIDE])] if found[ASIDE] else []
     histories = []
     if found[EVENTS]:

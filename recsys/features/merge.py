@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from recsys import storage
 from recsys.contract import histories, matching
 from recsys.contract.schema import ITEM_ID, RATING, REJECTED_DIR, TIMESTAMP, USER_ID
-from recsys.features import clean, gather
+from recsys.features import chunks, clean, gather
 from recsys.features.chunks import Chunk, Packed
 from recsys.features.earlier_features import Base, Known, check, first_users, read_known, read_rejected
 from recsys.features.gather import EVENTS, Part
@@ -128,7 +128,7 @@ def _gather(
         elif kind == REJECTED:
             aside.append(read_rejected(value.decode(), base, files))
         else:
-            (events if kind == EVENTS else unusable).append(value.batch)
+            (events if kind == EVENTS else unusable).append(chunks.unpack(value))
     if known is None:
         raise ValueError("a partition without a file of histories")
     if unusable:

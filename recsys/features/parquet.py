@@ -35,7 +35,7 @@ def write_sorted(packed: Iterable[Packed], columns: Sequence[str], folder: str, 
         folder: path or URI.
         number: of the file.
     """
-    table = pa.Table.from_batches(list(value.batch for value in packed))
+    table = pa.Table.from_batches(list(map(chunks.unpack, packed)))
     if not chunks.ascending([table[name].to_numpy() for name in columns]):
         table = table.sort_by([(name, "ascending") for name in columns])
     write_table(table, storage.join(folder, part_file(number)))

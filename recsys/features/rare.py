@@ -62,7 +62,7 @@ def _without(parts: Iterator[Part], frequent: Broadcast[pa.Array], least: int, l
     kept: list[Chunk] = []
     for kind, value in parts:
         if kind == ASIDE:
-            aside.append(value.batch)
+            aside.append(chunks.unpack(value))
         elif kind == HISTORIES:
             chunk = chunks.unpack_chunk(value)
             stays = np.asarray(pc.is_in(chunk.item_ids, value_set=frequent.value))[chunk.items]

@@ -144,7 +144,7 @@ def _counts(parts: RDD[Part], features: Mapping[str, Feature]) -> list[pa.Table]
     if (partitions := parts.getNumPartitions()) > 1:
         counts = counts.flatMap(partial(entities.by_value, partitions=partitions)).partitionBy(partitions, int).values()
     frequent = counts.mapPartitions(partial(entities.frequent, features=features)).collect()
-    return [pa.Table.from_batches([value.batch]) for value in frequent]
+    return [pa.Table.from_batches([chunks.unpack(value)]) for value in frequent]
 
 
 def _told(parts: Iterable[Part]) -> Iterator[Part]:

@@ -66,7 +66,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
         yield url, Path(master.name)
 
 
-@pytest.mark.release
 @pytest.mark.slow
 def test_two_workers_write_the_same_as_one_machine(
     cluster: tuple[str, Path],

@@ -130,7 +130,6 @@ def test_no_secret_is_written_or_said(job: Job) -> None:
         assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path
 
 
-@pytest.mark.release
 @pytest.mark.slow
 def test_a_store_that_refuses_every_tenth_request_is_asked_again(store: Store, tmp_path: Path, with_spark: Command) -> None:
     had, output = put_shop(store), f"{store.bucket}/overloaded"

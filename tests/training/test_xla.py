@@ -91,7 +91,6 @@ def test_measuring_changes_nothing_but_the_choice(features, tmp_path, off_is_fas
     assert (found["xla"], found["xla_step_ms"]) == (False, {"on": 50.0, "off": 10.0})
 
 
-@pytest.mark.release
 @pytest.mark.slow
 def test_a_resumed_training_goes_on_with_what_was_measured(features, tmp_path, off_is_faster, monkeypatch):
     monkeypatch.setattr(steps, "CALL_SECONDS", 0.0)  # one step a call
