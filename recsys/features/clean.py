@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.contract.schema import ITEM_ID, USER_ID
+from recsys.contract.schema import ITEM_ID, RATING, TIMESTAMP, USER_ID
 from recsys.errors import ConfigError, DataError
 from recsys.features import values
 from recsys.features.forgetting import NOBODY, Forgotten
@@ -134,21 +134,21 @@ def events(batch: pa.RecordBatch, layout: Layout) -> CleanEvents:
         raise ConfigError("[source.interactions] needs user_id and item_id, the names of the columns with the ids")
     reasons = _Reasons(batch, layout.open_quotes)
     raw_user, raw_item = batch[layout.user_id], batch[layout.item_id]
-    reasons.add("undecodable_text", values.undecodable(raw_user) | values.undecodable(raw_item))
-    user = reasons.identifiers(USER_ID, raw_user, layout.user_type)
-    item = reasons.identifiers(ITEM_ID, raw_item, layout.item_type)
+    user, item = values.identifiers(raw_user, layout.user_type), values.identifiers(raw_item, layout.item_type)
+    reasons.unreadable((raw_user, user), (raw_item, item))
+    reasons.unparsed(USER_ID, raw_user, user)
+    reasons.unparsed(ITEM_ID, raw_item, item)
     timestamp = pa.array(np.zeros(len(batch), np.int64))
     if layout.timestamp is not None:
         raw = batch[layout.timestamp]
         timestamp, in_range = values.seconds(raw, layout.unit)
-        reasons.add("missing_timestamp", values.missing(raw))
-        reasons.add("bad_timestamp", values.is_null(timestamp))
+        reasons.unparsed(TIMESTAMP, raw, timestamp)
         reasons.add("timestamp_out_of_range", ~in_range)
     rating = pa.array(np.ones(len(batch), np.float32))
     if layout.rating is not None:
         raw = batch[layout.rating]
         rating = values.numbers(raw).cast(pa.float32(), safe=False)
-        reasons.add("missing_rating", values.missing(raw))
+        reasons.unparsed(RATING, raw, rating)
         reasons.add("bad_rating", ~values.is_finite(rating))
     return CleanEvents(user, item, rating, timestamp, reasons.usable(), reasons.names())
 
@@ -165,7 +165,8 @@ def entities(batch: pa.RecordBatch, layout: Layout, key: str, column: str) -> tu
     reasons = _Reasons(batch)
     damaged = [values.undecodable(batch[name]) for name in layout.columns]
     reasons.add("undecodable_text", np.logical_or.reduce(damaged))
-    identifier = reasons.identifiers(key, batch[column], layout.user_type)
+    identifier = values.identifiers(batch[column], layout.user_type)
+    reasons.unparsed(key, batch[column], identifier)
     return identifier, reasons.of(np.arange(len(batch)))
 
 
@@ -225,12 +226,17 @@ class _Reasons:
         self._names.append(reason)
         self._found[rows & (self._found == 0)] = len(self._names)
 
-    def identifiers(self, key: str, column: pa.Array, kind: pa.DataType) -> pa.Array:
-        """Parses the ids of a column."""
-        found = values.identifiers(column, kind)
-        self.add(f"missing_{key}", values.missing(column))
-        self.add(f"bad_{key}", values.is_null(found))
-        return found
+    def unreadable(self, *columns: tuple[pa.Array, pa.Array]) -> None:
+        """Adds the rows with text that could not be decoded, of columns as read and as parsed: a number is none."""
+        for raw, found in columns:
+            if pa.types.is_string(found.type) or found.null_count:
+                self.add("undecodable_text", values.undecodable(raw))
+
+    def unparsed(self, key: str, raw: pa.Array, found: pa.Array) -> None:
+        """Adds the rows without a value, and those whose value could not be parsed, of a column as read and as parsed."""
+        if pa.types.is_string(found.type) or found.null_count:
+            self.add(f"missing_{key}", values.missing(raw))
+            self.add(f"bad_{key}", values.is_null(found))
 
     def usable(self) -> np.ndarray:
         found: np.ndarray = self._found == 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -87,13 +87,16 @@ ITEMS: Final = Role(
 )
 
 
-def by_partition(
-    chunk: Chunk, seen: Callable[[Chunk], pa.RecordBatch], key: str, partitions: int
-) -> Iterator[tuple[int, Part]]:
-    """What a chunk says of its users or items, by their partition."""
-    batch = seen(chunk)
-    for number, value in chunks.pack_by(gather.partition_of(batch[key], partitions), batch):
-        yield number, (SEEN, value)
+def seen(chunk: Chunk, cut: split.Cut, partitions: int) -> Iterator[tuple[str, tuple[int, Part]]]:
+    """What a chunk says of its users and of its items: the role, and a part with the number of its partition."""
+    for role, batch in ((USERS, seen_users(chunk, cut)), (ITEMS, seen_items(chunk, cut))):
+        for number, value in chunks.pack_by(gather.partition_of(batch[role.key], partitions), batch):
+            yield role.name, (number, (SEEN, value))
+
+
+def of_role(found: Iterator[tuple[str, tuple[int, Part]]], role: Role) -> Iterator[tuple[int, Part]]:
+    """What `seen` says of one of them."""
+    return (part for name, part in found if name == role.name)
 
 
 def seen_users(chunk: Chunk, cut: split.Cut) -> pa.RecordBatch:
@@ -169,7 +172,7 @@ def joined(parts: Iterator[Part], role: Role, kind: pa.DataType, features: Mappi
     """Second pass: all that is known of the users or items of a partition.
 
     Args:
-        parts: of `by_partition` and `described`.
+        parts: of `seen` and `described`.
         role: users or items.
         kind: type of the ids.
         features: of the source table.

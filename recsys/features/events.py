@@ -7,18 +7,19 @@ rest, so that no row is read twice.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from recsys.config import Features
 from recsys.errors import DataError
-from recsys.features import chunks, clean, gather, merge, rare
+from recsys.features import chunks, clean, gather, merge, moments, rare
 from recsys.features.chunks import Chunk, Packed
 from recsys.features.earlier_features import Base
-from recsys.features.gather import ASIDE, HISTORIES, REPEATS, SUMS, Part
+from recsys.features.gather import ASIDE, HISTORIES, REPEATS, SPANS, SUMS, Part
 from recsys.features.read import Rows
 from recsys.features.sums import Sums, total
 
@@ -33,12 +34,14 @@ class Events:
     Attributes:
         parts: see `gather.gather`; kept on disk.
         sums: what they hold in numbers; at least two users and one who is learned from.
+        spans: `moments.overview` of their timestamps.
         files: path of each file of the source.
         partitions: number of the parts' partitions.
     """
 
     parts: RDD[Part]
     sums: Sums
+    spans: np.ndarray
     files: tuple[str, ...]
     partitions: int
 
@@ -87,13 +90,13 @@ def prepare(
         parts = merge.parts(context, rows, layout, options.min_user_events, base)
         partitions = parts.getNumPartitions()
     parts = parts.persist(StorageLevel.DISK_ONLY)
-    found = _sums(parts)
+    found, spans = _told(parts)
     clean.check_rejected("interactions", path, found.rejected, found.rows, options.max_rejected, found.example(rows.files))
     if options.min_item_events > 1 and found.count:
         whole = parts
         parts = rare.left_out(whole, options.min_item_events, options.min_user_events, layout)
         parts = parts.persist(StorageLevel.DISK_ONLY)
-        found = _sums(parts)
+        found, spans = _told(parts)
         whole.unpersist()
     if not found.count:
         shown = ", ".join(f"{reason} {number}" for reason, number in found.rejected.items()) or "there are no rows"
@@ -105,7 +108,7 @@ def prepare(
         raise DataError(
             f"{path}: no user has features.min_user_events = {least} events (the most is {found.longest}); lower it"
         )
-    return Events(parts, found, rows.files, partitions)
+    return Events(parts, found, spans, rows.files, partitions)
 
 
 def of_kind(parts: Iterator[Part], kind: str) -> Iterator[Any]:
@@ -113,5 +116,12 @@ def of_kind(parts: Iterator[Part], kind: str) -> Iterator[Any]:
     return (value for found, value in parts if found == kind)
 
 
-def _sums(parts: RDD[Part]) -> Sums:
-    return total(value.decode() for value in parts.mapPartitions(partial(of_kind, kind=SUMS)).collect())
+def _told(parts: RDD[Part]) -> tuple[Sums, np.ndarray]:
+    """What the driver has to know of all partitions: the sums, and the spans of time."""
+    told = parts.mapPartitions(_numbers).collect()
+    sums, spans = ([value for found, value in told if found == kind] for kind in (SUMS, SPANS))
+    return total(value.decode() for value in sums), moments.overview(spans)
+
+
+def _numbers(parts: Iterable[Part]) -> Iterator[Part]:
+    return (part for part in parts if part[0] in (SUMS, SPANS))

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.contract.schema import FILE, ITEM_ID, POSITION, RATING, REASON, TIMESTAMP, USER_ID
-from recsys.features import chunks, clean, sums, values
+from recsys.features import chunks, clean, moments, sums, values
 from recsys.features.chunks import Chunk, Packed
 from recsys.sources.pieces import BLOCK, FILE_NUMBER, ORDER, ROW
 
@@ -22,6 +22,7 @@ HISTORIES: Final = "histories"
 REPEATS: Final = "repeats"
 ASIDE: Final = "aside"
 SUMS: Final = "sums"
+SPANS: Final = "spans"
 _ROWS_PER_PARTITION: Final = 1 << 11
 """So many rows for each partition are collected before they are divided."""
 _BYTES: Final = 256 << 20
@@ -78,11 +79,12 @@ def gather(parts: Iterator[Part], least: int, layout: clean.Layout) -> Iterator[
         layout: of the source's table.
 
     Yields:
-        Chunks of HISTORIES, their REPEATS, batches of (reason, file, row) set ASIDE, and the SUMS.
+        Chunks of HISTORIES, their REPEATS, batches of (reason, file, row) set ASIDE, the SUMS, and the SPANS of time.
     """
     found: dict[str, list[pa.RecordBatch]] = {EVENTS: [], ASIDE: []}
     for kind, value in parts:
         found[kind].append(chunks.unpack(value))
+    found[EVENTS].sort(key=lambda batch: [batch[name][0].as_py() for name in ORDER])  # all are then, if no two pieces alternate
     aside = [in_order(found[ASIDE])] if found[ASIDE] else []
     histories = []
     if found[EVENTS]:
@@ -94,13 +96,14 @@ def gather(parts: Iterator[Part], least: int, layout: clean.Layout) -> Iterator[
 
 
 def packed(histories: Sequence[Chunk], aside: Sequence[pa.RecordBatch], least: int) -> Iterator[Part]:
-    """The parts of a partition: its histories, the rows set aside, and the sums of both."""
+    """The parts of a partition: its histories, the rows set aside, the sums of both, and the spans (see `moments.count`)."""
     whole = pa.concat_batches(aside) if aside else _aside([], [], [])
     for chunk in histories:
         yield HISTORIES, chunk.pack()
     if len(whole):
         yield ASIDE, Packed(whole)
     yield SUMS, sums.of(histories, whole, least).to_json().encode()
+    yield SPANS, moments.count(histories, least)
 
 
 def partition_of(ids: pa.Array, partitions: int) -> np.ndarray:
@@ -163,7 +166,9 @@ def _parsed(batch: pa.RecordBatch, layout: clean.Layout) -> tuple[pa.RecordBatch
     found = clean.events(batch, layout)
     columns = {USER_ID: found.user_id, ITEM_ID: found.item_id, RATING: found.rating, TIMESTAMP: found.timestamp}
     usable = found.usable & ~layout.forgotten.are(found.user_id)
-    events = pa.RecordBatch.from_pydict({**columns, **{name: batch[name] for name in ORDER}}).filter(pa.array(usable))
+    events = pa.RecordBatch.from_pydict({**columns, **{name: batch[name] for name in ORDER}})
+    if not usable.all():
+        events = events.filter(pa.array(usable))
     bad = np.flatnonzero(~found.usable)
     text = clean.texts(batch, bad, layout)
     others = {REASON: found.reasons, sums.TEXT: text, **{name: batch[name].take(pa.array(bad)) for name in ORDER}}
@@ -190,7 +195,8 @@ def _histories(events: pa.Table) -> tuple[Chunk, pa.RecordBatch]:
     rank[ascending] = np.arange(len(ascending))
     user, item = rank[users.indices.to_numpy()], items.indices.to_numpy()
     time = columns[TIMESTAMP].to_numpy()
-    order = np.lexsort((place(columns), user << 32 | time))
+    source = place(columns)
+    order = chunks.order_by([user, time] if chunks.ascending([source]) else [user, time, source])
     first = ~pd.Series((user * len(items.dictionary) + item)[order]).duplicated().to_numpy()
     ids = users.dictionary.take(pa.array(ascending)), items.dictionary
     return parted(*ids, ~first, user[order], item[order], *(columns[name].to_numpy()[order] for name in _VALUES))

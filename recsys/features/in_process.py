@@ -13,9 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, cast
 
-VARIABLES: Final = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
-"""For the environment of the process: glibc keeps what an array gives back for the next one."""
-
 if TYPE_CHECKING:
     from pyspark import SparkContext
 

@@ -1,13 +1,14 @@
 """Finds the moments at which validation and test begin in a split by time, exactly and in bounded memory.
 
-The events are counted in spans of time. The span that holds the wanted moment is divided again, until it is one second: two or
-three passes over the events, and never more than MERGED times SPANS spans on the driver, however many timestamps there are.
+The events are counted in spans of time, each partition when it is made. The span that holds the wanted moment is divided again,
+until it is one second: one pass over the events for each moment, seldom two, and never more than MERGED times SPANS spans on
+the driver, however many timestamps there are.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -19,8 +20,11 @@ from recsys.features.chunks import Chunk
 if TYPE_CHECKING:
     from pyspark import RDD
 
-SPANS: Final = 1 << 16
-"""Spans of one histogram. All of 1970 to 2100 takes two rounds to reach single seconds."""
+COARSE: Final = 1 << 13
+"""Most spans of a partition when it is made. They are of 2^k seconds: about a day for 22 years."""
+
+SPANS: Final = 1 << 17
+"""Most spans of a histogram that divides one of these: a day and a half in seconds."""
 
 MERGED: Final = 64
 """Partitions are counted in at most so many tasks, each of which gives the driver one histogram."""
@@ -49,41 +53,89 @@ def find(histogram: Histogram, earliest: int, latest: int, valid_fraction: float
     return _moment(before, valid_fraction, test_from, histogram)[1], test_from
 
 
-def spans_of(histories: RDD[Chunk], min_user_events: int) -> Histogram:
-    """The histogram of the timestamps in histories, of the users with at least so many events."""
+def count(histories: Sequence[Chunk], min_user_events: int) -> bytes:
+    """The spans of one partition, for `overview`: of the timestamps of the users with at least so many events."""
+    times = np.concatenate([np.zeros(0, np.int64), *(_learned_times(chunk, min_user_events) for chunk in histories)])
+    return _grouped(times, *_coarse(times)).tobytes()
+
+
+def overview(parts: Iterable[bytes]) -> np.ndarray:
+    """The spans of all partitions together, see `Histogram`.
+
+    Args:
+        parts: what `count` gives for each.
+    """
+    spans = _restored(parts)
+    return _merged(spans, *_coarse(spans[:, :2]))
+
+
+def spans_of(histories: RDD[Chunk], min_user_events: int, whole: np.ndarray) -> Histogram:
+    """The histogram of the timestamps in histories, of the users with at least so many events.
+
+    Args:
+        histories: the events.
+        min_user_events: see above.
+        whole: their overview, which answers for all of them without a pass.
+    """
 
     def histogram(first: int, last: int) -> np.ndarray:
-        work = partial(_spans, first=first, last=last, width=(last - first) // SPANS + 1, least=min_user_events)
-        found = histories.coalesce(MERGED).mapPartitions(work).collect()
-        return _merged([np.frombuffer(spans, np.int64).reshape(-1, 4) for spans in found])[:, 1:]
+        if first <= whole[0, 0] and whole[-1, 1] <= last:
+            return whole
+        width = (last - first) // SPANS + 1
+        work = partial(_between, first=first, last=last, width=width, least=min_user_events)
+        return _merged(_restored(histories.coalesce(MERGED).mapPartitions(work).collect()), first, width)
 
     return histogram
 
 
-def _spans(histories: Iterator[Chunk], first: int, last: int, width: int, least: int) -> Iterator[bytes]:
-    """One array int64 [spans, 4] for all chunks: number of the span, first and last timestamp, events."""
-    found = _merged([])
+def _learned_times(chunk: Chunk, min_user_events: int) -> np.ndarray:
+    learned = chunk.lengths >= min_user_events
+    return chunk.timestamps if learned.all() else chunk.timestamps[np.repeat(learned, chunk.lengths)]
+
+
+def _between(histories: Iterator[Chunk], first: int, last: int, width: int, least: int) -> Iterator[bytes]:
+    """The spans of all chunks from `first` to `last`."""
+    found = []
     for chunk in histories:
-        times = chunk.timestamps[np.repeat(chunk.lengths >= least, chunk.lengths)]
-        times = np.sort(times[(times >= first) & (times <= last)])
-        span = (times - first) // width
-        starts = np.flatnonzero(np.diff(span, prepend=-1))
-        ends = np.append(starts[1:], len(times))
-        if len(times):
-            found = _merged([found, np.stack([span[starts], times[starts], times[ends - 1], ends - starts], axis=1)])
-    yield found.tobytes()
+        times = _learned_times(chunk, least)
+        found.append(_grouped(times[(times >= first) & (times <= last)], first, width))
+    yield _merged(np.concatenate([_restored([]), *found]), first, width).tobytes()
 
 
-def _merged(parts: list[np.ndarray]) -> np.ndarray:
-    """Spans of the same number as one, in order of their number."""
-    whole = np.concatenate([np.zeros((0, 4), np.int64), *parts])
-    whole = whole[np.argsort(whole[:, 0], kind="stable")]
-    starts = np.flatnonzero(np.diff(whole[:, 0], prepend=-1))
+def _restored(parts: Iterable[bytes]) -> np.ndarray:
+    """Spans [spans, 3] from their bytes."""
+    return np.concatenate([np.zeros((0, 3), np.int64), *(np.frombuffer(part, np.int64).reshape(-1, 3) for part in parts)])
+
+
+def _coarse(times: np.ndarray) -> tuple[int, int]:
+    """Start and width of at most COARSE spans for some times: 2^k seconds, so that those of a part lie within the whole's."""
+    if not times.size:
+        return 0, 1
+    first, last, width = int(times.min()), int(times.max()), 1
+    while last // width - first // width >= COARSE:
+        width *= 2
+    return first // width * width, width
+
+
+def _grouped(times: np.ndarray, start: int, width: int) -> np.ndarray:
+    """The spans of some timestamps, of that width, counted from `start`."""
+    number = (times - start) // width
+    counts = np.bincount(number)
+    first, last = np.full(len(counts), np.iinfo(np.int64).max), np.full(len(counts), np.iinfo(np.int64).min)
+    np.minimum.at(first, number, times)
+    np.maximum.at(last, number, times)
+    return np.stack([first, last, counts], axis=1)[counts > 0]
+
+
+def _merged(spans: np.ndarray, start: int, width: int) -> np.ndarray:
+    """Spans that begin in the same one of that width, counted from `start`, as one; ascending."""
+    ordered = spans[np.argsort(spans[:, 0], kind="stable")]
+    number = (ordered[:, 0] - start) // width
+    starts = np.flatnonzero(np.concatenate([[True], number[1:] != number[:-1]])[: len(number)])
     columns = [
-        whole[starts, 0],
-        np.minimum.reduceat(whole[:, 1], starts),
-        np.maximum.reduceat(whole[:, 2], starts),
-        np.add.reduceat(whole[:, 3], starts),
+        ordered[starts, 0],
+        np.maximum.reduceat(ordered[:, 1], starts),
+        np.add.reduceat(ordered[:, 2], starts),
     ]
     return np.stack(columns, axis=1)
 

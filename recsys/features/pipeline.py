@@ -118,11 +118,10 @@ def build_with(
     layout = clean.layout(rows, user_type, item_type, source.timestamp_unit, config.source.forget)
     found = events.prepare(context, rows, layout, partitions_of(context), config.features, base)
     sums = found.sums
-    histogram = moments.spans_of(found.histories, least)
+    histogram = moments.spans_of(found.histories, least, found.spans)
     cut = split.prepare(histogram, config.split, least, sums.earliest, sums.latest, since, config.refresh.max_new)
     log(f"{sums.count} events of {sums.users} users; encoding users and items")
-    users = tables.users(found, cut, user_rows, user_type, config)
-    items = tables.items(found, cut, item_rows, item_type, config)
+    users, items = tables.users_and_items(found, cut, (user_rows, item_rows), (user_type, item_type), config)
     if np.count_nonzero(items.numbers(SEEN)) < 2:
         raise DataError(f"{source.interactions.path} has events with one item only; there is nothing to choose from")
     has_ratings = source.interactions.rating is not None

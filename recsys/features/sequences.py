@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -26,9 +27,10 @@ from recsys.contract.schema import (
     USER_INDEX,
     VALID_LENGTH,
 )
-from recsys.features import chunks, parquet, split
+from recsys.features import chunks, gather, parquet, split
 from recsys.features.chunks import Chunk, Packed
 from recsys.features.events import Events
+from recsys.features.gather import Part
 from recsys.features.tables import Catalogue
 
 if TYPE_CHECKING:
@@ -49,57 +51,64 @@ def write(events: Events, cut: split.Cut, users: Catalogue, items: Catalogue, fe
     """
     share = events.parts.context.broadcast
     files = parquet.files_for(events.sums.count)
-    user_ids, item_ids = share(users.ids), share(items.ids)
-    users_per_file = parquet.rows_per_file(users.rows, files)
-    place = partial(_place, users=user_ids, items=item_ids, cut=cut, users_per_file=users_per_file)
-    work = partial(_write_file, folder=storage.join(features, HISTORIES_DIR), cut=cut)
-    written = events.histories.flatMap(place).partitionBy(files, int).mapPartitions(work).collect()
-    place_again = partial(_place_repeats, users=user_ids, items=item_ids, users_per_file=users_per_file)
-    work_again = partial(_write_repeats, folder=storage.join(features, REPEATS_DIR))
-    events.repeats.flatMap(place_again).partitionBy(files, int).mapPartitions(work_again).collect()
+    place = partial(
+        _placed,
+        users=share(users.ids),
+        items=share(items.ids),
+        cut=cut,
+        users_per_file=parquet.rows_per_file(users.rows, files),
+    )
+    work = partial(_write_files, features=features, cut=cut)
+    written = events.parts.mapPartitions(place).partitionBy(files, int).mapPartitions(work).collect()
     return {name: sum(sizes[name] for sizes in written) for name in SIZES}
 
 
-def _place(
-    chunk: Chunk, users: Broadcast[pa.Array], items: Broadcast[pa.Array], cut: split.Cut, users_per_file: int
-) -> Iterator[tuple[int, Packed]]:
+def _placed(
+    parts: Iterator[Part], users: Broadcast[pa.Array], items: Broadcast[pa.Array], cut: split.Cut, users_per_file: int
+) -> Iterator[tuple[int, Part]]:
     """Puts indices in the place of ids, and packs the rows of each file."""
-    user = pc.index_in(chunk.users, value_set=users.value).to_numpy() + np.int32(1)
-    item = pc.index_in(chunk.item_ids, value_set=items.value).to_numpy() + np.int32(1)
-    train, valid = split.lengths(cut, chunk)
-    rows = _rows(chunk, user, item[chunk.items], train, valid)
-    yield from chunks.pack_by((user - 1) // users_per_file, rows)
+    for kind, value in parts:
+        if kind == gather.HISTORIES:
+            rows = _histories(chunks.unpack_chunk(value), users.value, items.value, cut)
+        elif kind == gather.REPEATS:
+            rows = _repeats(chunks.unpack(value), users.value, items.value)
+        else:
+            continue
+        for number, packed in chunks.pack_by((rows[USER_INDEX].to_numpy() - 1) // users_per_file, rows):
+            yield number, (kind, packed)
 
 
-def _rows(chunk: Chunk, user: np.ndarray, item: np.ndarray, train: np.ndarray, valid: np.ndarray) -> pa.RecordBatch:
+def _histories(chunk: Chunk, users: pa.Array, items: pa.Array, cut: split.Cut) -> pa.RecordBatch:
     offsets = pa.array(chunk.offsets, pa.int32())
-    events = (item, chunk.ratings, chunk.timestamps, chunk.files)
+    events = (_index(chunk.item_ids, items)[chunk.items], chunk.ratings, chunk.timestamps, chunk.files)
     lists = [pa.ListArray.from_arrays(offsets, pa.array(values)) for values in events]
-    numbers = [pa.array(values, pa.int32()) for values in (train, valid)]
-    return pa.RecordBatch.from_arrays([pa.array(user), *lists, *numbers], schema=HISTORIES)
+    numbers = [pa.array(values, pa.int32()) for values in split.lengths(cut, chunk)]
+    return pa.RecordBatch.from_arrays([pa.array(_index(chunk.users, users)), *lists, *numbers], schema=HISTORIES)
 
 
-def _write_file(placed: Iterator[tuple[int, Packed]], folder: str, cut: split.Cut) -> Iterator[dict[str, int]]:
+def _repeats(repeats: pa.RecordBatch, users: pa.Array, items: pa.Array) -> pa.RecordBatch:
+    user, item = (pa.array(_index(repeats[key], ids)) for key, ids in ((USER_ID, users), (ITEM_ID, items)))
+    columns = [user, repeats[POSITION], item, *(repeats[name] for name in (RATING, TIMESTAMP, FILE))]
+    return pa.RecordBatch.from_arrays(columns, schema=REPEATS)
+
+
+def _index(ids: pa.Array, known: pa.Array) -> np.ndarray:
+    """The index of each id, int32."""
+    found: np.ndarray = pc.index_in(ids, value_set=known).to_numpy() + np.int32(1)
+    return found
+
+
+def _write_files(placed: Iterator[tuple[int, Part]], features: str, cut: split.Cut) -> Iterator[dict[str, int]]:
     """Writes the files of this partition; gives the SIZES of their parts."""
-    for number, rows in chunks.grouped(placed).items():
-        table = parquet.write_sorted(rows, [USER_INDEX], folder, number)
+    found: dict[str, dict[int, list[Packed]]] = {gather.HISTORIES: defaultdict(list), gather.REPEATS: defaultdict(list)}
+    for number, (kind, value) in placed:
+        found[kind][number].append(value)
+    for number, rows in found[gather.HISTORIES].items():
+        table = parquet.write_sorted(rows, [USER_INDEX], storage.join(features, HISTORIES_DIR), number)
         length = pc.list_value_length(table[HISTORIES.names[1]]).to_numpy()
         train, valid = table[TRAIN_LENGTH].to_numpy(), table[VALID_LENGTH].to_numpy()
         counted = split.learned(cut.min_user_events, length)
         sizes = (part[counted].sum() for part in (train, valid - train, length - valid))
         yield {name: int(size) for name, size in zip(SIZES, sizes, strict=True)}
-
-
-def _place_repeats(
-    repeats: pa.RecordBatch, users: Broadcast[pa.Array], items: Broadcast[pa.Array], users_per_file: int
-) -> Iterator[tuple[int, Packed]]:
-    """The same for repeats."""
-    user = pc.index_in(repeats[USER_ID], value_set=users.value).to_numpy() + np.int32(1)
-    item = pc.index_in(repeats[ITEM_ID], value_set=items.value).to_numpy() + np.int32(1)
-    columns = [pa.array(user), repeats[POSITION], pa.array(item), *(repeats[name] for name in (RATING, TIMESTAMP, FILE))]
-    yield from chunks.pack_by((user - 1) // users_per_file, pa.RecordBatch.from_arrays(columns, schema=REPEATS))
-
-
-def _write_repeats(placed: Iterator[tuple[int, Packed]], folder: str) -> Iterator[int]:
-    for number, rows in chunks.grouped(placed).items():
-        yield parquet.write_sorted(rows, [USER_INDEX, POSITION], folder, number).num_rows
+    for number, rows in found[gather.REPEATS].items():
+        parquet.write_sorted(rows, [USER_INDEX, POSITION], storage.join(features, REPEATS_DIR), number)

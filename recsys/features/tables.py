@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial, reduce
 from operator import add
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from recsys.config import Config, Feature
 from recsys.features import chunks, clean, codes, entities, raw, split, sums
-from recsys.features.chunks import Chunk, Packed
+from recsys.features.chunks import Packed
 from recsys.features.codes import Moments
 from recsys.features.entities import ENTITIES, ITEMS, KEYS, MOMENTS, USERS, VALUES, Role
 from recsys.features.events import Events, of_kind
@@ -83,30 +83,40 @@ class Catalogue:
         return found
 
 
-def users(events: Events, cut: split.Cut, rows: Rows | None, kind: pa.DataType, config: Config) -> Catalogue:
-    """Users of the events and of the users' table, indexed in order of id."""
-    return _catalogue(events, partial(entities.seen_users, cut=cut), rows, USERS, kind, config)
+def users_and_items(
+    events: Events,
+    cut: split.Cut,
+    tables: tuple[Rows | None, Rows | None],
+    kinds: tuple[pa.DataType, pa.DataType],
+    config: Config,
+) -> tuple[Catalogue, Catalogue]:
+    """Both catalogues: users indexed in order of id, items by falling number of training events, ties by id.
 
+    Args:
+        events: what is known of both.
+        cut: the split.
+        tables: of the source, for users and for items.
+        kinds: types of the ids of both.
+        config: the sections features and source are read.
+    """
+    from pyspark import StorageLevel
 
-def items(events: Events, cut: split.Cut, rows: Rows | None, kind: pa.DataType, config: Config) -> Catalogue:
-    """Items of the events and of the items' table, indexed by falling number of training events, ties by id."""
-    return _catalogue(events, partial(entities.seen_items, cut=cut), rows, ITEMS, kind, config)
+    seen = events.histories.flatMap(partial(entities.seen, cut=cut, partitions=events.partitions))
+    seen = seen.persist(StorageLevel.DISK_ONLY)  # small, and made by one pass for both
+    found = [_catalogue(events, seen, *given, config) for given in zip(tables, (USERS, ITEMS), kinds, strict=True)]
+    seen.unpersist()
+    return found[0], found[1]
 
 
 def _catalogue(
-    events: Events,
-    seen: Callable[[Chunk], pa.RecordBatch],
-    rows: Rows | None,
-    role: Role,
-    kind: pa.DataType,
-    config: Config,
+    events: Events, seen: RDD[tuple[str, tuple[int, Part]]], rows: Rows | None, role: Role, kind: pa.DataType, config: Config
 ) -> Catalogue:
     """Joins what the events say of each user or item with its row in the source table."""
     from pyspark import StorageLevel
 
     context, partitions = events.parts.context, events.partitions
     declared: tuple[raw.Declared, ...] = ()
-    found = events.histories.flatMap(partial(entities.by_partition, seen=seen, key=role.key, partitions=partitions))
+    found = seen.mapPartitions(partial(entities.of_role, role=role))
     if rows is not None:
         declared = raw.declared(rows)
         layout = clean.layout(rows, kind, kind, forget=config.source.forget if role == USERS else None)

@@ -38,18 +38,21 @@ _UNITS: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 def is_null(column: pa.Array) -> np.ndarray:
     """Which values are null; bool [rows]."""
-    return _mask(column.is_null())
+    return _mask(column.is_null()) if column.null_count else np.zeros(len(column), bool)
 
 
 def is_finite(column: pa.Array) -> np.ndarray:
     """Which values of a float column are numbers; bool [rows]."""
-    return _mask(pc.is_finite(column).fill_null(False))
+    finite = pc.is_finite(column)
+    return np.ones(len(column), bool) if _all(finite) else _mask(finite.fill_null(False))
 
 
 def missing(column: pa.Array) -> np.ndarray:
     """Which values are null or nothing but spaces; bool [rows]."""
     if not pa.types.is_string(column.type):
         return is_null(column)
+    if not column.null_count and not pc.any(pc.or_(pc.starts_with(column, " "), pc.equal(column, ""))).as_py():
+        return np.zeros(len(column), bool)
     empty = pc.equal(pc.utf8_trim(column, " "), "")
     return _mask(empty.fill_null(True))
 
@@ -117,6 +120,8 @@ def identifiers(column: pa.Array, kind: pa.DataType) -> pa.Array:
 def integers(column: pa.Array) -> pa.Array:
     """Text as int64; null if it is not a whole number of 64 bits."""
     plain = pc.and_(pc.ascii_is_decimal(column), pc.less_equal(pc.binary_length(column), _SAFE_DIGITS))
+    if _all(plain):
+        return column.cast(pa.int64())
     found = pc.if_else(plain, column, pa.scalar(None, column.type)).cast(pa.int64())
     rest = np.flatnonzero(~_mask(plain.fill_null(True)))
     return _put(found, rest, [_integer(text) for text in column.take(pa.array(rest)).to_pylist()])
@@ -128,8 +133,7 @@ def numbers(column: pa.Array) -> pa.Array:
     if pa.types.is_string(kind):
         return _numbers_of_text(column)
     if pa.types.is_integer(kind) or pa.types.is_decimal(kind) or pa.types.is_floating(kind):
-        found = column.cast(pa.float64(), safe=False)
-        return pc.if_else(pc.is_finite(found), found, pa.scalar(None, pa.float64()))
+        return _finite(column.cast(pa.float64(), safe=False))
     return pa.nulls(len(column), pa.float64())
 
 
@@ -209,7 +213,7 @@ def _decoded(column: pa.Array) -> pa.Array:
 
 def _in_range(moment: pa.Array, divisor: int) -> np.ndarray:
     inside = pc.and_(pc.greater_equal(moment, 0), pc.less(moment, LATEST * divisor))
-    return _mask(inside.fill_null(False))
+    return np.ones(len(moment), bool) if _all(inside) else _mask(inside.fill_null(False))
 
 
 def _floor_divided(whole: pa.Array, divisor: int) -> pa.Array:
@@ -226,7 +230,13 @@ def _numbers_of_text(column: pa.Array) -> pa.Array:
         values = column.dictionary_encode()
         parsed = pa.array([_number(text) for text in values.dictionary.to_pylist()], pa.float64())
         return parsed.take(values.indices)
-    return pc.if_else(pc.is_finite(found), found, pa.scalar(None, pa.float64()))
+    return _finite(found)
+
+
+def _finite(column: pa.Array) -> pa.Array:
+    """Null instead of infinity and NaN."""
+    finite = pc.is_finite(column)
+    return column if _all(finite) else pc.if_else(finite, column, pa.scalar(None, pa.float64()))
 
 
 def _number(text: str) -> float | None:
@@ -248,6 +258,11 @@ def _put(column: pa.Array, rows: np.ndarray, values: list[int | None]) -> pa.Arr
     replaced = np.zeros(len(column), bool)
     replaced[rows] = True
     return pc.replace_with_mask(column, pa.array(replaced), pa.array(values, column.type))
+
+
+def _all(column: pa.Array) -> bool:
+    """Whether all are true, and none null: the common case, in which there is no mask to make."""
+    return not column.null_count and bool(pc.all(column, min_count=0).as_py())
 
 
 def _mask(column: pa.Array) -> np.ndarray:

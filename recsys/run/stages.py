@@ -65,9 +65,8 @@ def features(job: Job) -> dict[str, Any]:
     Raises:
         DataError: the tables cannot be used, or a file was changed while it was read.
     """
-    from recsys.features import in_process
     from recsys.sources import check_unchanged, open_source
-    from recsys.spark import child
+    from recsys.spark import child, memory
 
     before = taking_over.candidate(job.config, job.run.output)
     with ExitStack() as held:
@@ -85,7 +84,7 @@ def features(job: Job) -> dict[str, Any]:
             "base": None if base is None else dataclasses.asdict(base),
         }
         try:
-            variables = {} if base is None else in_process.VARIABLES
+            variables = {} if base is None else memory.KEEPING
             outcome = child.call("recsys.features.pipeline:run", arguments, job.progress, variables)
         except RecsysError:
             check_unchanged(source)  # a better reason than what Spark says of half a file

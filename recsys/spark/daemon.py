@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from typing import Final
 
 from pyspark.daemon import manager
 
-NEEDED: Final = ("numpy", "pandas", "pyarrow.compute", "pyarrow.csv", "pyarrow.parquet", "recsys.sources.pieces")
+NEEDED: Final = (
+    "numpy",
+    "pandas",
+    "pyarrow.compute",
+    "pyarrow.csv",
+    "pyarrow.parquet",
+    "pyspark.worker",
+    "recsys.features.pipeline",
+)
 
 if __name__ == "__main__":
     for name in NEEDED:
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # a worker collects garbage after each task, and would look through all that is imported: 50 ms
     manager()

@@ -1,4 +1,4 @@
-"""The memory limit of the container, and the size of Spark's heap."""
+"""The memory limit of the container, the size of Spark's heap, and how Python's processes keep theirs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from recsys.setting_types import parse_size
 GIB: Final = 1 << 30
 HEAP_SHARE: Final = 0.4
 MOST_OF_LIMIT: Final = 0.75
+KEEPING: Final = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
+"""For the environment of a process that works on arrays: glibc keeps what one gives back for the next one."""
 
 
 def limit(root: str = "/") -> int:

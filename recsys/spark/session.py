@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 SHUFFLE_BYTES: Final = 32 << 20
 """Input bytes of each part into which users and items are divided."""
+
+_SOCKET_FOLDER: Final = 107 - len("/.12345678-1234-1234-1234-123456789012.sock")
+"""Longest path of a folder for the sockets that Spark makes: Linux knows none whose path is longer than 107 bytes."""
 
 _LOG4J: Final = """\
 rootLogger.level = error
@@ -146,6 +150,7 @@ def options(config: Config, scratch: str, input_bytes: int | None = None, comput
         "spark.sql.sources.useV1SourceList": "avro,csv,json,kafka,orc,parquet,text",
         "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
         "spark.sql.catalogImplementation": "in-memory",
+        **{f"spark.executorEnv.{name}": value for name, value in memory.KEEPING.items()},  # of Python's workers
         "spark.sql.shuffle.partitions": max(cores, (input_bytes or 8 * SHUFFLE_BYTES) // SHUFFLE_BYTES),
     }
     if local:
@@ -155,6 +160,11 @@ def options(config: Config, scratch: str, input_bytes: int | None = None, comput
             "spark.default.parallelism": cores,
             "spark.sql.files.openCostInBytes": "1048576",
         }
+        if len(os.fsencode(sockets := tempfile.gettempdir())) <= _SOCKET_FOLDER:
+            settings |= {  # over TCP, JVM and worker wait for each other's acknowledgements: 40 ms a task
+                "spark.python.unix.domain.socket.enabled": "true",
+                "spark.python.unix.domain.socket.dir": sockets,
+            }
     if config.spark.master.startswith("k8s://"):
         settings |= {
             "spark.kubernetes.driver.pod.name": socket.gethostname(),  # executors end with this Pod

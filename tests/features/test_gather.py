@@ -91,10 +91,10 @@ def test_histories_and_catalogues(
             assert batch.schema.types == [pa.string(), number, number, *[number, real, real] * 2]
             seen |= set(batch["item_id"].to_pylist())
             trained.update(dict(zip(batch["item_id"].to_pylist(), batch["train_count"].to_pylist(), strict=True)))
-            for file, value in sequences._place(chunk, *shared, cut, 3):
-                for row in chunks.unpack(value).to_pylist():
-                    assert (row["user_index"] - 1) // 3 == file
-                    histories[users[row["user_index"] - 1]] = row
+        for file, (kind, value) in sequences._placed(iter(parts), *shared, cut, 3):
+            for row in chunks.unpack(value).to_pylist() if kind == gather.HISTORIES else ():
+                assert (row["user_index"] - 1) // 3 == file
+                histories[users[row["user_index"] - 1]] = row
     assert seen == set(items)
     assert histories.keys() == expected.keys()
     counts = Counter[str]()
@@ -109,6 +109,29 @@ def test_histories_and_catalogues(
     assert +trained == counts
     aside = [row for parts in found for value in of_kind(parts, gather.ASIDE) for row in chunks.unpack(value)["reason"]]
     assert len(aside) + sum(map(len, expected.values())) == len(events)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1 << 33)), max_size=40))
+def test_the_order_is_that_of_comparing(rows: list[tuple[int, int]]) -> None:
+    columns = [np.array([row[place] for row in rows], np.int64) for place in range(2)]
+    assert chunks.order_by(columns).tolist() == sorted(range(len(rows)), key=lambda number: rows[number])
+
+
+@pytest.mark.parametrize("alternating", [True, False])
+def test_events_of_one_moment_stay_in_source_order_however_their_pieces_arrive(alternating: bool) -> None:
+    """Two tasks read pieces of a file, in turns or one half each; the later task is the faster."""
+    blocks = [[0, 2], [1, 3]] if alternating else [[0, 1], [2, 3]]
+    tasks = []
+    for own in blocks:
+        items = [f"b{block}r{row}" for block in own for row in range(2)]
+        place = [np.zeros(4, np.int32), np.repeat(np.array(own) * 64, 2), np.tile(np.arange(2), 2)]
+        columns = [["u"] * 4, items, ["1"] * 4, ["5"] * 4, *place, pa.nulls(4, pa.string())]
+        batch = pa.RecordBatch.from_pydict(dict(zip((*LAYOUT.columns, *ORDER, CORRUPT), columns, strict=True)))
+        tasks.append([part for _, part in gather.divide(iter([batch]), LAYOUT, 1)])
+    parts = list(gather.gather(iter(tasks[1] + tasks[0]), 1, LAYOUT))
+    (chunk,) = map(chunks.unpack_chunk, of_kind(parts, gather.HISTORIES))
+    found = chunk.item_ids.take(pa.array(chunk.items)).to_pylist()
+    assert found == [f"b{block}r{row}" for block in range(4) for row in range(2)]
 
 
 def test_what_python_cannot_hold_is_set_aside_and_shown() -> None:

@@ -81,6 +81,28 @@ def test_all_of_1970_to_2100_takes_four_passes_at_most() -> None:
     assert len(passes) <= 4
 
 
+def test_partitions_are_counted_in_few_spans_and_together_in_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moments, "COARSE", 8)
+    times = np.random.default_rng(0).integers(0, 10_000, 300)
+    parts = [times[times < 5000], times[times >= 5000], times[:5]]
+    counted = [moments.count([chunk_of(part.tolist())], 1) for part in parts]
+    assert all(1 < len(part) // 24 <= 8 for part in counted)
+    whole = moments.overview(counted)
+    assert 1 < len(whole) <= 8
+    assert whole[:, 2].sum() == 305
+    assert all(last < first for last, first in zip(whole[:-1, 1], whole[1:, 0], strict=True))
+    for first, last, events in whole:
+        inside = np.concatenate(parts)
+        inside = inside[(inside >= first) & (inside <= last)]
+        assert (inside.min(), inside.max(), len(inside)) == (first, last, events)
+
+
+def test_only_users_who_are_learned_from_are_counted() -> None:
+    chunk = chunk_of([1, 10, 2, 20, 3])  # three events and two
+    assert moments.overview([moments.count([chunk], 3)])[:, 0].tolist() == [1, 2, 3]
+    assert moments.overview([moments.count([chunk], 4), moments.count([], 1)]).shape == (0, 3)
+
+
 def events(times: list[int]) -> str:
     """One event for each time, by ten users in turn, each with a new item."""
     return "user,item,rating,time\n" + "".join(f"u{n % 10},i{n // 10},1,{time}\n" for n, time in enumerate(times))
@@ -104,15 +126,19 @@ def chunk_of(times: list[int]) -> Chunk:
     ],
     ids=["one event in 2099", "many equal", "ever further apart", "all equal"],
 )
-@pytest.mark.parametrize(("spans", "merged"), [(moments.SPANS, 1), (3, 1), (3, moments.MERGED)])
+@pytest.mark.parametrize(
+    ("coarse", "spans", "merged"),
+    [(moments.COARSE, moments.SPANS, 1), (2, 3, 1), (moments.COARSE, 3, 2), (3, 3, moments.MERGED)],
+)
 def test_spark_finds_the_same_moments(
-    spark: Any, monkeypatch: pytest.MonkeyPatch, times: list[int], spans: int, merged: int
+    spark: Any, monkeypatch: pytest.MonkeyPatch, times: list[int], coarse: int, spans: int, merged: int
 ) -> None:
-    monkeypatch.setattr(moments, "SPANS", spans)
-    monkeypatch.setattr(moments, "MERGED", merged)
+    for name, value in (("COARSE", coarse), ("SPANS", spans), ("MERGED", merged)):
+        monkeypatch.setattr(moments, name, value)
     parts = [chunk_of(times[start::3]) for start in range(3)]
     histories = spark.sparkContext.parallelize([part.pack() for part in parts], 2).map(unpack_chunk)
-    found = moments.find(moments.spans_of(histories, 1), min(times), max(times), 0.1, 0.2)
+    whole = moments.overview(moments.count([part], 1) for part in parts)
+    found = moments.find(moments.spans_of(histories, 1, whole), min(times), max(times), 0.1, 0.2)
     assert found == oracle(times, 0.1, 0.2)
 
 
