@@ -128,6 +128,11 @@ def children_here(session: Any) -> Iterator[None]:
         assert session is not None, "Spark was started"
         yield session
 
+    @contextlib.contextmanager
+    def given_context(*_: object, **__: object) -> Iterator[Any]:
+        with given() as found:
+            yield found.sparkContext
+
     class Here:
         def __init__(self, progress: Callable[[str], None], answer: Callable[[Any], Any]) -> None:
             self._progress, self._answer = progress, answer
@@ -153,7 +158,7 @@ def children_here(session: Any) -> Iterator[None]:
     with (
         mock.patch("recsys.spark.child.call", call),
         mock.patch("recsys.spark.session.spark_session", given),
-        mock.patch("recsys.features.pipeline.spark_session", given),
+        mock.patch("recsys.features.pipeline.spark_context", given_context),
     ):
         yield
 

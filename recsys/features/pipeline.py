@@ -24,7 +24,7 @@ from recsys.features.read import Rows, describe, heading
 from recsys.progress import Log
 from recsys.sources.files import expanded_size, input_files
 from recsys.spark import failures
-from recsys.spark.session import spark_session
+from recsys.spark.session import spark_context
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -91,8 +91,8 @@ def build(
         info = build_with(in_process.context(), config, source, features, log, since, base)
     else:
         log("starting Spark")
-        with spark_session(config, "recsys features", _input_bytes(source)) as spark, failures.translated("features"):
-            info = build_with(spark.sparkContext, config, source, features, log, since, base)
+        with spark_context(config, "recsys features", _input_bytes(source)) as context, failures.translated("features"):
+            info = build_with(context, config, source, features, log, since, base)
     write_info(features, info)
     storage.mark_success(features)
     return info

@@ -1,4 +1,4 @@
-"""A Spark session for a small batch job: quiet, local by default, within the container's memory."""
+"""Spark for a small batch job: quiet, local by default, within the container's memory."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from recsys import storage
 from recsys.config import Config
@@ -23,7 +23,10 @@ from recsys.setting_types import LEAST_HEAP
 from recsys.spark import failures, java, memory
 
 if TYPE_CHECKING:
+    from pyspark import SparkContext
     from pyspark.sql import SparkSession
+
+Running = TypeVar("Running", "SparkContext", "SparkSession")
 
 SHUFFLE_BYTES: Final = 32 << 20
 """Input bytes of each part into which users and items are divided."""
@@ -43,14 +46,15 @@ appender.console.layout.pattern = spark %p %c{1}: %m%n%maxLen{%xEx}{4000}
 
 
 @contextlib.contextmanager
-def spark_session(config: Config, app: str, input_bytes: int | None = None, computes: bool = False) -> Iterator[SparkSession]:
-    """A Spark session whose JVM ends with the block. Python's own memory stays: run this through `recsys.spark.child.call`.
+def spark_context(config: Config, app: str, input_bytes: int | None = None) -> Iterator[SparkContext]:
+    """Spark without SQL, which takes a second and a half more to start. Its JVM ends with the block.
+
+    Python's own memory stays: run this through `recsys.spark.child.call`.
 
     Args:
         config: `spark.master`, `spark.memory` and `spark.conf` (overrides everything set here) are read.
         app: name of the application on a cluster.
         input_bytes: size of the input, if known: for little of it fewer partitions are made.
-        computes: whether Java itself computes for long, so that it is worth while to optimise what it runs.
 
     Raises:
         MissingComponentError: there is no Java, `obstacles` found something, or Spark does not start; the message then quotes
@@ -58,22 +62,52 @@ def spark_session(config: Config, app: str, input_bytes: int | None = None, comp
         ConfigError: see `options`.
         RetryError: the cluster cannot be reached, or the JVM was killed while it started.
     """
+    from pyspark import SparkConf, SparkContext
+
+    with _prepared(config, input_bytes, False) as found:
+        conf = SparkConf().setAppName(app).setAll(list(found.items()))
+        with _running(lambda: SparkContext(conf=conf), config.spark.master) as context:
+            yield context
+
+
+@contextlib.contextmanager
+def spark_session(config: Config, app: str, input_bytes: int | None = None, computes: bool = False) -> Iterator[SparkSession]:
+    """The same with SQL.
+
+    Args:
+        config, app, input_bytes: see `spark_context`.
+        computes: whether Java itself computes for long, so that it is worth while to optimise what it runs.
+
+    Raises: as `spark_context` does.
+    """
     from pyspark.sql import SparkSession
 
+    with _prepared(config, input_bytes, computes) as found:
+        builder = SparkSession.builder.appName(app).config(map=dict(found))
+        with _running(builder.getOrCreate, config.spark.master) as session:
+            yield session
+
+
+@contextlib.contextmanager
+def _prepared(config: Config, input_bytes: int | None, computes: bool) -> Iterator[dict[str, str]]:
+    """Spark's configuration, with all that it needs in the environment and in a scratch folder."""
     with storage.scratch("spark") as scratch:
         runtime = java.find()
         if found := obstacles(scratch):
             raise MissingComponentError("; ".join(found))
         home = java.home_for_spark(runtime, scratch)
         os.environ.update(_environment(config, home))
-        builder = SparkSession.builder.appName(app)
-        for key, value in options(config, scratch, input_bytes, computes).items():
-            builder = builder.config(key, value)
-        session = _start(builder, config.spark.master)
-        try:
-            yield session
-        finally:
-            _end(session)
+        yield options(config, scratch, input_bytes, computes)
+
+
+@contextlib.contextmanager
+def _running(create: Callable[[], Running], master: str) -> Iterator[Running]:
+    """What `create` makes, until the end of the block."""
+    found = _start(create, master)
+    try:
+        yield found
+    finally:
+        _end(found)
 
 
 def obstacles(scratch: str) -> list[str]:
@@ -105,9 +139,9 @@ def options(config: Config, scratch: str, input_bytes: int | None = None, comput
     """Spark's configuration for this job: defaults, overridden by `spark.conf`.
 
     Args:
-        config: see `spark_session`.
+        config: see `spark_context`.
         scratch: folder for shuffle files, caches and native libraries; under TMPDIR.
-        input_bytes, computes: see `spark_session`.
+        input_bytes, computes: see `spark_context`.
 
     Raises:
         ConfigError: the memory limit leaves too little for Spark's heap.
@@ -213,14 +247,13 @@ def _environment(config: Config, java_home: str) -> dict[str, str]:
     return found
 
 
-def _start(builder: Any, master: str, again: bool = True) -> SparkSession:
+def _start(create: Callable[[], Running], master: str, again: bool = True) -> Running:
     """Starts Spark; once more if its JVM is gone before it is up, since someone may have ended it."""
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
 
     try:
-        session: SparkSession = builder.getOrCreate()
-        return session
+        return create()
     except (PySparkException, Py4JError, OSError, RuntimeError) as error:
         if not failures.is_jvm_gone(error):
             raise failures.not_started(str(error), master, is_local(master)) from None
@@ -228,17 +261,19 @@ def _start(builder: Any, master: str, again: bool = True) -> SparkSession:
             killed = failures.of_killed_jvm("starting Spark")
             raise killed or failures.not_started(str(error), master, is_local(master)) from None
         _end(None)
-        return _start(builder, master, again=False)
+        return _start(create, master, again=False)
 
 
-def _end(session: SparkSession | None) -> None:
+def _end(running: SparkContext | SparkSession | None) -> None:
     """Stops Spark and its JVM, which would otherwise keep its heap until Python ends."""
     from pyspark import SparkContext
 
     gateway: Any = SparkContext._gateway
-    if session is not None:
+    if running is not None:
+        context: Any = SparkContext._active_spark_context
         with contextlib.suppress(Exception):
-            session.stop()
+            context._accumulatorServer = None  # it would take up to a second to end by itself, and ends with the JVM
+            running.stop()
     SparkContext._active_spark_context = None  # which a JVM that died while Spark started leaves behind
     process = getattr(gateway, "proc", None)
     if process is None:
