@@ -34,6 +34,8 @@ KNOWN: Final = "known"
 """Kind of part: the path of a file of the earlier histories."""
 REJECTED: Final = "rejected"
 """Kind of part: the path of a file of the rows that the earlier run has set aside."""
+_LAST_BITS: Final = 20
+"""A mark for each of their values fits into a processor's cache."""
 
 
 def parts(context: SparkContext, rows: Rows, layout: clean.Layout, least: int, base: Base) -> RDD[Part]:
@@ -101,7 +103,7 @@ def merged(known: Known, new: pa.Table) -> tuple[Chunk, pa.RecordBatch]:
     order = _in_order(both[0] << 32 | both[3], both[4], len(old[0]))
     user, item, rating, timestamp, file, again = (column[order] for column in both)
     pair = user * len(items) + item
-    events = np.flatnonzero(pd.Series(pair).isin(np.concatenate(unsure)))
+    events = _among(pair, np.concatenate(unsure))
     again[events] = pd.Series(pair[events]).duplicated()
     users, user = _used(users, user, ~again)
     items, item = _used(items, item, ~again)
@@ -155,6 +157,16 @@ def _united(known: pa.Array, ids: pa.Array) -> tuple[pa.Array, np.ndarray]:
     where = new.to_numpy(zero_copy_only=False)
     places[where] = len(known) + np.arange(np.count_nonzero(where))
     return pa.concat_arrays([known, found.dictionary.filter(new)]), places[found.indices.to_numpy()]
+
+
+def _among(values: np.ndarray, few: np.ndarray) -> np.ndarray:
+    """The places of the values that are among some few; those whose last bits are not are left out at once."""
+    bits = np.int64((1 << _LAST_BITS) - 1)
+    marked = np.zeros(1 << _LAST_BITS, bool)
+    marked[few & bits] = True
+    likely = np.flatnonzero(marked[values & bits])
+    found: np.ndarray = likely[pd.Series(values[likely]).isin(few)]
+    return found
 
 
 def _in_order(key: np.ndarray, file: np.ndarray, old: int) -> np.ndarray:

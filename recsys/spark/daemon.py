@@ -15,7 +15,9 @@ NEEDED: Final = (
     "pyarrow.csv",
     "pyarrow.parquet",
     "pyspark.worker",
-    "recsys.features.pipeline",
+    "recsys.features.encodings",
+    "recsys.features.rejected",
+    "recsys.features.sequences",
 )
 
 if __name__ == "__main__":
