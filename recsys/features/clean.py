@@ -227,7 +227,7 @@ class _Reasons:
         self._found[rows & (self._found == 0)] = len(self._names)
 
     def unreadable(self, *columns: tuple[pa.Array, pa.Array]) -> None:
-        """Adds the rows with text that could not be decoded, of columns as read and as parsed: a number is none."""
+        """Adds the rows with text that could not be decoded, of columns as read and as parsed; none is in numbers."""
         for raw, found in columns:
             if pa.types.is_string(found.type) or found.null_count:
                 self.add("undecodable_text", values.undecodable(raw))

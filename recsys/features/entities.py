@@ -87,7 +87,7 @@ ITEMS: Final = Role(
 )
 
 
-def seen(chunk: Chunk, cut: split.Cut, partitions: int) -> Iterator[tuple[str, tuple[int, Part]]]:
+def said(chunk: Chunk, cut: split.Cut, partitions: int) -> Iterator[tuple[str, tuple[int, Part]]]:
     """What a chunk says of its users and of its items: the role, and a part with the number of its partition."""
     for role, batch in ((USERS, seen_users(chunk, cut)), (ITEMS, seen_items(chunk, cut))):
         for number, value in chunks.pack_by(gather.partition_of(batch[role.key], partitions), batch):
@@ -95,7 +95,7 @@ def seen(chunk: Chunk, cut: split.Cut, partitions: int) -> Iterator[tuple[str, t
 
 
 def of_role(found: Iterator[tuple[str, tuple[int, Part]]], role: Role) -> Iterator[tuple[int, Part]]:
-    """What `seen` says of one of them."""
+    """What is `said` of one of them."""
     return (part for name, part in found if name == role.name)
 
 
@@ -172,7 +172,7 @@ def joined(parts: Iterator[Part], role: Role, kind: pa.DataType, features: Mappi
     """Second pass: all that is known of the users or items of a partition.
 
     Args:
-        parts: of `seen` and `described`.
+        parts: of `said` and `described`.
         role: users or items.
         kind: type of the ids.
         features: of the source table.

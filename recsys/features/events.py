@@ -12,14 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from recsys.config import Features
 from recsys.errors import DataError
 from recsys.features import chunks, clean, gather, merge, moments, rare
 from recsys.features.chunks import Chunk, Packed
 from recsys.features.earlier_features import Base
-from recsys.features.gather import ASIDE, HISTORIES, REPEATS, SPANS, SUMS, Part
+from recsys.features.gather import ASIDE, HISTORIES, SPANS, SUMS, Part
 from recsys.features.read import Rows
 from recsys.features.sums import Sums, total
 
@@ -34,7 +33,7 @@ class Events:
     Attributes:
         parts: see `gather.gather`; kept on disk.
         sums: what they hold in numbers; at least two users and one who is learned from.
-        spans: `moments.overview` of their timestamps.
+        spans: `moments.overview` of the timestamps of those who are learned from.
         files: path of each file of the source.
         partitions: number of the parts' partitions.
     """
@@ -49,11 +48,6 @@ class Events:
     def histories(self) -> RDD[Chunk]:
         """The histories."""
         return self.parts.mapPartitions(partial(of_kind, kind=HISTORIES)).map(chunks.unpack_chunk)
-
-    @property
-    def repeats(self) -> RDD[pa.RecordBatch]:
-        """What the histories leave out because they have it already, see `gather.parted`."""
-        return self.parts.mapPartitions(partial(of_kind, kind=REPEATS)).map(chunks.unpack)
 
     @property
     def aside(self) -> RDD[Packed]:
@@ -85,18 +79,19 @@ def prepare(
     if base is None:
         divided = rows.read(context, partial(gather.divide, layout=layout, partitions=partitions))
         spread = divided.partitionBy(partitions, int).values()
-        parts = spread.mapPartitions(partial(gather.gather, least=options.min_user_events, layout=layout))
+        work = partial(gather.gather, least=options.min_user_events, layout=layout, spans=moments.share(partitions))
+        parts = spread.mapPartitions(work)
     else:
         parts = merge.parts(context, rows, layout, options.min_user_events, base)
         partitions = parts.getNumPartitions()
     parts = parts.persist(StorageLevel.DISK_ONLY)
-    found, spans = _told(parts)
+    found, spans = _summed(parts)
     clean.check_rejected("interactions", path, found.rejected, found.rows, options.max_rejected, found.example(rows.files))
     if options.min_item_events > 1 and found.count:
         whole = parts
         parts = rare.left_out(whole, options.min_item_events, options.min_user_events, layout)
         parts = parts.persist(StorageLevel.DISK_ONLY)
-        found, spans = _told(parts)
+        found, spans = _summed(parts)
         whole.unpersist()
     if not found.count:
         shown = ", ".join(f"{reason} {number}" for reason, number in found.rejected.items()) or "there are no rows"
@@ -116,12 +111,12 @@ def of_kind(parts: Iterator[Part], kind: str) -> Iterator[Any]:
     return (value for found, value in parts if found == kind)
 
 
-def _told(parts: RDD[Part]) -> tuple[Sums, np.ndarray]:
+def _summed(parts: RDD[Part]) -> tuple[Sums, np.ndarray]:
     """What the driver has to know of all partitions: the sums, and the spans of time."""
-    told = parts.mapPartitions(_numbers).collect()
+    told = parts.mapPartitions(_told).collect()
     sums, spans = ([value for found, value in told if found == kind] for kind in (SUMS, SPANS))
-    return total(value.decode() for value in sums), moments.overview(spans)
+    return total(value.decode() for value in sums), moments.overview(spans, moments.share(parts.getNumPartitions()))
 
 
-def _numbers(parts: Iterable[Part]) -> Iterator[Part]:
+def _told(parts: Iterable[Part]) -> Iterator[Part]:
     return (part for part in parts if part[0] in (SUMS, SPANS))

@@ -68,7 +68,7 @@ def divide(
         yield from _divided(events, aside, partitions, number_of)
 
 
-def gather(parts: Iterator[Part], least: int, layout: clean.Layout) -> Iterator[Part]:
+def gather(parts: Iterator[Part], least: int, layout: clean.Layout, spans: int = moments.COARSE) -> Iterator[Part]:
     """Second pass: sorts the events of a partition into histories and sets repeats aside.
 
     Of several events of a user with one item the first stays.
@@ -77,6 +77,7 @@ def gather(parts: Iterator[Part], least: int, layout: clean.Layout) -> Iterator[
         parts: all events of some users, and rows set aside.
         least: features.min_user_events.
         layout: of the source's table.
+        spans: see `moments.count`.
 
     Yields:
         Chunks of HISTORIES, their REPEATS, batches of (reason, file, row) set ASIDE, the SUMS, and the SPANS of time.
@@ -84,7 +85,7 @@ def gather(parts: Iterator[Part], least: int, layout: clean.Layout) -> Iterator[
     found: dict[str, list[pa.RecordBatch]] = {EVENTS: [], ASIDE: []}
     for kind, value in parts:
         found[kind].append(chunks.unpack(value))
-    found[EVENTS].sort(key=lambda batch: [batch[name][0].as_py() for name in ORDER])  # all are then, if no two pieces alternate
+    found[EVENTS].sort(key=lambda batch: [batch[name][0].as_py() for name in ORDER])  # all are in source order then, as a rule
     aside = [in_order(found[ASIDE])] if found[ASIDE] else []
     histories = []
     if found[EVENTS]:
@@ -92,18 +93,21 @@ def gather(parts: Iterator[Part], least: int, layout: clean.Layout) -> Iterator[
         histories = list(chunk.divided())
         yield REPEATS, Packed(repeats)
         aside.append(repeated(repeats, layout))
-    yield from packed(histories, aside, least)
+    yield from packed(histories, aside, least, spans)
 
 
-def packed(histories: Sequence[Chunk], aside: Sequence[pa.RecordBatch], least: int) -> Iterator[Part]:
-    """The parts of a partition: its histories, the rows set aside, the sums of both, and the spans (see `moments.count`)."""
+def packed(
+    histories: Sequence[Chunk], aside: Sequence[pa.RecordBatch], least: int, spans: int = moments.COARSE
+) -> Iterator[Part]:
+    """The parts of a partition: its histories and their spans (moments.count), the rows set aside, and the sums of both."""
     whole = pa.concat_batches(aside) if aside else _aside([], [], [])
     for chunk in histories:
         yield HISTORIES, chunk.pack()
     if len(whole):
         yield ASIDE, Packed(whole)
     yield SUMS, sums.of(histories, whole, least).to_json().encode()
-    yield SPANS, moments.count(histories, least)
+    if histories:
+        yield SPANS, moments.count(histories, least, spans)
 
 
 def partition_of(ids: pa.Array, partitions: int) -> np.ndarray:

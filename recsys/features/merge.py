@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from recsys import storage
 from recsys.contract import histories, matching
 from recsys.contract.schema import ITEM_ID, RATING, REJECTED_DIR, TIMESTAMP, USER_ID
-from recsys.features import chunks, clean, gather
+from recsys.features import chunks, clean, gather, moments
 from recsys.features.chunks import Chunk, Packed
 from recsys.features.earlier_features import Base, Known, check, first_users, read_known, read_rejected
 from recsys.features.gather import EVENTS, Part
@@ -71,6 +71,7 @@ def parts(context: SparkContext, rows: Rows, layout: clean.Layout, least: int, b
         items=context.broadcast(matching.read_ids(base.features, ITEM_ID)),
         least=least,
         layout=layout,
+        spans=moments.share(partitions),
     )
     return found.partitionBy(partitions, int).values().mapPartitions(work)
 
@@ -118,6 +119,7 @@ def _gather(
     items: Broadcast[pa.Array],
     least: int,
     layout: clean.Layout,
+    spans: int,
 ) -> Iterator[Part]:
     """The parts of one partition, see `gather.gather`."""
     known: Known | None = None
@@ -137,7 +139,7 @@ def _gather(
         aside.append(gather.in_order(unusable))
     chunk, repeats = merged(known, pa.Table.from_batches(events, None if events else _no_events(users.value, items.value)))
     yield gather.REPEATS, Packed(repeats)
-    yield from gather.packed(list(chunk.divided()), [*aside, gather.repeated(repeats, layout)], least)
+    yield from gather.packed(list(chunk.divided()), [*aside, gather.repeated(repeats, layout)], least, spans)
 
 
 def _between(ids: pa.Array, starts: pa.Array) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Finds the moments at which validation and test begin in a split by time, exactly and in bounded memory.
 
 The events are counted in spans of time, each partition when it is made. The span that holds the wanted moment is divided again,
-until it is one second: one pass over the events for each moment, seldom two, and never more than MERGED times SPANS spans on
-the driver, however many timestamps there are.
+until it is one second: for all events one pass for each moment, seldom two. There are never more than MERGED times SPANS spans
+on the driver, however many timestamps there are.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from pyspark import RDD
 
 COARSE: Final = 1 << 13
-"""Most spans of a partition when it is made. They are of 2^k seconds: about a day for 22 years."""
+"""Most spans of a partition when it is made. They are of 2^k seconds: a day and a half for 18 to 34 years."""
 
 SPANS: Final = 1 << 17
-"""Most spans of a histogram that divides one of these: a day and a half in seconds."""
+"""Most spans of a histogram of later passes: a day and a half in seconds."""
 
 MERGED: Final = 64
 """Partitions are counted in at most so many tasks, each of which gives the driver one histogram."""
@@ -53,20 +53,26 @@ def find(histogram: Histogram, earliest: int, latest: int, valid_fraction: float
     return _moment(before, valid_fraction, test_from, histogram)[1], test_from
 
 
-def count(histories: Sequence[Chunk], min_user_events: int) -> bytes:
-    """The spans of one partition, for `overview`: of the timestamps of the users with at least so many events."""
+def share(partitions: int) -> int:
+    """Most spans of each of so many partitions."""
+    return max(2, min(COARSE, MERGED * SPANS // partitions))
+
+
+def count(histories: Sequence[Chunk], min_user_events: int, most: int) -> bytes:
+    """At most so many spans of one partition, for `overview`: of the timestamps of users with at least so many events."""
     times = np.concatenate([np.zeros(0, np.int64), *(_learned_times(chunk, min_user_events) for chunk in histories)])
-    return _grouped(times, *_coarse(times)).tobytes()
+    return _grouped(times, *_coarse(times, most)).tobytes()
 
 
-def overview(parts: Iterable[bytes]) -> np.ndarray:
+def overview(parts: Iterable[bytes], most: int) -> np.ndarray:
     """The spans of all partitions together, see `Histogram`.
 
     Args:
         parts: what `count` gives for each.
+        most: as it was told: spans of a part must not be wider than those of the whole.
     """
     spans = _restored(parts)
-    return _merged(spans, *_coarse(spans[:, :2]))
+    return _merged(spans, *_coarse(spans[:, :2], most))
 
 
 def spans_of(histories: RDD[Chunk], min_user_events: int, whole: np.ndarray) -> Histogram:
@@ -107,12 +113,12 @@ def _restored(parts: Iterable[bytes]) -> np.ndarray:
     return np.concatenate([np.zeros((0, 3), np.int64), *(np.frombuffer(part, np.int64).reshape(-1, 3) for part in parts)])
 
 
-def _coarse(times: np.ndarray) -> tuple[int, int]:
-    """Start and width of at most COARSE spans for some times: 2^k seconds, so that those of a part lie within the whole's."""
+def _coarse(times: np.ndarray, most: int) -> tuple[int, int]:
+    """Start and width of at most so many spans for some times: 2^k seconds, so that narrower spans lie within wider ones."""
     if not times.size:
         return 0, 1
     first, last, width = int(times.min()), int(times.max()), 1
-    while last // width - first // width >= COARSE:
+    while last // width - first // width >= most:
         width *= 2
     return first // width * width, width
 

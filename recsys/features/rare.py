@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.contract.schema import ITEM_ID
-from recsys.features import chunks, clean, gather
+from recsys.features import chunks, clean, gather, moments
 from recsys.features.chunks import Chunk, Packed
 from recsys.features.gather import ASIDE, HISTORIES, Part
 
@@ -35,7 +35,8 @@ def left_out(parts: RDD[Part], fewest: int, least: int, layout: clean.Layout) ->
     found = counts.mapPartitions(partial(_frequent, fewest=fewest)).collect()
     ids = pa.Table.from_batches(list(map(chunks.unpack, found)))[ITEM_ID].combine_chunks()
     shared = parts.context.broadcast(ids)
-    return parts.mapPartitions(partial(_without, frequent=shared, least=least, layout=layout))
+    work = partial(_without, frequent=shared, least=least, layout=layout, spans=moments.share(partitions))
+    return parts.mapPartitions(work)
 
 
 def _counts(parts: Iterator[Part], partitions: int) -> Iterator[tuple[int, Packed]]:
@@ -57,7 +58,9 @@ def _frequent(counts: Iterator[Packed], fewest: int) -> Iterator[Packed]:
         yield Packed(chunks.one_batch(frequent))
 
 
-def _without(parts: Iterator[Part], frequent: Broadcast[pa.Array], least: int, layout: clean.Layout) -> Iterator[Part]:
+def _without(
+    parts: Iterator[Part], frequent: Broadcast[pa.Array], least: int, layout: clean.Layout, spans: int = moments.COARSE
+) -> Iterator[Part]:
     aside: list[pa.RecordBatch] = []
     kept: list[Chunk] = []
     for kind, value in parts:
@@ -69,7 +72,7 @@ def _without(parts: Iterator[Part], frequent: Broadcast[pa.Array], least: int, l
             aside.append(_rare(chunk, ~stays, layout))
             if stays.any():
                 kept.append(chunk.kept(stays))
-    yield from gather.packed(kept, aside, least)
+    yield from gather.packed(kept, aside, least, spans)
 
 
 def _rare(chunk: Chunk, events: np.ndarray, layout: clean.Layout) -> pa.RecordBatch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -100,15 +99,15 @@ def _index(ids: pa.Array, known: pa.Array) -> np.ndarray:
 
 def _write_files(placed: Iterator[tuple[int, Part]], features: str, cut: split.Cut) -> Iterator[dict[str, int]]:
     """Writes the files of this partition; gives the SIZES of their parts."""
-    found: dict[str, dict[int, list[Packed]]] = {gather.HISTORIES: defaultdict(list), gather.REPEATS: defaultdict(list)}
+    found: dict[str, list[tuple[int, Packed]]] = {gather.HISTORIES: [], gather.REPEATS: []}
     for number, (kind, value) in placed:
-        found[kind][number].append(value)
-    for number, rows in found[gather.HISTORIES].items():
+        found[kind].append((number, value))
+    for number, rows in chunks.grouped(found[gather.HISTORIES]).items():
         table = parquet.write_sorted(rows, [USER_INDEX], storage.join(features, HISTORIES_DIR), number)
         length = pc.list_value_length(table[HISTORIES.names[1]]).to_numpy()
         train, valid = table[TRAIN_LENGTH].to_numpy(), table[VALID_LENGTH].to_numpy()
         counted = split.learned(cut.min_user_events, length)
         sizes = (part[counted].sum() for part in (train, valid - train, length - valid))
         yield {name: int(size) for name, size in zip(SIZES, sizes, strict=True)}
-    for number, rows in found[gather.REPEATS].items():
+    for number, rows in chunks.grouped(found[gather.REPEATS]).items():
         parquet.write_sorted(rows, [USER_INDEX, POSITION], storage.join(features, REPEATS_DIR), number)

@@ -101,22 +101,22 @@ def users_and_items(
     """
     from pyspark import StorageLevel
 
-    seen = events.histories.flatMap(partial(entities.seen, cut=cut, partitions=events.partitions))
-    seen = seen.persist(StorageLevel.DISK_ONLY)  # small, and made by one pass for both
-    found = [_catalogue(events, seen, *given, config) for given in zip(tables, (USERS, ITEMS), kinds, strict=True)]
-    seen.unpersist()
+    said = events.histories.flatMap(partial(entities.said, cut=cut, partitions=events.partitions))
+    said = said.persist(StorageLevel.DISK_ONLY)  # small, and made by one pass for both
+    found = [_catalogue(events, said, *given, config) for given in zip(tables, (USERS, ITEMS), kinds, strict=True)]
+    said.unpersist()
     return found[0], found[1]
 
 
 def _catalogue(
-    events: Events, seen: RDD[tuple[str, tuple[int, Part]]], rows: Rows | None, role: Role, kind: pa.DataType, config: Config
+    events: Events, said: RDD[tuple[str, tuple[int, Part]]], rows: Rows | None, role: Role, kind: pa.DataType, config: Config
 ) -> Catalogue:
     """Joins what the events say of each user or item with its row in the source table."""
     from pyspark import StorageLevel
 
     context, partitions = events.parts.context, events.partitions
     declared: tuple[raw.Declared, ...] = ()
-    found = seen.mapPartitions(partial(entities.of_role, role=role))
+    found = said.mapPartitions(partial(entities.of_role, role=role))
     if rows is not None:
         declared = raw.declared(rows)
         layout = clean.layout(rows, kind, kind, forget=config.source.forget if role == USERS else None)

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -30,9 +31,6 @@ Running = TypeVar("Running", "SparkContext", "SparkSession")
 
 SHUFFLE_BYTES: Final = 32 << 20
 """Input bytes of each part into which users and items are divided."""
-
-_SOCKET_FOLDER: Final = 107 - len("/.12345678-1234-1234-1234-123456789012.sock")
-"""Longest path of a folder for the sockets that Spark makes: Linux knows none whose path is longer than 107 bytes."""
 
 _LOG4J: Final = """\
 rootLogger.level = error
@@ -65,8 +63,11 @@ def spark_context(config: Config, app: str, input_bytes: int | None = None) -> I
     from pyspark import SparkConf, SparkContext
 
     with _prepared(config, input_bytes, False) as found:
-        conf = SparkConf().setAppName(app).setAll(list(found.items()))
-        with _running(lambda: SparkContext(conf=conf), config.spark.master) as context:
+
+        def create() -> SparkContext:
+            return SparkContext(conf=SparkConf().setAppName(app).setAll(list(found.items())))
+
+        with _running(create, config.spark.master) as context:
             yield context
 
 
@@ -184,7 +185,6 @@ def options(config: Config, scratch: str, input_bytes: int | None = None, comput
         "spark.sql.sources.useV1SourceList": "avro,csv,json,kafka,orc,parquet,text",
         "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
         "spark.sql.catalogImplementation": "in-memory",
-        **{f"spark.executorEnv.{name}": value for name, value in memory.KEEPING.items()},  # of Python's workers
         "spark.sql.shuffle.partitions": max(cores, (input_bytes or 8 * SHUFFLE_BYTES) // SHUFFLE_BYTES),
     }
     if local:
@@ -194,10 +194,11 @@ def options(config: Config, scratch: str, input_bytes: int | None = None, comput
             "spark.default.parallelism": cores,
             "spark.sql.files.openCostInBytes": "1048576",
         }
-        if len(os.fsencode(sockets := tempfile.gettempdir())) <= _SOCKET_FOLDER:
+        settings |= {f"spark.executorEnv.{name}": value for name, value in memory.KEEPING.items()}  # of Python's workers
+        if holds_sockets(folder := tempfile.gettempdir()):
             settings |= {  # over TCP, JVM and worker wait for each other's acknowledgements: 40 ms a task
                 "spark.python.unix.domain.socket.enabled": "true",
-                "spark.python.unix.domain.socket.dir": sockets,
+                "spark.python.unix.domain.socket.dir": folder,
             }
     if config.spark.master.startswith("k8s://"):
         settings |= {
@@ -209,6 +210,18 @@ def options(config: Config, scratch: str, input_bytes: int | None = None, comput
         }  # so that Spark needs rights to nothing but Pods
     known = {key: value for key, value in config.spark.conf.items() if MASK not in value}  # run.json has the others masked
     return {key: str(value) for key, value in settings.items()} | known
+
+
+def holds_sockets(folder: str) -> bool:
+    """Whether Spark's Unix sockets can be made in a folder: not if their paths were too long, or on some file systems."""
+    path = os.path.join(folder, f".{uuid.uuid4()}.socket")  # longer than Spark's names: Java takes shorter ones than Linux
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.bind(path)
+        except OSError:
+            return False
+    os.unlink(path)
+    return True
 
 
 def is_local(master: str) -> bool:
@@ -269,10 +282,13 @@ def _end(running: SparkContext | SparkSession | None) -> None:
     from pyspark import SparkContext
 
     gateway: Any = SparkContext._gateway
+    context: Any = SparkContext._active_spark_context
+    accumulators = getattr(context, "_accumulatorServer", None)
+    if accumulators is not None:  # ending it takes up to a second: it is left to the end of this process
+        context._accumulatorServer = None
+        accumulators.handle_error = lambda *_: None  # that the JVM is gone
     if running is not None:
-        context: Any = SparkContext._active_spark_context
         with contextlib.suppress(Exception):
-            context._accumulatorServer = None  # it would take up to a second to end by itself, and ends with the JVM
             running.stop()
     SparkContext._active_spark_context = None  # which a JVM that died while Spark started leaves behind
     process = getattr(gateway, "proc", None)
@@ -288,3 +304,6 @@ def _end(running: SparkContext | SparkSession | None) -> None:
         process.kill()
         process.wait()
     SparkContext._gateway = SparkContext._jvm = None
+    if isinstance(address := getattr(accumulators, "server_address", None), str):
+        with contextlib.suppress(OSError):
+            os.unlink(address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -109,6 +110,14 @@ def test_histories_and_catalogues(
     assert +trained == counts
     aside = [row for parts in found for value in of_kind(parts, gather.ASIDE) for row in chunks.unpack(value)["reason"]]
     assert len(aside) + sum(map(len, expected.values())) == len(events)
+
+
+@pytest.mark.parametrize("rows", [slice(0, 0), slice(1, 2), slice(1, 5), slice(None)])
+def test_what_is_packed_arrives_as_it_was(rows: slice) -> None:
+    numbers = {name: np.array([0, 0, 7, 7, 7, 9], np.int32 if name == ORDER[0] else np.int64) for name in ORDER}
+    batch = pa.RecordBatch.from_pydict({"user": list("aabbbc"), **numbers})[rows]
+    content = pickle.dumps(chunks.Packed(batch))
+    assert chunks.unpack(pickle.loads(content)).equals(batch)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1 << 33)), max_size=40))

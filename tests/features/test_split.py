@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -81,13 +82,12 @@ def test_all_of_1970_to_2100_takes_four_passes_at_most() -> None:
     assert len(passes) <= 4
 
 
-def test_partitions_are_counted_in_few_spans_and_together_in_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moments, "COARSE", 8)
+def test_partitions_are_counted_in_few_spans_and_together_in_no_more() -> None:
     times = np.random.default_rng(0).integers(0, 10_000, 300)
     parts = [times[times < 5000], times[times >= 5000], times[:5]]
-    counted = [moments.count([chunk_of(part.tolist())], 1) for part in parts]
+    counted = [moments.count([chunk_of(part.tolist())], 1, 8) for part in parts]
     assert all(1 < len(part) // 24 <= 8 for part in counted)
-    whole = moments.overview(counted)
+    whole = moments.overview(counted, 8)
     assert 1 < len(whole) <= 8
     assert whole[:, 2].sum() == 305
     assert all(last < first for last, first in zip(whole[:-1, 1], whole[1:, 0], strict=True))
@@ -97,10 +97,37 @@ def test_partitions_are_counted_in_few_spans_and_together_in_no_more(monkeypatch
         assert (inside.min(), inside.max(), len(inside)) == (first, last, events)
 
 
+@pytest.mark.parametrize("years", [1, 20])
+def test_each_moment_takes_a_pass_of_its_own_and_no_more(years: int) -> None:
+    """Parts in the place of an RDD, which count how often they are read."""
+    times = np.random.default_rng(0).integers(0, years * 31_536_000, 100_000)
+    parts, passes = [chunk_of(times[:30_000].tolist()), chunk_of(times[30_000:].tolist())], []
+
+    class Counted:
+        def coalesce(self, most: int) -> Counted:
+            passes.append(most)
+            return self
+
+        def mapPartitions(self, work: Callable[..., Any]) -> SimpleNamespace:
+            return SimpleNamespace(collect=lambda: list(work(iter(parts))))
+
+    whole = moments.overview([moments.count([part], 1, moments.COARSE) for part in parts], moments.COARSE)
+    histogram = moments.spans_of(cast("Any", Counted()), 1, whole)
+    found = moments.find(histogram, int(times.min()), int(times.max()), 0.1, 0.2)
+    assert found == find(times.tolist(), 0.1, 0.2, 1 << 16)
+    assert len(passes) == 2
+
+
+def test_more_partitions_have_fewer_spans_each() -> None:
+    assert moments.share(1) == moments.COARSE
+    assert moments.share(10_000) * 10_000 <= moments.MERGED * moments.SPANS < (moments.share(10_000) + 1) * 10_000
+    assert moments.share(1 << 40) == 2
+
+
 def test_only_users_who_are_learned_from_are_counted() -> None:
     chunk = chunk_of([1, 10, 2, 20, 3])  # three events and two
-    assert moments.overview([moments.count([chunk], 3)])[:, 0].tolist() == [1, 2, 3]
-    assert moments.overview([moments.count([chunk], 4), moments.count([], 1)]).shape == (0, 3)
+    assert moments.overview([moments.count([chunk], 3, 9)], 9)[:, 0].tolist() == [1, 2, 3]
+    assert moments.overview([moments.count([chunk], 4, 9), moments.count([], 1, 9)], 9).shape == (0, 3)
 
 
 def events(times: list[int]) -> str:
@@ -133,11 +160,11 @@ def chunk_of(times: list[int]) -> Chunk:
 def test_spark_finds_the_same_moments(
     spark: Any, monkeypatch: pytest.MonkeyPatch, times: list[int], coarse: int, spans: int, merged: int
 ) -> None:
-    for name, value in (("COARSE", coarse), ("SPANS", spans), ("MERGED", merged)):
+    for name, value in (("SPANS", spans), ("MERGED", merged)):
         monkeypatch.setattr(moments, name, value)
     parts = [chunk_of(times[start::3]) for start in range(3)]
     histories = spark.sparkContext.parallelize([part.pack() for part in parts], 2).map(unpack_chunk)
-    whole = moments.overview(moments.count([part], 1) for part in parts)
+    whole = moments.overview((moments.count([part], 1, coarse) for part in parts), coarse)
     found = moments.find(moments.spans_of(histories, 1, whole), min(times), max(times), 0.1, 0.2)
     assert found == oracle(times, 0.1, 0.2)
 

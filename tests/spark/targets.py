@@ -125,12 +125,16 @@ def end_jvm_at_work(arguments: dict[str, Any], progress: Callable[[str], None]) 
 
 
 def count(arguments: dict[str, Any], progress: Callable[[str], None]) -> int:
-    """Starts Spark and counts to three."""
+    """Starts Spark, with SQL or without, and counts to three."""
     from recsys.config import Config, Spark
-    from recsys.spark.session import spark_session
+    from recsys.spark.session import spark_context, spark_session
 
-    with spark_session(Config(spark=Spark(master="local[1]", memory="512m")), "tests", 0) as session:
-        return session.range(3).count()
+    config = Config(spark=Spark(master="local[1]", memory="512m"))
+    if arguments["sql"]:
+        with spark_session(config, "tests", 0) as session:
+            return session.range(3).count()
+    with spark_context(config, "tests", 0) as context:
+        return context.range(3).count()
 
 
 def start_on(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:

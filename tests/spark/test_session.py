@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
+import tempfile
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,7 +44,10 @@ def test_a_user_without_a_name_is_told_before_spark_starts(monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-def test_spark_starts_again_if_its_jvm_is_ended_before_it_is_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sql", [True, False])
+def test_spark_starts_again_if_its_jvm_is_ended_before_it_is_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sql: bool
+) -> None:
     home = java.home_for_spark(java.find(), str(tmp_path))
     program, first = tmp_path / "jdk" / "bin" / "java", tmp_path / "started"
     program.parent.mkdir(parents=True)
@@ -52,13 +57,28 @@ def test_spark_starts_again_if_its_jvm_is_ended_before_it_is_up(monkeypatch: pyt
     )
     program.chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(program.parent.parent))
-    child.call("tests.spark.targets:count", {}, print)
+    assert child.call("tests.spark.targets:count", {"sql": sql}, print).result == 3
     assert first.exists()
 
 
 @pytest.mark.slow
 def test_spark_starts_again_if_its_jvm_is_ended_when_half_of_it_is_up() -> None:
     child.call("tests.spark.targets:lose_jvm_between_context_and_session", {}, print)
+
+
+def test_workers_talk_over_unix_sockets_where_their_paths_are_not_too_long(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Java takes paths of 106 bytes, the names of Spark's sockets have 42."""
+    enabled, longest = "spark.python.unix.domain.socket.enabled", 106 - len(f"/.{uuid.uuid4()}.sock")
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        for length, fits in ((longest - 1, True), (longest + 1, False)):
+            folder = os.path.join(short, "x" * (length - len(short) - 1))
+            os.mkdir(folder)
+            monkeypatch.setattr(tempfile, "tempdir", folder)
+            found = session.options(Config(), str(tmp_path))
+            assert (found.get(enabled), os.listdir(folder)) == ("true" if fits else None, [])
+            assert enabled not in session.options(Config(spark=Spark(master="spark://host:7077")), str(tmp_path))
 
 
 @pytest.mark.parametrize(
