@@ -36,7 +36,7 @@ TUNING_USERS: Final = 2048
 TUNING_BYTES: Final = 1 << 30
 """Maximum memory for the scores of the users it is tuned on."""
 GRID: Final = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
-"""Of the weights a and e, tried in all pairs: each does a part of what the other does."""
+"""Of the weights a and e."""
 RECENT_GRID: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Of the weights b and c."""
 SHARE_GRID: Final = (0.0, 0.5, 1.0)
@@ -44,7 +44,7 @@ SHARE_GRID: Final = (0.0, 0.5, 1.0)
 TUNING_K: Final = 20
 """Weights are chosen by NDCG at this cut-off: twice the one that matters most, which is less noisy with few users."""
 ROUNDS: Final = 2
-"""Rounds over a and e, then b, h and p."""
+"""Rounds of coordinate search over the weights."""
 
 
 def fit(
@@ -114,8 +114,10 @@ def tune(network: Logits, counts: Counts, histories: Histories, n_items: int, se
     for _ in range(ROUNDS):
         before = best
         if not cold.all():
-            both = [dataclasses.replace(best, transitions=a, taste=e) for a, e in itertools.product(GRID, GRID)]
-            best = _best(both, scored, counts, network.tiles, targets, ~cold)
+            for name in ("transitions", "taste"):
+                best = _best(
+                    [dataclasses.replace(best, **{name: x}) for x in GRID], scored, counts, network.tiles, targets, ~cold
+                )
             now = [dataclasses.replace(best, recent=b, half_life=h, share=p) for b, h, p in popular]
             best = _best(now, scored, counts, network.tiles, targets, ~cold)
         if cold.any():
