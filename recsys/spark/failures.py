@@ -79,14 +79,23 @@ def translated(doing: str) -> Iterator[None]:
     except Exception as error:
         if not _is_of_spark(error):
             raise
-        text = str(error)  # must happen before the JVM ends, which holds the text
-        lost = isinstance(error, ConnectionError) or _is_of_py4j(error)
+        text = _text(error)
+        lost = text is None or isinstance(error, ConnectionError) or _is_of_py4j(error)
+        text = text or ""
         known = None if lost else _of_worker(text) or explain(text, doing)
         if known is None and (status := _status_of_jvm(JVM_SECONDS if lost else ENDING_SECONDS)) is not None:
             known = ended(_JVM, status, doing)
         if known is None and not _is_named_by_spark(error):
             raise
         raise known or explain(text, doing) or RuntimeError(f"{doing}: Spark failed: {cause(text)}") from None
+
+
+def _text(error: Exception) -> str | None:
+    """The words of an exception; None if the JVM, which holds those of Java's, has ended meanwhile."""
+    try:
+        return str(error)
+    except Exception:
+        return None
 
 
 def cause(text: str) -> str:

@@ -124,6 +124,25 @@ def end_jvm_at_work(arguments: dict[str, Any], progress: Callable[[str], None]) 
         session.range(3).mapInArrow(wait, "id long").collect()
 
 
+def lose_words(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:
+    """Ends the JVM after it has raised an exception, and before anybody has asked it for the words."""
+    from py4j.protocol import Py4JJavaError
+    from pyspark import SparkContext
+
+    from recsys.config import Config, Spark
+    from recsys.spark.failures import translated
+    from recsys.spark.session import spark_context
+
+    with spark_context(Config(spark=Spark(master="local[1]", memory="512m")), "tests", 0) as context, translated("features"):
+        try:
+            context.range(3).map(lambda number: 1 // number).collect()
+        except Py4JJavaError:
+            process = SparkContext._gateway.proc
+            process.terminate()
+            process.wait()
+            raise
+
+
 def count(arguments: dict[str, Any], progress: Callable[[str], None]) -> int:
     """Starts Spark, with SQL or without, and counts to three."""
     from recsys.config import Config, Spark

@@ -44,9 +44,10 @@ def test_a_killed_jvm_is_told_in_the_same_words_as_a_killed_child() -> None:
 
 
 @pytest.mark.slow
-def test_a_jvm_that_is_ended_at_work_is_worth_a_retry() -> None:
+@pytest.mark.parametrize("target", ["end_jvm_at_work", "lose_words"])
+def test_a_jvm_that_is_ended_at_work_is_worth_a_retry(target: str) -> None:
     with pytest.raises(RetryError, match=r"Spark's JVM was ended by a signal"):
-        child.call(HERE + "end_jvm_at_work", {}, print)
+        child.call(HERE + target, {}, print)
 
 
 @pytest.mark.slow
