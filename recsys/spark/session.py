@@ -32,6 +32,9 @@ Running = TypeVar("Running", "SparkContext", "SparkSession")
 SHUFFLE_BYTES: Final = 32 << 20
 """Input bytes of each part into which users and items are divided."""
 
+_SOCKET_FOLDER: Final = 60
+"""Longest path of a folder that Spark takes for its sockets (spark.python.unix.domain.socket.dir)."""
+
 _LOG4J: Final = """\
 rootLogger.level = error
 rootLogger.appenderRef.stderr.ref = console
@@ -213,8 +216,10 @@ def options(config: Config, scratch: str, input_bytes: int | None = None, comput
 
 
 def holds_sockets(folder: str) -> bool:
-    """Whether Spark's Unix sockets can be made in a folder: not if their paths were too long, or on some file systems."""
-    path = os.path.join(folder, f".{uuid.uuid4()}.socket")  # longer than Spark's names: Java takes shorter ones than Linux
+    """Whether Spark's Unix sockets can be made in a folder: not if its path is too long for Spark, or on some file systems."""
+    if len(os.fsencode(folder)) > _SOCKET_FOLDER:
+        return False
+    path = os.path.join(folder, f".{uuid.uuid4()}.sock")
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.bind(path)

@@ -156,6 +156,19 @@ def count(arguments: dict[str, Any], progress: Callable[[str], None]) -> int:
         return context.range(3).count()
 
 
+def talk(arguments: dict[str, Any], progress: Callable[[str], None]) -> dict[str, Any]:
+    """Counts to three in a worker, with a folder in the place of TMPDIR; tells whether it was reached over a Unix socket."""
+    import tempfile
+
+    from recsys.config import Config, Spark
+    from recsys.spark.session import spark_context
+
+    tempfile.tempdir = arguments["folder"]
+    with spark_context(Config(spark=Spark(master="local[1]", memory="512m")), "tests", 0) as context:
+        found = context.range(3).map(lambda _: "PYTHON_WORKER_FACTORY_SOCK_DIR" in os.environ).collect()
+        return {"counted": len(found), "sockets": all(found)}
+
+
 def start_on(arguments: dict[str, Any], progress: Callable[[str], None]) -> None:
     """Starts Spark on a cluster."""
     from recsys.config import Config, Spark

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import tempfile
-import uuid
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -66,19 +65,20 @@ def test_spark_starts_again_if_its_jvm_is_ended_when_half_of_it_is_up() -> None:
     child.call("tests.spark.targets:lose_jvm_between_context_and_session", {}, print)
 
 
-def test_workers_talk_over_unix_sockets_where_their_paths_are_not_too_long(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Java takes paths of 106 bytes, the names of Spark's sockets have 42."""
-    enabled, longest = "spark.python.unix.domain.socket.enabled", 106 - len(f"/.{uuid.uuid4()}.sock")
+@pytest.mark.slow
+@pytest.mark.parametrize(("length", "sockets"), [(60, True), (61, False), (70, False)])
+def test_workers_talk_over_unix_sockets_if_spark_takes_the_path_and_over_tcp_if_not(length: int, sockets: bool) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as short:
-        for length, fits in ((longest - 1, True), (longest + 1, False)):
-            folder = os.path.join(short, "x" * (length - len(short) - 1))
-            os.mkdir(folder)
-            monkeypatch.setattr(tempfile, "tempdir", folder)
-            found = session.options(Config(), str(tmp_path))
-            assert (found.get(enabled), os.listdir(folder)) == ("true" if fits else None, [])
-            assert enabled not in session.options(Config(spark=Spark(master="spark://host:7077")), str(tmp_path))
+        folder = os.path.join(short, "x" * (length - len(short) - 1))
+        os.mkdir(folder)
+        found = child.call("tests.spark.targets:talk", {"folder": folder}, print).result
+        assert found == {"counted": 3, "sockets": sockets}
+        assert os.listdir(folder) == []
+
+
+def test_on_a_cluster_workers_talk_over_tcp(tmp_path: Path) -> None:
+    found = session.options(Config(spark=Spark(master="spark://host:7077")), str(tmp_path))
+    assert "spark.python.unix.domain.socket.enabled" not in found
 
 
 @pytest.mark.parametrize(
