@@ -1,7 +1,8 @@
-"""Layers of the network: features as bags of codes, gated causal convolution over packed histories, feed-forward block."""
+"""Layers of the network: bags of codes, gated causal convolution over packed histories, feed-forward block, dropout."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,7 +85,7 @@ class GatedCausalConv(keras.layers.Layer):
         self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy)
         self.mix = keras.layers.Dense(2 * width, kernel_initializer=_glorot(seed), dtype=self.dtype_policy)
         self.project = keras.layers.Dense(width, kernel_initializer=_glorot(seed + 1), dtype=self.dtype_policy)
-        self.dropout = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
+        self.dropout = Dropout(dropout, seed=seed, dtype=self.dtype_policy)
 
     def build(self, x_shape: Any, position_shape: Any) -> None:
         """Builds the sublayers for `width` channels."""
@@ -169,7 +170,7 @@ class FeedForward(keras.layers.Layer):
         self.norm = keras.layers.LayerNormalization(epsilon=1e-6, dtype=self.dtype_policy)
         self.widen = keras.layers.Dense(hidden, activation="gelu", kernel_initializer=_glorot(seed), dtype=self.dtype_policy)
         self.narrow = keras.layers.Dense(width, kernel_initializer=_glorot(seed + 1), dtype=self.dtype_policy)
-        self.dropout = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
+        self.dropout = Dropout(dropout, seed=seed, dtype=self.dtype_policy)
 
     def build(self, shape: Any) -> None:
         """Builds the sublayers for `width` channels."""
@@ -189,6 +190,27 @@ class FeedForward(keras.layers.Layer):
         """Arguments of the constructor."""
         own = {"width": self.width, "hidden": self.hidden, "dropout": self.dropout_rate, "seed": self.seed}
         return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class Dropout(keras.layers.Dropout):
+    """keras.layers.Dropout with a byte of randomness for each value instead of four.
+
+    Drawing a word for each took a sixth of a training step on a CPU. The rate is rounded to a multiple of 1/256, and what is
+    kept is scaled by what is really dropped, so that the expectation stays what it was.
+    """
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """x with a share `rate` of zeros in training, the rest divided by 1 - rate."""
+        dropped = min(round(256 * self.rate), 255)
+        if not training or not dropped:
+            return x
+        import tensorflow as tf
+
+        seed, count = tf.cast(self.seed_generator.next(), tf.int32), math.prod(x.shape)
+        words = tf.random.stateless_uniform((-(-count // 4),), seed, None, None, tf.uint32, alg="philox")
+        kept = tf.reshape(tf.bitcast(words, tf.uint8), (-1,))[:count] >= np.uint8(dropped)
+        return x * ops.cast(tf.reshape(kept, x.shape), x.dtype) * (256 / (256 - dropped))
 
 
 def shift(x: Any, lag: int) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from recsys.config import Model as ModelConfig
-from recsys.model.layers import PACKAGE, FeatureBag, FeedForward, GatedCausalConv
+from recsys.model.layers import PACKAGE, Dropout, FeatureBag, FeedForward, GatedCausalConv
 
 GAP_BUCKETS = 32
 """Codes of time gaps: 0 for "no previous event", otherwise 1 + floor(log2(1 + seconds)), at most 31."""
@@ -135,7 +135,7 @@ class CausalCNN(keras.Model):
             dtype=policy,
         )
         self.rating = keras.layers.Dense(width, use_bias=False, kernel_initializer="zeros", dtype=policy)
-        self.input_dropout = keras.layers.Dropout(min(1.5 * spec.dropout, 0.5), seed=seeds[2], dtype=policy)
+        self.input_dropout = Dropout(min(1.5 * spec.dropout, 0.5), seed=seeds[2], dtype=policy)
         self.blocks: list[Any] = []
         for dilation, seed, other in zip(spec.dilations, seeds[5::2], seeds[6::2], strict=True):
             self.blocks.append(GatedCausalConv(width, spec.kernel_size, dilation, spec.dropout, seed, dtype=policy))

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from recsys.model.layers import FeatureBag, FeedForward, GatedCausalConv
+from recsys.model.layers import Dropout, FeatureBag, FeedForward, GatedCausalConv
 
 
 def _norm(x, layer):
@@ -51,12 +52,45 @@ def test_feature_bag_sums_codes_and_numbers():
     np.testing.assert_allclose(np.asarray(layer(codes, numbers)), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.3, 0.5])
+def test_dropout_drops_its_share_and_keeps_the_mean(rate):
+    """No value says anything about another one, not even about those whose randomness comes from the same word."""
+    layer, x = Dropout(rate, seed=3), np.ones((4, 250, 1001), np.float32)
+    first, second = (np.asarray(layer(x, training=True)) for _ in range(2))
+    dropped = (first == 0).ravel()
+    count = len(dropped)
+    error = np.sqrt(rate * (1 - rate) / count)
+    assert abs(dropped.mean() - rate) < 1 / 512 + 4 * error
+    assert abs(first.mean() - 1) < 4 * error / (1 - rate)
+    assert len(np.unique(first)) == 2
+    for other in (*(np.roll(dropped, lag) for lag in (1, 2, 3, 4, 1001)), (second == 0).ravel()):
+        assert abs(np.corrcoef(dropped, other)[0, 1]) < 4.5 / np.sqrt(count)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_without_training_or_rate_dropout_is_the_identity(rate):
+    layer, x = Dropout(rate, seed=0), np.random.default_rng(0).normal(size=(2, 3, 5)).astype(np.float32)
+    np.testing.assert_array_equal(layer(x), x)
+    np.testing.assert_array_equal(layer(x, training=rate == 0), x)
+
+
+def test_dropout_draws_the_same_under_xla_and_follows_its_seed():
+    x = tf.ones((2, 9, 7))
+    drawn = [
+        np.asarray(tf.function(Dropout(0.5, seed=seed), jit_compile=xla)(x, training=True))
+        for seed, xla in ((1, True), (1, False), (2, True))
+    ]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert (drawn[0] != drawn[2]).any()
+
+
 @pytest.mark.parametrize(
     ("layer", "shapes"),
     [
         (GatedCausalConv(4, 3, 2, 0.1), ((None, None, 4), (None, None))),
         (FeedForward(4, 8, 0.1), ((None, None, 4),)),
         (FeatureBag(7, 4), ((None, 2), (None, 1))),
+        (Dropout(0.25, seed=4), ((None, None, 4),)),
     ],
 )
 def test_configuration_restores_the_layer(layer, shapes):
