@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import pwd
 import re
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,11 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.contract import schema
+from tests import servers
 from tests.command import ROOT
 
 USERS = ["1", "o'Neil", 'with "quotes", and commas', "ünï\\code", ""]
 ITEMS = [f"item {number}" for number in range(3)]
-SECONDS = 30.0
 
 
 def command(heading: str) -> str:
@@ -110,82 +104,32 @@ def test_redis(tmp_path: Path, redis: str) -> None:
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A folder for a server, which runs as another user if this one is root."""
-    with tempfile.TemporaryDirectory(prefix="recsys-server-") as folder:
-        if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")
-            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-        yield Path(folder)
+    """A folder for a server."""
+    with servers.folder() as found:
+        yield found
 
 
 @pytest.fixture
 def postgresql(place: Path) -> Iterator[dict[str, str]]:
     """The variables with which psql finds a PostgreSQL server of its own."""
-    initdb, postgres = (_program(name, "/usr/lib/postgresql/*/bin") for name in ("initdb", "postgres"))
-    _program("psql")
+    initdb, postgres = (servers.program(name, "/usr/lib/postgresql/*/bin") for name in ("initdb", "postgres"))
+    servers.program("psql")
     words = [initdb, "-D", place / "data", "-U", "recsys", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
-    subprocess.run(words, check=True, capture_output=True, cwd=place, **_user())
-    port = _free_port()
+    subprocess.run(words, check=True, capture_output=True, cwd=place, **servers.user())
+    port = servers.free_port()
     options = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-k", place]
     variables = {"PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": "recsys", "PGDATABASE": "postgres"}
-    with _running([postgres, "-D", place / "data", "-p", str(port), *options], place):
-        _until(lambda: _answers(["psql", "-c", "SELECT 1"], variables))
+    with servers.running([postgres, "-D", place / "data", "-p", str(port), *options], place):
+        servers.until(lambda: servers.answers(["psql", "-c", "SELECT 1"], variables))
         yield variables
 
 
 @pytest.fixture
 def redis(place: Path) -> Iterator[str]:
     """The address of a Redis server of its own."""
-    server, _ = _program("redis-server"), _program("redis-cli")
-    port = _free_port()
+    server, _ = servers.program("redis-server"), servers.program("redis-cli")
+    port = servers.free_port()
     address = f"redis://127.0.0.1:{port}"
-    with _running([server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", place], place):
-        _until(lambda: _answers(["redis-cli", "-u", address, "PING"], {}))
+    with servers.running([server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", place], place):
+        servers.until(lambda: servers.answers(["redis-cli", "-u", address, "PING"], {}))
         yield address
-
-
-def _program(name: str, elsewhere: str = "") -> str:
-    """Where a program is; skips the test if it is nowhere."""
-    found = shutil.which(name) or next((str(path) for path in sorted(Path("/").glob(f"{elsewhere[1:]}/{name}"))), None)
-    if found is None:
-        pytest.skip(f"needs the program {name}: apt-get install postgresql redis-server")
-    while os.path.islink(found) and os.path.basename(os.readlink(found)) == name:
-        found = os.readlink(found)  # a link may lie in a folder that another user may not enter
-    return found
-
-
-def _user() -> dict[str, Any]:
-    """PostgreSQL refuses to run as root."""
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
-@contextlib.contextmanager
-def _running(words: list[Any], place: Path) -> Iterator[None]:
-    with open(place / "log", "wb") as log:
-        process = subprocess.Popen([*map(str, words)], stdout=log, stderr=log, cwd=place, **_user())
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(SECONDS)
-        finally:
-            process.kill()
-
-
-def _answers(words: list[str], variables: dict[str, str]) -> bool:
-    return subprocess.run(words, env={**os.environ, **variables}, capture_output=True, check=False).returncode == 0
-
-
-def _until(ready: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not ready():
-        assert time.monotonic() < end, "the server does not answer"
-        time.sleep(0.05)

@@ -5,8 +5,9 @@
 For each size of the catalogue it makes events, features and a network (one epoch; how good it is changes no time), then ranks
 all items for every user, seen items filtered, in turns with the peers. Each is timed in its own process from the first user to
 the last file; reading model and histories is not in it, compiling is. recsys scores with the blend: the network, transitions,
-EASE and recent popularity. implicit multiplies two factors of width 64, in a virtual environment of its own and with
-OPENBLAS_NUM_THREADS=1 as it asks for; Spark does too, without a filter for what was seen.
+EASE and recent popularity. The peers have virtual environments of their own: implicit multiplies two factors of width 64, with
+OPENBLAS_NUM_THREADS=1 as it asks for; Spark does too, without a filter for what was seen; RecTools encodes histories with a
+SASRec of width 128 and multiplies its states.
 """
 
 from __future__ import annotations
@@ -18,10 +19,15 @@ from pathlib import Path
 
 import click
 
-from benchmarks.speed import events, measure
+from benchmarks.speed import events, measure, training
 
 HERE = Path(__file__).parent
-PEERS = ("implicit", "spark")
+PEERS = {
+    "implicit": ("implicit", "pyarrow"),
+    "rectools": (*training.TORCH, *training.RECTOOLS, "pyarrow==20.0.0"),
+    "spark": (),
+}
+"""What is installed for each; Spark is there."""
 TRAINING = ("training.epochs=1", "training.refit_epochs=0", "training.negatives=1024")
 
 
@@ -30,7 +36,7 @@ TRAINING = ("training.epochs=1", "training.refit_epochs=0", "training.negatives=
 @click.option("--k", "lengths", type=click.IntRange(1), multiple=True, default=(10, 100), show_default=True)
 @click.option("--users", type=click.IntRange(1000), default=34_000, show_default=True)
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
-@click.option("--peer", "peers", type=click.Choice(PEERS), multiple=True, default=["implicit"], show_default=True)
+@click.option("--peer", "peers", type=click.Choice(list(PEERS)), multiple=True, default=["implicit"], show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("out/speed"), show_default=True)
 def main(
     sizes: tuple[int, ...], lengths: tuple[int, ...], users: int, repeats: int, peers: tuple[str, ...], output: Path
@@ -38,15 +44,15 @@ def main(
     """Measures users per second; each user has about 36 events, drawn by Zipf's law."""
     output = output.resolve()
     output.mkdir(parents=True, exist_ok=True)
-    python, versions, rows = Path(sys.executable), "", []
-    if "implicit" in peers:
-        python = measure.environment(output / "environments" / "implicit", "implicit", "pyarrow")
-        versions = f"; implicit {measure.version_in(python, 'implicit')}"
-    programs: dict[str, list[str | Path]] = {
-        "recsys": [sys.executable, "-c", _RECOMMEND],
-        "implicit": ["env", "OPENBLAS_NUM_THREADS=1", python, HERE / "scoring_implicit.py"],
-        "spark": [sys.executable, HERE / "scoring_spark.py"],
-    }
+    programs: dict[str, list[str | Path]] = {"recsys": [sys.executable, "-c", _RECOMMEND]}
+    versions, rows = "", []
+    for name in peers:
+        python = Path(sys.executable)
+        if PEERS[name]:
+            python = measure.environment(output / "environments" / f"scoring-{name}", *PEERS[name])
+            versions += f"; {name} {measure.version_in(python, name)}"
+        programs[name] = ["env", "OPENBLAS_NUM_THREADS=1"] if name == "implicit" else []
+        programs[name] += [python, HERE / f"scoring_{name}.py"]
     for items in sizes:
         home = _trained(output / f"scoring-{items}-{users}", items, users)
         for k in lengths:
