@@ -19,12 +19,12 @@ from recsys.measure import protocol
 from recsys.measure.protocol import Result, Scorer
 from recsys.measure.targets import Targets, decisive_from, find_targets, training_counts
 from recsys.methods import traditional, tuning
-from recsys.progress import Log
+from recsys.progress import Progress
 
 PER_USER_FILE: Final = "per_user.parquet"
 
 
-def evaluate_run(config: Config, features: str, folder: str, scorers: Sequence[Scorer], log: Log) -> dict[str, Any]:
+def evaluate_run(config: Config, features: str, folder: str, scorers: Sequence[Scorer], progress: Progress) -> dict[str, Any]:
     """Measures the given methods and the baselines of `evaluation.baselines` on the test events.
 
     Every baseline is tuned on validation and then fitted on training and validation events. Users with fewer events than
@@ -36,7 +36,7 @@ def evaluate_run(config: Config, features: str, folder: str, scorers: Sequence[S
         features: the features folder.
         folder: the evaluation folder.
         scorers: the published method first; its differences from all others get confidence intervals.
-        log: takes progress lines.
+        progress: gets a line for each method, and how many of them are done.
 
     Returns:
         The content of metrics.json, see summary.summarise; without "methods" if nothing was measured.
@@ -54,7 +54,7 @@ def evaluate_run(config: Config, features: str, folder: str, scorers: Sequence[S
     elif not (scorers or config.evaluation.baselines):
         metrics = _nothing_measured(info, "there is no method to measure")
     else:
-        metrics = _measure(config, features, folder, everything, targets, info, scorers, log)
+        metrics = _measure(config, features, folder, everything, targets, info, scorers, progress)
     storage.write_json(storage.join(folder, schema.METRICS_FILE), metrics)
     return metrics
 
@@ -67,14 +67,14 @@ def _measure(
     targets: Targets,
     info: FeaturesInfo,
     scorers: Sequence[Scorer],
-    log: Log,
+    progress: Progress,
 ) -> dict[str, Any]:
     results: list[Result] = []
     facts: dict[str, dict[str, Any]] = {}
-    for scorer, fact in _methods(config, everything, info, scorers, log):
+    for scorer, fact in _methods(config, everything, info, scorers, progress):
         result = protocol.evaluate(scorer, everything, targets, info.items)
         fact["seconds"]["evaluate"] = round(result.seconds, 3)
-        log(f"  {result.name}: NDCG@10 {result.per_user['ndcg@10'].mean():.4f} in {sum(fact['seconds'].values()):.1f} s")
+        progress(f"  {result.name}: NDCG@10 {result.per_user['ndcg@10'].mean():.4f} in {sum(fact['seconds'].values()):.1f} s")
         results.append(result)
         facts[result.name] = fact
     user_ids = histories.read_table(features, schema.USERS_DIR, [schema.USER_INDEX, schema.USER_ID])
@@ -85,13 +85,16 @@ def _measure(
 
 
 def _methods(
-    config: Config, everything: Histories, info: FeaturesInfo, scorers: Sequence[Scorer], log: Log
+    config: Config, everything: Histories, info: FeaturesInfo, scorers: Sequence[Scorer], progress: Progress
 ) -> Iterator[tuple[Scorer, dict[str, Any]]]:
     """The given methods, then the baselines, one at a time so that only one is in memory; each with its facts."""
-    for scorer in scorers:
+    total = len(scorers) + len(config.evaluation.baselines)
+    for number, scorer in enumerate(scorers):
+        progress.update(f"measuring {scorer.name}", number / total)
         yield scorer, {"seconds": {}}
-    for name in config.evaluation.baselines:
-        tuned = tuning.tune(traditional.find(name), everything, info.items, config, log, decisive_from(info.split))
+    for number, name in enumerate(config.evaluation.baselines, start=len(scorers)):
+        progress.update(f"fitting and measuring {name}", number / total)
+        tuned = tuning.tune(traditional.find(name), everything, info.items, config, progress, decisive_from(info.split))
         seconds = {"fit": round(tuned.seconds, 3)}
         yield tuned.method, {"parameters": dict(tuned.parameters), "trials": tuned.trials, "seconds": seconds}
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from recsys import config
 from recsys.contract import histories
 from recsys.evaluation.compare import evaluate_run
 from recsys.evaluation.terminal import format_table
+from recsys.progress import Progress
 from tests.support import NextItem, chains, write_features
 
 BASELINES = ("popularity", "recent-popularity", "item-knn", "ease", "transitions")
@@ -24,13 +26,23 @@ def run(tmp_path: Path) -> tuple[str, str]:
     return folder, str(tmp_path / "evaluation")
 
 
+def test_progress_has_a_line_and_a_share_for_each_method(run: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    said, shares = io.StringIO(), []
+    progress = Progress(said)
+    monkeypatch.setattr(progress, "update", lambda text, done: shares.append((text, done)))
+    evaluate_run(CONFIG, *run, [NextItem()], progress)
+    names = ["cnn <b>", *BASELINES]
+    assert [line.split(":")[0].strip() for line in said.getvalue().splitlines()] == names
+    assert [(text.removeprefix("fitting and ").removeprefix("measuring "), done) for text, done in shares] == [
+        (name, number / 6) for number, name in enumerate(names)
+    ]
+
+
 def test_writes_metrics_and_values_of_every_user(run: tuple[str, str]) -> None:
     features, folder = run
-    said: list[str] = []
-    metrics = evaluate_run(CONFIG, features, folder, [NextItem()], said.append)
+    metrics = evaluate_run(CONFIG, features, folder, [NextItem()], Progress(quiet=True))
     assert json.loads(Path(folder, "metrics.json").read_text()) == metrics
     assert list(metrics["methods"]) == ["cnn <b>", *BASELINES]
-    assert len(said) == 6
 
     table = pq.read_table(f"{folder}/per_user.parquet").to_pandas()
     assert len(table) == 6 * 60
@@ -46,7 +58,7 @@ def test_writes_metrics_and_values_of_every_user(run: tuple[str, str]) -> None:
 
 
 def test_intervals_find_who_is_better(run: tuple[str, str]) -> None:
-    metrics = evaluate_run(CONFIG, *run, [NextItem()], lambda line: None)
+    metrics = evaluate_run(CONFIG, *run, [NextItem()], Progress(quiet=True))
     assert metrics["comparison"]["method"] == "cnn <b>"
     found = metrics["comparison"]["minus"]["popularity"]["ndcg@10"]
     own, other = (metrics["methods"][name]["metrics"]["ndcg@10"] for name in ("cnn <b>", "popularity"))
@@ -56,7 +68,7 @@ def test_intervals_find_who_is_better(run: tuple[str, str]) -> None:
 
 
 def test_a_second_run_gives_the_same_figures(run: tuple[str, str]) -> None:
-    first, second = (evaluate_run(CONFIG, *run, [NextItem()], lambda line: None) for _ in range(2))
+    first, second = (evaluate_run(CONFIG, *run, [NextItem()], Progress(quiet=True)) for _ in range(2))
     for metrics in (first, second):
         for method in metrics["methods"].values():
             del method["seconds"]
@@ -67,7 +79,7 @@ def test_it_says_what_the_network_has_learned(run: tuple[str, str]) -> None:
     said = []
     for epochs in (None, 0):
         changed = dataclasses.replace(CONFIG, training=config.Training(refit_epochs=epochs))
-        said.append(evaluate_run(changed, *run, [NextItem()], lambda line: None)["protocol"]["fitted_on"])
+        said.append(evaluate_run(changed, *run, [NextItem()], Progress(quiet=True))["protocol"]["fitted_on"])
     assert all(words.startswith("all events before the test;") for words in said)
     assert ["the network: the training part" in words for words in said] == [False, True]
 
@@ -75,7 +87,7 @@ def test_it_says_what_the_network_has_learned(run: tuple[str, str]) -> None:
 def test_new_items_and_cold_users_have_figures_of_their_own(tmp_path: Path) -> None:
     data = [*chains(items=ITEMS - 1), [1, ITEMS], [2, 3, ITEMS]]  # the last item has test events alone
     features = write_features(tmp_path / "features", data, ITEMS, least_train=0)
-    metrics = evaluate_run(CONFIG, features, str(tmp_path / "evaluation"), [NextItem()], lambda line: None)
+    metrics = evaluate_run(CONFIG, features, str(tmp_path / "evaluation"), [NextItem()], Progress(quiet=True))
     new_items = {"users": 2, "targets": 2, "recall@10": 0.0, "std_errors": {"recall@10": 0.0}}
     assert metrics["methods"]["popularity"]["new_items"] == new_items
     assert set(metrics["methods"]["ease"]["slices"]) == {"1-4", "5-19"}
@@ -86,7 +98,7 @@ def test_new_items_and_cold_users_have_figures_of_their_own(tmp_path: Path) -> N
 def test_users_with_too_few_events_neither_train_nor_are_evaluated(tmp_path: Path) -> None:
     data = chains(items=ITEMS - 1) + [[ITEMS, 5, 6]] * 100
     features = write_features(tmp_path / "features", data, ITEMS, min_user_events=4)
-    metrics = evaluate_run(CONFIG, features, str(tmp_path / "evaluation"), [NextItem()], lambda line: None)
+    metrics = evaluate_run(CONFIG, features, str(tmp_path / "evaluation"), [NextItem()], Progress(quiet=True))
     long_enough = sum(len(items) >= 4 for items in data)
     assert metrics["protocol"]["users"] == long_enough
     top = metrics["methods"]["popularity"]["metrics"]
@@ -96,14 +108,14 @@ def test_users_with_too_few_events_neither_train_nor_are_evaluated(tmp_path: Pat
 def test_without_test_events_the_metrics_say_so(tmp_path: Path) -> None:
     features = write_features(tmp_path / "features", chains(), ITEMS, test=0, valid=0)
     folder = str(tmp_path / "evaluation")
-    metrics = evaluate_run(CONFIG, features, folder, [], lambda line: None)
+    metrics = evaluate_run(CONFIG, features, folder, [], Progress(quiet=True))
     assert "methods" not in metrics
     assert "left no test events" in metrics["note"]
     assert format_table(metrics) == metrics["note"]
 
 
 def test_the_terminal_table_marks_the_best_and_fits(run: tuple[str, str]) -> None:
-    metrics = evaluate_run(CONFIG, *run, [NextItem()], lambda line: None)
+    metrics = evaluate_run(CONFIG, *run, [NextItem()], Progress(quiet=True))
     lines = format_table(metrics).splitlines()
     assert "60 users, all 40 items ranked" in lines[0]
     assert "leave-one-out" in lines[0]
