@@ -1,4 +1,4 @@
-"""What an overlay of one's own may add: the kueue component, alert rules, and the patches that docs/kubernetes.md shows."""
+"""What an overlay of one's own may add: the kueue component, alert rules, and the patches that docs/cluster.md shows."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def own(folder: Path, name: str, text: str) -> list[Resource]:
 
 
 def documented(word: str) -> str:
-    """The patches in docs/kubernetes.md that contain a word, as a kustomization has them."""
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "kubernetes.md").read_text(), re.DOTALL)
+    """The patches in docs/cluster.md that contain a word, as a kustomization has them."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "cluster.md").read_text(), re.DOTALL)
     (found,) = (block for block in blocks if word in block and "\nresources:" not in block)
     return found
 
