@@ -11,7 +11,7 @@ class Blocks:
     """Most bytes of one block.
 
     Attributes:
-        logits: of a step's logits. If they are larger, they are computed a block at a time, and anew in the backward pass.
+        logits: of a step's logits, see recsys.model.loss.
         scores: of a tile of scores, see recsys.methods.tiles. Several are at work at the same time.
     """
 
@@ -19,9 +19,9 @@ class Blocks:
     scores: int
 
 
-CPU: Final = Blocks(logits=512 << 20, scores=8 << 20)
-"""The bits of a result depend on its blocks, so on CPUs they are the same whatever the memory. Scores stay in the caches: what
-is written is still at hand when it is read again."""
+CPU: Final = Blocks(logits=8 << 20, scores=8 << 20)
+"""The bits of a result depend on its blocks, so on CPUs they are the same whatever the memory. They stay in the caches: what is
+written is still at hand when it is read again."""
 UNKNOWN: Final = Blocks(logits=512 << 20, scores=128 << 20)
 """Of a GPU that does not tell its memory."""
 MOST: Final = Blocks(logits=4 << 30, scores=512 << 20)

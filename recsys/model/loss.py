@@ -1,15 +1,22 @@
-"""Softmax cross-entropy over all items of the catalogue, or over a sample of them; logits are computed in blocks that fit."""
+"""Softmax cross-entropy over all items of the catalogue, or over a sample of them, in blocks of positions.
+
+The gradients of a block are computed together with its loss, while its logits lie in the cache; then they are dropped. So no
+logits are made twice, and those of a whole step exist nowhere (the idea is that of Hsu et al., "Liger kernel", 2024).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from keras import ops
 
 from recsys.blocks import CPU
 from recsys.model.network import NEVER, Batch, CausalCNN
+
+FEWEST_POSITIONS: Final = 512
+"""Of a block, unless it is divided further: each adds to the gradient of the whole table, which fewer would not be worth."""
 
 Losses = Callable[..., Any]
 
@@ -54,7 +61,8 @@ def next_item_loss(
 def _full(model: CausalCNN, label_smoothing: float, state: Any, table: Any, biases: Any, targets: Any, shares: Any) -> Any:
     """Loss of each position, float32 [N], for states [N, width], targets int32 [N, M] and their shares [N, M]."""
     logits = model.logits(state, table, biases)
-    wanted = ops.sum(ops.take_along_axis(logits, targets, axis=-1) * shares, axis=-1)
+    taught = ops.einsum("nm,nmw->nw", shares, ops.take(table, targets, axis=0))
+    wanted = ops.sum(state * taught, axis=-1) + ops.sum(ops.take(biases, targets, axis=0) * shares, axis=-1)
     if label_smoothing:
         even = ops.sum(logits * model.item_known, axis=-1) / ops.sum(model.item_known)
         wanted = (1.0 - label_smoothing) * wanted + label_smoothing * even
@@ -95,25 +103,39 @@ def _sampled(model: CausalCNN, label_smoothing: float, batch: Batch, state: Any,
 
 def _summed(losses: Losses, state: Any, table: Any, biases: Any, taught: tuple[Any, ...], weight: Any, blocks: int) -> Any:
     """Σ weight · loss over the positions, in so many blocks."""
-
-    def summed(state: Any, table: Any, biases: Any, weight: Any, *taught: Any) -> Any:
-        return ops.sum(losses(state, table, biases, *taught) * weight)
-
-    if blocks == 1:
-        return summed(state, table, biases, weight, *taught)
     import tensorflow as tf
 
-    block = tf.recompute_grad(summed)  # only passes gradients to its arguments
-    positions = weight.shape[0]
-    size = positions // blocks
-    parts = [slice(start, start + size) for start in range(0, positions, size)]
-    return sum(block(state[part], table, biases, weight[part], *(one[part] for one in taught)) for part in parts)
+    def divided(values: Any) -> Any:
+        return tf.reshape(values, (blocks, -1, *values.shape[1:]))
+
+    others = [divided(values) for values in (weight, *taught)]
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def summed(state: Any, table: Any, biases: Any) -> Any:
+        states = divided(state)
+
+        def add(number: Any, total: Any, of_states: Any, of_table: Any, of_biases: Any) -> Any:
+            """One more block: its loss, and its gradients with respect to its states, the table and the biases."""
+            some, weights, *targets = (tf.gather(values, number) for values in (states, *others))
+            with tf.GradientTape() as tape:
+                tape.watch((some, table, biases))
+                more = tf.reduce_sum(losses(some, table, biases, *targets) * weights)
+            own, *shared = map(tf.convert_to_tensor, tape.gradient(more, (some, table, biases)))
+            of_states = tf.tensor_scatter_nd_update(of_states, [[number]], [own])
+            return number + 1, total + more, of_states, of_table + shared[0], of_biases + shared[1]
+
+        none = tf.constant(0.0), tf.zeros_like(states), tf.zeros_like(table), tf.zeros_like(biases)
+        _, total, *found = tf.while_loop(lambda number, *_: number < blocks, add, (tf.constant(0), *none))
+        found[0] = tf.reshape(found[0], state.shape)
+        return total, lambda upstream: [upstream * gradient for gradient in found]
+
+    return summed(state, table, biases)
 
 
 def _blocks(positions: int, columns: int, block_bytes: int, finer: int) -> int:
-    """Smallest number of equal blocks of positions whose logits over these columns stay within `block_bytes`, at least `finer`
-    times as many as needed."""
-    wanted = max(1, -(-positions * columns * 4 // block_bytes)) * finer
+    """Smallest number of equal blocks of positions whose logits over these columns stay within `block_bytes`, or have
+    FEWEST_POSITIONS; at least `finer` times as many as needed."""
+    wanted = -(-positions // max(FEWEST_POSITIONS, block_bytes // (4 * columns))) * finer
     return (
         next(blocks for blocks in range(wanted, positions + 1) if positions % blocks == 0) if wanted < positions else positions
     )

@@ -102,7 +102,8 @@ def test_only_the_items_of_the_step_get_a_gradient():
     assert not vectors[ITEMS - 1 :].any()  # items without training events
 
 
-def test_in_blocks_it_is_the_same_loss_with_the_same_gradients():
+def test_in_blocks_it_is_the_same_loss_with_the_same_gradients(monkeypatch):
+    monkeypatch.setattr(loss, "FEWEST_POSITIONS", 1)
     model, data = make(), sampled(batch(), *draw(10))
     whole, expected = loss_and_gradients(model, data, 0.1)
     assert loss._blocks(data["target"].size, 10, 4 * 10 * 5, 1) > 1
@@ -118,7 +119,8 @@ def test_vectors_made_in_blocks_are_those_made_at_once(monkeypatch):
     np.testing.assert_allclose(np.asarray(network.whole_table(model)), np.asarray(model.item_table()), atol=1e-6)
 
 
-def test_several_targets_count_by_their_shares():
+def test_several_targets_count_by_their_shares(monkeypatch):
+    monkeypatch.setattr(loss, "FEWEST_POSITIONS", 1)
     model, data = make(), batch()
     other = np.random.default_rng(5).integers(1, ITEMS - 1, data["target"].shape).astype(np.int32)
     alone = [loss_and_gradients(model, {**data, "target": target}, 0.1) for target in (data["target"], other)]

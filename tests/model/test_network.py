@@ -96,7 +96,7 @@ def test_loss_is_the_cross_entropy_over_known_items():
     assert float(next_item_loss(model, data)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_loss_in_blocks_is_the_same_loss_with_the_same_gradients():
+def test_loss_in_blocks_is_the_same_loss_with_the_same_gradients(monkeypatch):
     import tensorflow as tf
 
     model, data = make(), batch()
@@ -107,9 +107,33 @@ def test_loss_in_blocks_is_the_same_loss_with_the_same_gradients():
         return float(value), [g.numpy() for g in map(tf.convert_to_tensor, tape.gradient(value, model.trainable_variables))]
 
     whole, expected = gradients(CPU.logits)
+    monkeypatch.setattr(loss, "FEWEST_POSITIONS", 1)
     assert loss._blocks(24, ITEMS + 1, 4 * (ITEMS + 1) * 5, 1) == 6
     blocked, found = gradients(4 * (ITEMS + 1) * 5)
     assert blocked == pytest.approx(whole, rel=1e-6)
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_gradients_of_the_loss_are_those_of_the_plain_formula():
+    import tensorflow as tf
+
+    model, data = make(), batch()
+
+    def plain():
+        table = model.item_table()
+        logits = model.logits(model.encode(data, table, training=True), table, model.item_biases(known_only=True))
+        each = tf.nn.sparse_softmax_cross_entropy_with_logits(data["target"], logits)
+        return tf.reduce_sum(each * data["weight"]) / tf.reduce_sum(data["weight"])
+
+    def gradients(value):
+        with tf.GradientTape() as tape:
+            found = 3.0 * value()
+        return float(found), [g.numpy() for g in map(tf.convert_to_tensor, tape.gradient(found, model.trainable_variables))]
+
+    total, expected = gradients(plain)
+    value, found = gradients(lambda: next_item_loss(model, data))
+    assert value == pytest.approx(total, rel=1e-6)
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
