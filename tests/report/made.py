@@ -50,7 +50,7 @@ def make(
     storage.mark_success(run.path("model"))
     run.record_stage("train", {"seconds": 12.5, "peak_bytes": 1 << 30, "parameters": 1234, "epochs": 3})
     if evaluated:
-        evaluate_run(found, place, run.path("evaluation"), [NextItem()], lambda line: None)
+        evaluate_run(found, place, run.path("evaluation"), [NextItem()], Progress(quiet=True))
         storage.mark_success(run.path("evaluation"))
         run.record_stage("evaluate", {"seconds": 0.5, "peak_bytes": 1 << 30})
     if recommended:
