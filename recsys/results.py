@@ -154,6 +154,8 @@ class Run:
 
         >>> list(run.metrics.index[:2])
         ['blend', 'cnn']
+        >>> bool(run.metrics.loc["blend", "ndcg@10"] > run.metrics.loc["cnn", "ndcg@10"])
+        True
         """
         return self._by_method("metrics")
 

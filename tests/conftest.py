@@ -14,6 +14,7 @@ import pytest
 from recsys.run.ending import Stop
 from tests import store as object_store
 from tests.building import build, built_in, csv, spark, with_spark  # noqa: F401 (fixtures)
+from tests.servers import place  # noqa: F401 (a fixture)
 
 os.environ["NUMBA_DISABLE_JIT"] = "1"  # ranx would compile for a minute what then takes a second
 DATA = os.environ.get("RECSYS_TEST_DATA")

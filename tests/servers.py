@@ -19,14 +19,14 @@ import pytest
 SECONDS = 30.0
 
 
-@contextlib.contextmanager
-def folder() -> Iterator[Path]:
+@pytest.fixture
+def place() -> Iterator[Path]:
     """A folder for a server, which runs as another user if this one is root."""
-    with tempfile.TemporaryDirectory(prefix="recsys-server-") as place:
+    with tempfile.TemporaryDirectory(prefix="recsys-server-") as folder:
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
-            os.chown(place, nobody.pw_uid, nobody.pw_gid)
-        yield Path(place)
+            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+        yield Path(folder)
 
 
 def program(name: str, elsewhere: str = "") -> str:

@@ -103,13 +103,6 @@ def test_redis(tmp_path: Path, redis: str) -> None:
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder for a server."""
-    with servers.folder() as found:
-        yield found
-
-
-@pytest.fixture
 def postgresql(place: Path) -> Iterator[dict[str, str]]:
     """The variables with which psql finds a PostgreSQL server of its own."""
     initdb, postgres = (servers.program(name, "/usr/lib/postgresql/*/bin") for name in ("initdb", "postgres"))

@@ -21,7 +21,6 @@ import click
 
 from benchmarks.speed import events, measure, training
 
-HERE = Path(__file__).parent
 PEERS = {
     "implicit": ("implicit", "pyarrow"),
     "rectools": (*training.TORCH, *training.RECTOOLS, "pyarrow==20.0.0"),
@@ -51,8 +50,8 @@ def main(
         if PEERS[name]:
             python = measure.environment(output / "environments" / f"scoring-{name}", *PEERS[name])
             versions += f"; {name} {measure.version_in(python, name)}"
-        programs[name] = ["env", "OPENBLAS_NUM_THREADS=1"] if name == "implicit" else []
-        programs[name] += [python, HERE / f"scoring_{name}.py"]
+        variables = [f"PYTHONPATH={measure.ROOT}", *(["OPENBLAS_NUM_THREADS=1"] if name == "implicit" else [])]
+        programs[name] = ["env", *variables, python, "-m", f"benchmarks.speed.scoring_{name}"]
     for items in sizes:
         home = _trained(output / f"scoring-{items}-{users}", items, users)
         for k in lengths:

@@ -6,6 +6,7 @@ Settings are the library's own, with which its authors measured it on MovieLens 
 
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from benchmarks.speed import training_peer
 from benchmarks.speed.training_peer import Events, K, Watch
 
 LENGTH = 200
+QUIET = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 
 
 def trainer(watch: Watch) -> lightning.Trainer:
@@ -34,14 +36,13 @@ def trainer(watch: Watch) -> lightning.Trainer:
         on_train_batch_end=counted,
         on_train_epoch_end=lambda *_: watch.stop(),
     )
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    return lightning.Trainer(max_epochs=1, min_epochs=0, devices=1, callbacks=[clock], **quiet)
+    return lightning.Trainer(max_epochs=1, min_epochs=0, devices=1, callbacks=[clock], **QUIET)
 
 
-def table(events: Events) -> Dataset:
-    """The events to learn from; their number is their time."""
-    lengths = [len(history) for history in events.learned]
-    items = np.concatenate(events.learned)
+def table(histories: Sequence[np.ndarray]) -> Dataset:
+    """The events of some histories; their number is their time."""
+    lengths = [len(history) for history in histories]
+    items = np.concatenate(histories)
     columns = {
         Columns.User: np.repeat(np.arange(len(lengths)), lengths),
         Columns.Item: items,
@@ -66,7 +67,7 @@ def main(path: str, limit: str, folder: str, width: str = "256") -> None:
     lightning.seed_everything(0)
     events = Events.read(path)
     an_epoch = sum(min(len(history) - 1, LENGTH) for history in events.learned)
-    watch, dataset = Watch(events, an_epoch, float(limit)), table(events)
+    watch, dataset = Watch(events, an_epoch, float(limit)), table(events.learned)
     model = SASRecModel(session_max_len=LENGTH, n_factors=int(width), get_trainer_func=lambda: trainer(watch))
     while watch.goes_on:
         model.fit_partial(dataset, min_epochs=0, max_epochs=1)

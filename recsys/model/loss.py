@@ -36,7 +36,7 @@ def next_item_loss(
             places in it; `negative` int32 [S], places too; `log_expected` float32 [S], see `_sampled`. Several targets of each
             position, for the full softmax alone: `targets` int32 [B, T, M] and `shares` float32 [B, T, M], which sum to 1.
         label_smoothing: share of each target that is spread evenly over the items with training events.
-        block_bytes: most bytes of a block of logits, see recsys.blocks.
+        block_bytes: most bytes of a block of logits with more than FEWEST_POSITIONS, see recsys.blocks.
         finer: the blocks are this many times smaller than `block_bytes` asks for.
     """
     rows = batch.get("rows")

@@ -113,6 +113,20 @@ def test_in_blocks_it_is_the_same_loss_with_the_same_gradients(monkeypatch):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("positions", "columns", "finer", "blocks"),
+    [
+        (4096, 3417, 1, 8),  # 613 positions have 8 MiB, and 512 divide 4,096
+        (512, 501, 1, 1),
+        (4096, 50_001, 1, 8),  # 512 positions, though they have 98 MiB
+        (4096, 50_001, 4, 32),
+        (24, 30, 100, 24),
+    ],
+)
+def test_blocks_fit_but_hold_the_fewest_positions_unless_they_are_divided_further(positions, columns, finer, blocks):
+    assert loss._blocks(positions, columns, CPU.logits, finer) == blocks
+
+
 def test_vectors_made_in_blocks_are_those_made_at_once(monkeypatch):
     model = make()
     monkeypatch.setattr(network, "TABLE_BLOCK", 7)

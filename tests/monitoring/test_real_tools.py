@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from recsys.errors import EXIT_REFUSED, RefusedError
 from tests import servers
@@ -15,12 +12,6 @@ from tests.monitoring.test_telling import job, tell
 
 SUCCESS = "recsys_last_success_timestamp_seconds"
 CODE = "recsys_last_run_exit_code"
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with servers.folder() as found:
-        yield found
 
 
 def figures(address: str) -> dict[str, float]:

@@ -34,9 +34,8 @@ item_id = "item"
 [source.items.features]
 {feature} = {{ kind = "categorical" }}
 """
-FULL_EVERY = 4
 SETTINGS = (*SMALL, *SPARK, "--warm-start", "latest", "--epochs", "2", "--set", "evaluation.baselines=")
-SETTINGS += ("--set", "split.min_events=5", "--set", "publish.max_drop=1", "--set", f"refresh.full_every={FULL_EVERY}")
+SETTINGS += ("--set", "split.min_events=5", "--set", "publish.max_drop=1", "--set", "refresh.full_every=4")
 
 
 def nightly(home: Path, night: int, *more: str) -> list[str]:
@@ -96,8 +95,7 @@ def kill_in_training(words: list[str], home: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("last", [6, pytest.param(10, marks=pytest.mark.release)])
-def test_nights_in_a_row(with_spark: Command, tmp_path: Path, last: int) -> None:
+def test_ten_nights(with_spark: Command, tmp_path: Path) -> None:
     shop(tmp_path)
     succeed(*nightly(tmp_path, 0), home=tmp_path, run=with_spark)
     assert warm(tmp_path, 0)["why_not"] == "no run is published yet"
@@ -134,13 +132,12 @@ def test_nights_in_a_row(with_spark: Command, tmp_path: Path, last: int) -> None
     succeed(*nightly(tmp_path, 5), home=tmp_path, run=with_spark)
     assert warm(tmp_path, 5)["why_not"] == "the features of items are declared otherwise than in run n4"
 
-    for night in range(6, last + 1):
+    for night in range(6, 10):
         succeed(*nightly(tmp_path, night), home=tmp_path, run=with_spark)
-        if night - 5 > FULL_EVERY:
-            assert f"refreshed {FULL_EVERY} times in a row" in warm(tmp_path, night)["why_not"]
-        else:
-            assert warm(tmp_path, night)["ancestry"] == [f"n{before}" for before in range(night - 1, 4, -1)]
-    assert latest(tmp_path)["run_id"] == f"n{last}"
+        assert warm(tmp_path, night)["ancestry"] == [f"n{before}" for before in range(night - 1, 4, -1)]
+    succeed(*nightly(tmp_path, 10), home=tmp_path, run=with_spark)
+    assert "refreshed 4 times in a row" in warm(tmp_path, 10)["why_not"]
+    assert latest(tmp_path)["run_id"] == "n10"
     lists = recommendations(tmp_path / "out")
     assert set(lists["user_id"].to_pylist()) == {
         user for path in (tmp_path / "events").iterdir() for user in pq.read_table(path)["user"].to_pylist()

@@ -149,7 +149,6 @@ def test_asked_to_end_in_any_phase_it_saves_a_checkpoint_and_goes_on_to_the_same
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.release
 @pytest.mark.slow
 def test_with_drawn_negatives_it_learns_about_as_much(features, tmp_path):
     for name, count, xla in (("full", 0, "off"), ("drawn", 20, "on")):
