@@ -68,6 +68,9 @@ def choose(training: Training) -> Hardware:
     Determinism: on CPUs it costs nothing. On GPUs XLA turns each scatter, the gradient of a lookup, into a loop over its
     updates, and TensorFlow's own take a way through the host (compiled.best). It cannot be undone in a process.
 
+    Graphs run as they were written, without Grappler's rewriting: in large ones it lets the sums of a loop accumulate in
+    temporary variables, which the next call finds still there, and fails (TensorFlow 2.21). No step is slower for it.
+
     Raises:
         MissingComponentError: a GPU was requested and there is none.
     """
@@ -90,6 +93,7 @@ def choose(training: Training) -> Hardware:
     deterministic = training.deterministic == "on" or (training.deterministic == "auto" and not gpus)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     return Hardware(
         device="gpu" if gpus else "cpu",
         precision=precision,

@@ -57,6 +57,12 @@ def test_falling_back_to_the_cpu_is_warned_of_where_a_gpu_was_to_be_expected(car
     assert ("finds none" in chosen.warning) is warned
 
 
+def test_graphs_are_not_rewritten():
+    """Without XLA, large ones would fail in the second call of a loop."""
+    hardware.choose(Training(xla="off"))
+    assert tf.config.optimizer.get_experimental_options()["disable_meta_optimizer"] is True
+
+
 def test_of_several_gpus_a_process_uses_the_most_capable_one(cards):
     seen = cards(old=(7, 0), new=(9, 0), newer=(9, 0))
     chosen = hardware.choose(Training())
