@@ -48,7 +48,7 @@ class Network:
         self.model, self.encoder = model, encoder
         self.tiles = Tiles.of(model.spec.items, tile_bytes)
         self._lengths = sorted({-(-model.spec.receptive_field // share) for share in SHARES})
-        self._encode = tf.function(model.encode_last, jit_compile=len(encoder.users.codes) > MANY_USERS)
+        self._encode = tf.function(model.encode_last, jit_compile=len(encoder.users.codes) > MANY_USERS, autograph=False)
         self.refresh()
 
     def refresh(self) -> None:

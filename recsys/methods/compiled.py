@@ -94,7 +94,7 @@ def of_items(
     return found
 
 
-@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+@tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
 def _best_of_tile(scores: Callable[..., Any], summands: Summands, seen: Any, first: Any, k: Any, normalised: bool) -> Any:
     """The k best items of a tile, their scores, and log Σ exp(logits), or -inf.
 
@@ -112,7 +112,7 @@ def _best_of_tile(scores: Callable[..., Any], summands: Summands, seen: Any, fir
     return items, values, log_sum(summands[0]) if normalised else tf.fill([tf.shape(unseen)[0], 1], -np.inf)
 
 
-@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+@tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
 def _merged(found: Sequence[Any], k: Any) -> Any:
     """The k best items of several tiles, their scores and the sum, as in `best`."""
     items, values, totals = (tf.concat(parts, axis=1) for parts in zip(*found, strict=True))
@@ -122,13 +122,13 @@ def _merged(found: Sequence[Any], k: Any) -> Any:
     return tf.where(tf.math.is_inf(values), 0, tf.gather(items, places, batch_dims=1)), values - taken_off[:, None], total
 
 
-@tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+@tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
 def linear(states: Any, columns: Any, biases: Any) -> Any:
     """states [rows, width] · columns [width, items] + biases [items], in one pass over the result."""
     return tf.nn.bias_add(tf.matmul(states, columns), biases)
 
 
-@tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
+@tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]
 def log_sum(logits: Any) -> Any:
     """log Σ exp(logits), float32 [rows, 1]."""
     return tf.reduce_logsumexp(logits, axis=1, keepdims=True)
@@ -139,7 +139,7 @@ def alone(logits: Any) -> Any:
     return logits
 
 
-@tf.function  # type: ignore[untyped-decorator]
+@tf.function(autograph=False)  # type: ignore[untyped-decorator]
 def blended(
     logits: Any,
     transitions: Any,
@@ -157,7 +157,7 @@ def blended(
     return weighted(logits, *logs(transitions, taste), cold, warm_bias, cold_bias, of_transitions, of_taste)
 
 
-@tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
+@tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]
 def logs(transitions: Any, taste: Any) -> Any:
     """Logarithms of what was counted: log(share + ε), float32 as given.
 
@@ -168,7 +168,7 @@ def logs(transitions: Any, taste: Any) -> Any:
     return tf.math.log(transitions + FLOOR), tf.math.log(taste + FLOOR)
 
 
-@tf.function(jit_compile=True)  # type: ignore[untyped-decorator]
+@tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]
 def weighted(
     logits: Any, transitions: Any, taste: Any, cold: Any, warm_bias: Any, cold_bias: Any, of_transitions: Any, of_taste: Any
 ) -> Any:

@@ -57,13 +57,14 @@ def _save(model: CausalCNN, folder: str, encoder: Encoder, module: Any, scored: 
     mean, deviation = encoder.rating_mean, encoder.rating_std
 
     @tf.function(  # type: ignore[untyped-decorator]
+        autograph=False,
         input_signature=[
             tf.TensorSpec([None, None], tf.int32, "items"),
             tf.TensorSpec([None, None], tf.float32, "ratings"),
             tf.TensorSpec([None, None], tf.int64, "timestamps"),
             tf.TensorSpec([None, model.spec.user_slots], tf.int32, "user_codes"),
             tf.TensorSpec([None, model.spec.user_numbers], tf.float32, "user_numbers"),
-        ]
+        ],
     )
     def serve(items: Any, ratings: Any, timestamps: Any, user_codes: Any, user_numbers: Any) -> dict[str, Any]:
         users, length = tf.shape(items)[0], model.spec.receptive_field

@@ -52,7 +52,7 @@ def make_step(model: CausalCNN, optimizer: Any, plan: Plan, workers: Workers = A
 
     alone = workers.member.count == 1  # otherwise XLA compiles only what is around the sum, which it cannot compile
     parts: tuple[Callable[..., Any], ...] = (gradients, apply)
-    learn, move = parts if alone else (tf.function(part, jit_compile=plan.xla) for part in parts)
+    learn, move = parts if alone else (tf.function(part, jit_compile=plan.xla, autograph=False) for part in parts)
 
     def step(tables: Any, batch: Any) -> Any:
         loss, found = learn(tables, batch)
@@ -77,7 +77,7 @@ def make_steps(
 
     step = make_step(model, optimizer, plan, workers, soft)
 
-    @tf.function(jit_compile=plan.xla and workers.member.count == 1)  # type: ignore[untyped-decorator]
+    @tf.function(jit_compile=plan.xla and workers.member.count == 1, autograph=False)  # type: ignore[untyped-decorator]
     def steps(tables: Any, chunk: Any, first: Any, count: Any) -> Any:
         arrays = {name: values for name, values in chunk.items() if name != "steps"}
 

@@ -42,7 +42,7 @@ class Workers:
         devices = self._strategy.num_replicas_in_sync
         if devices != member.count:
             raise ConfigError(f"{member.count} workers have {devices} devices: give each worker one GPU, or none")
-        self._sum = tf.function(self.summed)
+        self._sum = tf.function(self.summed, autograph=False)
 
     def summed(self, values: Any) -> Any:
         """Sums each tensor of a structure over all workers. Call it in a tf.function, and only with several workers."""
