@@ -222,7 +222,7 @@ def doctor(as_json: bool, **given: Any) -> None:
 def bench(items: int, events: int, repeats: int, **given: Any) -> None:
     """Times training and scoring on this machine, on made-up events, and prints JSON.
 
-    Every combination of the repeatable options is timed. docs/performance.md explains the fields.
+    Every combination of the repeatable options is timed. docs/scale.md explains the fields.
     """
     from recsys.run import speed
 

@@ -19,7 +19,7 @@ class Rates(dict[str, float]):
 
 
 def measured(setting: Setting, repeats: int, rates: Rates, log: Log) -> dict[str, Any]:
-    """Times one setting; docs/performance.md explains each field.
+    """Times one setting; docs/scale.md explains each field.
 
     Args:
         setting: configuration, features and hardware.

@@ -22,7 +22,7 @@ def measure(configs: Sequence[Config], items: int, events: int, repeats: int, lo
         log: reports progress.
 
     Returns:
-        What was found, JSON types only; docs/performance.md explains each field.
+        What was found, JSON types only; docs/scale.md explains each field.
 
     Raises:
         MissingComponentError: a GPU was requested and there is none, or TensorFlow is not installed.

@@ -60,11 +60,11 @@ def check(uri: str) -> None:
     scheme, _, rest = uri.partition("://")
     bucket = rest.partition("/")[0]
     if ":" in bucket.rpartition("@")[0] or (scheme not in ("abfs", "abfss") and re.search("[:@]", bucket)):
-        raise ConfigError(f"a {scheme}:// URI contains a key or password; remove it, see docs/operations.md, 'Object stores'")
+        raise ConfigError(f"a {scheme}:// URI contains a key or password; remove it, see docs/object-stores.md")
     if rest and _OPTIONS.search(rest):
         raise ConfigError(
             f"a {scheme}:// URI contains options (?name=value), which are not supported; set AWS_ENDPOINT_URL or another "
-            "variable instead, see docs/operations.md, 'Object stores'"
+            "variable instead, see docs/object-stores.md"
         )
 
 

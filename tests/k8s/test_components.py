@@ -1,4 +1,4 @@
-"""What an overlay of one's own may add: the kueue component, alert rules, and the patches that docs/cluster.md shows."""
+"""What an overlay of one's own may add: the kueue component, alert rules, and the patches that the pages show."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.k8s.rendered import OVERLAYS, ROOT, Resource, command, job_spec, of_k
 
 pytestmark = pytest.mark.skipif(command() is None, reason="needs kubectl or kustomize")
 
+PAGES = ("docs/cluster.md", "docs/shared-clusters.md")
 QUEUE = "kueue.x-k8s.io/queue-name"
 METRICS = {"kube_job_failed", "kube_cronjob_status_last_successful_time", "kube_cronjob_created", "kube_cronjob_spec_suspend"}
 """Of kube-state-metrics, all stable."""
@@ -27,8 +28,8 @@ def own(folder: Path, name: str, text: str) -> list[Resource]:
 
 
 def documented(word: str) -> str:
-    """The patches in docs/cluster.md that contain a word, as a kustomization has them."""
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "cluster.md").read_text(), re.DOTALL)
+    """The patches in PAGES that contain a word, as a kustomization has them."""
+    blocks = [block for page in PAGES for block in re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)]
     (found,) = (block for block in blocks if word in block and "\nresources:" not in block)
     return found
 

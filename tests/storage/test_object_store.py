@@ -184,7 +184,7 @@ def test_a_secret_in_a_uri_is_refused_and_not_repeated(uri: str, tmp_path: Path,
     (tmp_path / "shop.toml").write_text(SHOP.format(bucket=uri))
     for words in (("--output", uri), ("--config", str(tmp_path / "shop.toml"), "--output", str(tmp_path / "out"))):
         code, said = ends(capsys, "features", *words)
-        assert code == 2 and "docs/operations.md" in said and SECRET not in said
+        assert code == 2 and "docs/object-stores.md" in said and SECRET not in said
     assert not (tmp_path / "out").exists()
     with pytest.raises(ConfigError):
         storage.resolve(uri)
