@@ -134,11 +134,16 @@ def children_here(session: Any) -> Iterator[None]:
             yield found.sparkContext
 
     class Here:
-        def __init__(self, progress: Callable[[str], None], answer: Callable[[Any], Any]) -> None:
-            self._progress, self._answer = progress, answer
+        def __init__(
+            self, progress: Callable[[str], None], answer: Callable[[Any], Any], tell: Callable[[str, float], None]
+        ) -> None:
+            self._progress, self._answer, self._tell = progress, answer, tell
 
         def __call__(self, line: str) -> None:
             self._progress(line)
+
+        def update(self, text: str, done: float) -> None:
+            self._tell(text, done)
 
         def ask(self, question: Any) -> Any:
             return json.loads(json.dumps(self._answer(json.loads(json.dumps(question)))))
@@ -149,9 +154,10 @@ def children_here(session: Any) -> Iterator[None]:
         progress: Callable[[str], None],
         variables: Mapping[str, str] | None = None,
         answer: Callable[[Any], Any] = json.dumps,
+        tell: Callable[[str, float], None] = lambda text, done: None,
     ) -> Outcome:
         module, _, name = target.partition(":")
-        parent = Here(progress, answer)
+        parent = Here(progress, answer, tell)
         result = getattr(importlib.import_module(module), name)(json.loads(json.dumps(arguments)), parent)
         return Outcome(json.loads(json.dumps(result)), seconds=0.0, peak_bytes=1, bytes_left=0)
 

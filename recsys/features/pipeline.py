@@ -25,20 +25,22 @@ from recsys.progress import Log
 from recsys.sources.files import expanded_size, input_files
 from recsys.spark import failures
 from recsys.spark.session import spark_context
+from recsys.spark.tasks import Tell, counted
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
 
     from recsys.sources import SourceTables
+    from recsys.spark.child import Parent
 
 
-def run(arguments: Mapping[str, Any], log: Log) -> dict[str, Any]:
+def run(arguments: Mapping[str, Any], parent: Parent) -> dict[str, Any]:
     """`build` for `recsys.spark.child.call`.
 
     Args:
         arguments: `config` and `tables` as plain JSON types, `features`, the folder's path or URI, `since`, see SplitInfo, and
             `base`, see earlier_features.Base, or None.
-        log: called with each line of progress.
+        parent: called with each line of progress, and told how many of Spark's tasks are done.
 
     Returns:
         The content of features.json.
@@ -51,7 +53,7 @@ def run(arguments: Mapping[str, Any], log: Log) -> dict[str, Any]:
             described[role] = settings.from_dict(Table, described[role])
     config = settings.from_dict(Config, arguments["config"])
     base = None if arguments["base"] is None else Base.from_dict(arguments["base"])
-    info = build(config, SourceTables(**described), arguments["features"], log, arguments["since"], base)
+    info = build(config, SourceTables(**described), arguments["features"], parent, arguments["since"], base, parent.update)
     return dataclasses.asdict(info)
 
 
@@ -62,6 +64,7 @@ def build(
     log: Log,
     since: int | None = None,
     base: Base | None = None,
+    tell: Tell = lambda text, done: None,
 ) -> FeaturesInfo:
     """Builds features/ from the source tables. Deletes the folder first and writes its success marker last.
 
@@ -72,6 +75,7 @@ def build(
         log: called with each line of progress.
         since: see SplitInfo.
         base: features of an earlier run, whose histories are taken over.
+        tell: told now and then how many of Spark's tasks are done.
 
     Returns:
         The content of features.json.
@@ -91,7 +95,8 @@ def build(
         info = build_with(in_process.context(), config, source, features, log, since, base)
     else:
         log("starting Spark")
-        with spark_context(config, "recsys features", _input_bytes(source)) as context, failures.translated("features"):
+        running = spark_context(config, "recsys features", _input_bytes(source))
+        with running as context, failures.translated("features"), counted(context, tell):
             info = build_with(context, config, source, features, log, since, base)
     write_info(features, info)
     storage.mark_success(features)

@@ -85,7 +85,7 @@ def features(job: Job) -> dict[str, Any]:
         }
         try:
             variables = {} if base is None else memory.KEEPING
-            outcome = child.call("recsys.features.pipeline:run", arguments, job.progress, variables)
+            outcome = child.call("recsys.features.pipeline:run", arguments, job.progress, variables, tell=job.progress.update)
         except RecsysError:
             check_unchanged(source)  # a better reason than what Spark says of half a file
             raise

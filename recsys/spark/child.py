@@ -32,6 +32,7 @@ from recsys import storage
 from recsys.errors import BY_EXIT_CODE, EXIT_DEFECT, RecsysError, shortened
 from recsys.progress import Log
 from recsys.spark.ends import ended
+from recsys.spark.tasks import Tell
 
 SAMPLE_SECONDS: Final = 0.2
 GRACE_SECONDS: Final = 10.0
@@ -64,6 +65,7 @@ def call(
     variables: Mapping[str, str] | None = None,
     started: Callable[[int], None] = lambda pid: None,
     answer: Callable[[Any], Any] = lambda question: None,
+    tell: Tell = lambda text, done: None,
 ) -> Outcome:
     """Calls `target(arguments, progress)` in a new process.
 
@@ -74,6 +76,7 @@ def call(
         variables: of the environment, besides those of this process.
         started: told the process id, which is also that of its group.
         answer: called in this process with what the function asks (Parent.ask), JSON types only.
+        tell: called in this process with the share that the function says is done (Parent.update).
 
     Raises:
         RetryError: the process was killed, most likely out of memory.
@@ -98,7 +101,7 @@ def call(
         meter = _Meter(child.pid)
         try:
             started(child.pid)
-            found = _talk(child, {"target": target, "arguments": arguments}, progress, answer)
+            found = _talk(child, {"target": target, "arguments": arguments}, progress, answer, tell)
             bytes_left = meter.finish(GRACE_SECONDS)
         finally:
             meter.stop()
@@ -109,7 +112,7 @@ def call(
 
 
 def _talk(
-    child: subprocess.Popen[bytes], request: Mapping[str, Any], progress: Log, answer: Callable[[Any], Any]
+    child: subprocess.Popen[bytes], request: Mapping[str, Any], progress: Log, answer: Callable[[Any], Any], tell: Tell
 ) -> dict[str, Any] | None:
     """Sends the request, answers questions, and returns what came of it, or None if the child ended without that."""
     if child.stdout is None:
@@ -120,6 +123,8 @@ def _talk(
         message: dict[str, Any] = json.loads(line)
         if "progress" in message:
             progress(message["progress"])
+        elif "update" in message:
+            tell(*message["update"])
         elif "question" in message:
             _send(child.stdin, {"answer": answer(message["question"])})
         else:
@@ -204,7 +209,7 @@ class Parent:
     """The process that called, as the function in the child sees it: called with a line of progress, it passes it on."""
 
     def __init__(self) -> None:
-        self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        self._out, self._sending = os.fdopen(os.dup(1), "w", encoding="utf-8"), threading.Lock()
         os.dup2(2, 1)  # whatever Python, Spark or the JVM print goes to the log
         self._said: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         threading.Thread(target=self._listen, args=(os.getppid(),), daemon=True).start()
@@ -213,6 +218,10 @@ class Parent:
         """Sends a line of progress."""
         self.send({"progress": line})
 
+    def update(self, text: str, done: float) -> None:
+        """Sends what is at hand and the share of it that is done; any thread may."""
+        self.send({"update": [text, done]})
+
     def ask(self, question: Any) -> Any:
         """What the parent's `answer` returns for the question; JSON types only."""
         self.send({"question": question})
@@ -220,8 +229,9 @@ class Parent:
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Sends a message."""
-        self._out.write(json.dumps(message) + "\n")
-        self._out.flush()
+        with self._sending:
+            self._out.write(json.dumps(message) + "\n")
+            self._out.flush()
 
     def hear(self) -> dict[str, Any]:
         """Waits for the next message."""

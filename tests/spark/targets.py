@@ -24,6 +24,17 @@ def echo(arguments: dict[str, Any], progress: Callable[[str], None]) -> dict[str
     return {"got": arguments, "pid": os.getpid()}
 
 
+def update(arguments: dict[str, Any], parent: Parent) -> None:
+    """Tells shares from two threads, between lines."""
+    threads = [threading.Thread(target=lambda: [parent.update("a" * 5_000, n / 100) for n in range(100)]) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(100):
+        parent("b" * 5_000)
+    for thread in threads:
+        thread.join()
+
+
 def ask(arguments: dict[str, Any], parent: Parent) -> list[str]:
     return [parent.ask(question) for question in arguments["questions"]]
 

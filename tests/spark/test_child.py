@@ -44,6 +44,14 @@ def test_result_and_progress_come_back_and_noise_does_not() -> None:
     assert outcome.seconds > 0
 
 
+def test_shares_come_from_any_thread() -> None:
+    lines: list[str] = []
+    shares: list[tuple[str, float]] = []
+    child.call(HERE + "update", {}, lines.append, tell=lambda text, done: shares.append((text, done)))
+    assert lines == ["b" * 5_000] * 100
+    assert sorted(shares) == sorted(2 * [("a" * 5_000, n / 100) for n in range(100)])
+
+
 def test_questions_are_answered_one_after_the_other() -> None:
     asked: list[str] = []
 
