@@ -24,6 +24,7 @@ from recsys.training.warm_start import News, WarmStart, describe, warm_start
 from tests.methods.matrices import logits_of
 from tests.support import chains, write_features
 from tests.training.test_train import config, learn, rows, weights
+from tests.training.test_workers import exact, finish, start
 
 ITEMS = 40
 SINCE = 1_000_000_000 + 1000 * 8 * 8
@@ -155,6 +156,20 @@ def test_it_learns_what_is_new_without_beginning_again(base, later, tmp_path):
     assert {row["phase"] for row in rows(tmp_path / "warm")} == {"fit", "final"}, (
         "no refit of its own for the validation events"
     )
+
+
+@pytest.mark.release
+@pytest.mark.slow
+def test_two_workers_go_on_as_one_process_does(base, later, tmp_path):
+    folder = tmp_path / "earlier"
+    learn(exact(), base.features, folder)
+    earlier = dataclasses.replace(base, model=str(folder))
+    setting, _ = warmed(earlier, later, exact())
+    train(setting, str(tmp_path / "one"), Progress(quiet=True), lambda: False)
+    finish(start(tmp_path, later, tmp_path / "two", base=dataclasses.astuple(earlier)))
+    for name in (model_files.VALIDATED, model_files.PUBLISHED):
+        for one, other in zip(weights(tmp_path / "one", name), weights(tmp_path / "two", name), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
 class StopAt:

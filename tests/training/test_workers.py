@@ -34,6 +34,7 @@ from tests.training.test_train import ITEMS, config, learn, weights
 
 WORKER = """
 import os, sys
+from recsys.contract.earlier_run import EarlierRun
 from recsys.contract.features_info import read_info
 from recsys.errors import RetryError
 from recsys.progress import Progress
@@ -41,6 +42,7 @@ from recsys.training.cluster import member
 from recsys.training.hardware import choose
 from recsys.training.phase import Setting
 from recsys.training.train import train
+from recsys.training.warm_start import warm_start
 from recsys.training.workers import Workers, lost_workers
 from tests.training.test_workers import exact
 
@@ -48,12 +50,13 @@ class Steps(Progress):
     def update(self, text, done=None):
         print(text, flush=True)
 
-features, folder, epochs, stop = sys.argv[1:]
+features, folder, epochs, stop, *base = sys.argv[1:]
 try:
-    config, one = exact(int(epochs)), member(os.environ)
+    config, one, info = exact(int(epochs)), member(os.environ), read_info(features)
     hardware = choose(config.training)
+    warm = warm_start(EarlierRun(*base[:3], int(base[3])), config, features, info)[0] if base else None
     with lost_workers(one):
-        train(Setting(config, features, read_info(features), hardware, Workers(one)), folder, Steps(), lambda: bool(stop))
+        train(Setting(config, features, info, hardware, Workers(one), warm), folder, Steps(), lambda: bool(stop))
 except RetryError as error:
     sys.exit(f"try again: {error}")
 """
@@ -92,9 +95,10 @@ def both(home, *commands):
     ]
 
 
-def start(home, features, folder, epochs=2, stop=("", "")):
-    """Starts two workers that print every step; `stop` says which of them is asked to stop."""
-    return both(home, *([sys.executable, "-c", WORKER, features, str(folder), str(epochs), asked] for asked in stop))
+def start(home, features, folder, epochs=2, stop=("", ""), base=()):
+    """Starts two workers that print every step; `stop` says which of them is asked to stop, `base` is an EarlierRun."""
+    words = [sys.executable, "-c", WORKER, features, str(folder), str(epochs)]
+    return both(home, *([*words, asked, *map(str, base)] for asked in stop))
 
 
 def finish(workers, code=0):
