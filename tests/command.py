@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from recsys.cli import main
 from recsys.errors import EXIT_DEFECT
 from recsys.spark.child import Outcome
+from recsys.spark.tasks import Tell
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -134,9 +135,7 @@ def children_here(session: Any) -> Iterator[None]:
             yield found.sparkContext
 
     class Here:
-        def __init__(
-            self, progress: Callable[[str], None], answer: Callable[[Any], Any], tell: Callable[[str, float], None]
-        ) -> None:
+        def __init__(self, progress: Callable[[str], None], answer: Callable[[Any], Any], tell: Tell) -> None:
             self._progress, self._answer, self._tell = progress, answer, tell
 
         def __call__(self, line: str) -> None:
@@ -154,7 +153,7 @@ def children_here(session: Any) -> Iterator[None]:
         progress: Callable[[str], None],
         variables: Mapping[str, str] | None = None,
         answer: Callable[[Any], Any] = json.dumps,
-        tell: Callable[[str, float], None] = lambda text, done: None,
+        tell: Tell = lambda text, done: None,
     ) -> Outcome:
         module, _, name = target.partition(":")
         parent = Here(progress, answer, tell)

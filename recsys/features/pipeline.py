@@ -53,7 +53,7 @@ def run(arguments: Mapping[str, Any], parent: Parent) -> dict[str, Any]:
             described[role] = settings.from_dict(Table, described[role])
     config = settings.from_dict(Config, arguments["config"])
     base = None if arguments["base"] is None else Base.from_dict(arguments["base"])
-    info = build(config, SourceTables(**described), arguments["features"], parent, arguments["since"], base, parent.update)
+    info = build(config, SourceTables(**described), arguments["features"], parent, parent.update, arguments["since"], base)
     return dataclasses.asdict(info)
 
 
@@ -62,9 +62,9 @@ def build(
     source: SourceTables,
     features: str,
     log: Log,
+    tell: Tell,
     since: int | None = None,
     base: Base | None = None,
-    tell: Tell = lambda text, done: None,
 ) -> FeaturesInfo:
     """Builds features/ from the source tables. Deletes the folder first and writes its success marker last.
 
@@ -73,9 +73,9 @@ def build(
         source: the tables, and how to read ids and times.
         features: path or URI of the folder.
         log: called with each line of progress.
+        tell: told now and then how many of Spark's tasks are done.
         since: see SplitInfo.
         base: features of an earlier run, whose histories are taken over.
-        tell: told now and then how many of Spark's tasks are done.
 
     Returns:
         The content of features.json.

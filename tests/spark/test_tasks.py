@@ -25,6 +25,7 @@ def test_the_share_grows_with_the_tasks(spark: Any) -> None:
     assert all(text == f"Spark: {8 * done:.0f} of 8 tasks" for text, done in told)
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_spark_that_is_gone_is_told_by_whoever_works_with_it() -> None:
     class Gone:
         def statusTracker(self) -> Any:
