@@ -50,7 +50,11 @@ FEATURES: Final = {
     "item features": ["model.use_item_features=false"],
     "all four": [f"model.use_{name}=false" for name in ("ratings", "time_gaps", "user_features", "item_features")],
 }
-TERMS: Final = {"transitions": {"transitions": 0.0}, "taste": {"taste": 0.0}, "recent and share": {"recent": 0.0, "share": 0.0}}
+TERMS: Final = {
+    "transitions": {"transitions": 0.0, "transitions_many": 0.0},
+    "taste": {"taste": 0.0, "taste_many": 0.0},
+    "recent and share": {"recent": 0.0, "share": 0.0},
+}
 SLICED: Final = {("ml-100k", "global-time"): list(FEATURES), ("amazon", "global-time"): ["item features"]}
 """Which feature groups are left out, one at a time, for which data and split."""
 

@@ -1,11 +1,12 @@
 """`blend`, the published method: the network's scores combined with what counting captures better.
 
-    log softmax(network) + a · log(transitions + ε) + e · log(taste + ε) + b · log(recent, half-life h) - p · log(share)
+    log softmax(network) + a(n) · log(transitions + ε) + e(n) · log(taste + ε) + b · log(recent, half-life h) - p · log(share)
     log softmax(network) + c · log(recent, half-life k) - q · log(share)
 
-The first line is for users with events, the second for those without. *Transitions* is what follows what, *taste* is EASE,
+The first line is for users with n events, the second for those without. *Transitions* is what follows what, *taste* is EASE,
 *recent* an item's share of the latest events, *share* its share of all events. The tied output layer has low rank; the
-full-rank transition and EASE matrices add what it cannot represent. The network sees no dates; the recent share does.
+full-rank transition and EASE matrices add what it cannot represent. The network sees no dates; the recent share does. What is
+counted from a long history is more certain than from a short one, so a and e depend on its length.
 """
 
 from __future__ import annotations
@@ -44,16 +45,42 @@ TRANSITIONS_FILE, TASTE_FILE, SHARES_FILE = "transitions.npz", "taste.npz", "sha
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """a, e, b, h, p and c, k, q of the formula above; the defaults apply without validation events."""
+    """Those of the formula above; the defaults apply without validation events.
 
+    Attributes:
+        few, many: numbers of events, at least 1.
+        transitions, transitions_many: a of users with `few` events or fewer, and with `many` or more; linear in log n between.
+        taste, taste_many: e, likewise.
+        recent, half_life, share: b, h and p.
+        cold_recent, cold_half_life, cold_share: c, k and q.
+    """
+
+    few: float = 1.0
+    many: float = 1.0
     transitions: float = 0.5
+    transitions_many: float = 0.5
     taste: float = 0.0
+    taste_many: float = 0.0
     recent: float = 0.0
     half_life: float = 90.0
     share: float = 0.0
     cold_recent: float = 1.0
     cold_half_life: float = 90.0
     cold_share: float = 0.0
+
+    def towards_many(self, lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Where users with so many events stand between `few`, 0, and `many`, 1: float32 [users]."""
+        span = np.log(self.many / self.few)
+        passed = np.log(np.maximum(lengths, self.few) / self.few)
+        place: NDArray[np.float32] = np.minimum(passed / span if span > 0 else np.zeros(len(lengths)), 1.0).astype(np.float32)
+        return place
+
+    def of_counts(self, lengths: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """a(n) and e(n) of users with so many events, float32 [users, 1] each."""
+        place = self.towards_many(lengths)[:, None]
+        ends = ((self.transitions, self.transitions_many), (self.taste, self.taste_many))
+        of_transitions, of_taste = (np.float32(few) + place * np.float32(many - few) for few, many in ends)
+        return of_transitions, of_taste
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +127,8 @@ class Blend:
 
     def __init__(self, network: Logits, counts: Counts, weights: Weights) -> None:
         self.network, self.counts, self.weights = network, counts, weights
-        self._tiled = Tiled(counts, network.tiles, weights.transitions != 0, weights.taste != 0)
+        transitions = weights.transitions, weights.transitions_many
+        self._tiled = Tiled(counts, network.tiles, any(transitions), any((weights.taste, weights.taste_many)))
         self._biases = biases(counts, weights, network.tiles)
 
     def block_users(self, n_items: int) -> int:
@@ -126,7 +154,7 @@ class Blend:
     def _blocks(self, context: Histories) -> Iterator[tuple[slice, Iterator[compiled.Summands]]]:
         for users, some, logits in self.network.logits(context):
             parts = zip(logits, self._tiled.scores(some), self._biases, strict=True)
-            cold, weights = some.lengths == 0, (np.float32(self.weights.transitions), np.float32(self.weights.taste))
+            cold, weights = some.lengths == 0, self.weights.of_counts(some.lengths)
             yield users, ((scores, *counted, cold, *same, *weights) for scores, counted, same in parts)
 
     def save(self, uri: str) -> None:
@@ -168,7 +196,11 @@ def read_weights(uri: str) -> Weights:
 
 
 def _weights(found: Mapping[str, Any]) -> Weights:
-    weights = Weights(**{field.name: float(found[field.name]) for field in dataclasses.fields(Weights)})
+    alike = {"few": 1.0, "many": 1.0, "transitions_many": found["transitions"], "taste_many": found["taste"]}
+    complete = {**alike, **found}  # version 0.1.0 wrote the same weights for histories of all lengths
+    weights = Weights(**{field.name: float(complete[field.name]) for field in dataclasses.fields(Weights)})
+    if not 1 <= weights.few <= weights.many:
+        raise ValueError("few and many must be at least 1, and few at most many")
     if not {weights.half_life, weights.cold_half_life} <= set(HALF_LIVES):
         raise ValueError(f"half-lives must be among {HALF_LIVES}")
     return weights

@@ -3,48 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recsys import storage
 from recsys.contract import model_files
 from recsys.contract.features_info import FeaturesInfo
 from recsys.contract.histories import Histories
-from recsys.measure import metrics, ranking, threads
-from recsys.measure.targets import Targets, contexts, decisive_from, find_targets
-from recsys.methods import compiled
-from recsys.methods.blend import (
-    HALF_LIVES,
-    WEIGHTS_FILE,
-    Counts,
-    Logits,
-    Tiled,
-    Weights,
-    biases,
-    count,
-    read_weights,
-    save,
-)
-from recsys.methods.tiles import Tiles
+from recsys.measure.targets import decisive_from, find_targets
+from recsys.methods import likelihood
+from recsys.methods.blend import WEIGHTS_FILE, Counts, Logits, Weights, count, read_weights, save
 from recsys.progress import Log
 
-TUNING_USERS: Final = 2048
+TUNING_USERS: Final = 8192
 TUNING_BYTES: Final = 1 << 30
 """Maximum memory for the scores of the users it is tuned on."""
-GRID: Final = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
-"""Of the weights a and e."""
-RECENT_GRID: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-"""Of the weights b and c."""
-SHARE_GRID: Final = (0.0, 0.5, 1.0)
-"""Of the weights p and q."""
-TUNING_K: Final = 20
-"""Weights are chosen by NDCG at this cut-off: twice the one that matters most, which is less noisy with few users."""
-ROUNDS: Final = 2
-"""Rounds of coordinate search over the weights."""
 
 
 def fit(
@@ -91,7 +66,7 @@ def fit(
 
 
 def tune(network: Logits, counts: Counts, histories: Histories, n_items: int, seed: int, since: int | None = None) -> Weights:
-    """The weights with the best NDCG on the validation events, chosen separately for users with and without events.
+    """The weights with which the validation events are most likely, see recsys.methods.likelihood.
 
     Args:
         network: scores with the network alone.
@@ -100,67 +75,10 @@ def tune(network: Logits, counts: Counts, histories: Histories, n_items: int, se
         n_items: size of the catalogue.
         seed: for sampling users.
         since: see targets.find_targets.
-    """
-    users = int(np.clip(TUNING_BYTES // (12 * (n_items + 1)), 256, TUNING_USERS))
-    targets = find_targets(histories, "valid", users, seed, since)
-    if not len(targets.rows):
-        return Weights()
-    block = network.block_users(n_items)
-    tiled = Tiled(counts, network.tiles)
-    scored = [(context, list(_summands(network, tiled, context))) for _, context in contexts(histories, targets, block)]
-    cold = targets.context_lengths == 0
-    best = Weights(transitions=0.0)
-    popular = list(itertools.product(RECENT_GRID, HALF_LIVES, SHARE_GRID))
-    for _ in range(ROUNDS):
-        before = best
-        if not cold.all():
-            for name in ("transitions", "taste"):
-                best = _best(
-                    [dataclasses.replace(best, **{name: x}) for x in GRID], scored, counts, network.tiles, targets, ~cold
-                )
-            now = [dataclasses.replace(best, recent=b, half_life=h, share=p) for b, h, p in popular]
-            best = _best(now, scored, counts, network.tiles, targets, ~cold)
-        if cold.any():
-            now = [dataclasses.replace(best, cold_recent=c, cold_half_life=k, cold_share=q) for c, k, q in popular]
-            best = _best(now, scored, counts, network.tiles, targets, cold)
-        if best == before:
-            break
-    return best
-
-
-def _summands(network: Logits, tiled: Tiled, context: Histories) -> Iterator[tuple[slice, list[tuple[Any, ...]]]]:
-    """The arguments of compiled.weighted that no weight changes, for each block of users and tile of items.
 
     Raises:
         RecsysError: a logit is NaN or +inf.
     """
-    for users, some, logits in network.logits(context):
-        parts = []
-        for scores, counted in zip(logits, tiled.scores(some), strict=True):
-            ranking.check_finite(compiled.log_sum(scores).numpy().max())
-            parts.append((scores, *compiled.logs(*counted), some.lengths == 0))
-        yield users, parts
-
-
-def _best(
-    candidates: Sequence[Weights],
-    scored: Sequence[tuple[Histories, list[tuple[slice, list[tuple[Any, ...]]]]]],
-    counts: Counts,
-    tiles: Tiles,
-    targets: Targets,
-    users: NDArray[np.bool_],
-) -> Weights:
-    """The candidate with the best NDCG over the given users; ties go to the first."""
-
-    def ndcg(weights: Weights) -> float:
-        same = biases(counts, weights, tiles)
-        last = np.float32(weights.transitions), np.float32(weights.taste)
-        tops = []
-        for context, blocks in scored:
-            summed = ((users, [(*own, *of, *last) for own, of in zip(parts, same, strict=True)]) for users, parts in blocks)
-            tops.append(compiled.best(compiled.weighted, summed, tiles, context, TUNING_K, normalised=False)[0])
-        top = np.concatenate(tops)
-        values = metrics.per_user(top, targets.offsets, targets.items, (TUNING_K,))[f"ndcg@{TUNING_K}"]
-        return float(values[users].mean())
-
-    return candidates[int(np.argmax(list(threads.in_order(ndcg, candidates))))]
+    users = int(np.clip(TUNING_BYTES // (12 * (n_items + 1)), 256, TUNING_USERS))
+    targets = find_targets(histories, "valid", users, seed, since)
+    return likelihood.most_likely(likelihood.Validation(network, counts, histories, targets))

@@ -179,10 +179,12 @@ def weighted(
         transitions, taste: see `logs`; of the columns that they do not have, log(ε).
         cold: bool [rows], users without events, for whom only the network and their own bias count.
         warm_bias, cold_bias: float32 [width], for users with events and for those without.
-        of_transitions, of_taste: weights, float32 scalars.
+        of_transitions, of_taste: weights, float32 [rows, 1].
     """
-    missing = [tf.shape(logits)[1] - tf.shape(part)[1] for part in (transitions, taste)]
-    following = tf.pad(transitions, [[0, 0], [0, missing[0]]], constant_values=NOTHING)
-    liked = tf.pad(taste, [[0, 0], [0, missing[1]]], constant_values=NOTHING)
-    warm = warm_bias + of_transitions * following + of_taste * liked
+    warm = warm_bias + of_transitions * filled(transitions, logits) + of_taste * filled(taste, logits)
     return logits + tf.where(cold[:, None], cold_bias, warm)
+
+
+def filled(counted: Any, logits: Any) -> Any:
+    """What `logs` returns of one kind, with all columns of the logits: where nothing was counted, log(ε)."""
+    return tf.pad(counted, [[0, 0], [0, tf.shape(logits)[1] - tf.shape(counted)[1]]], constant_values=NOTHING)

@@ -113,6 +113,7 @@ def _blended(module: Any, counts: Counts, weights: Weights) -> Scores:
     place = np.full(size, len(columns), np.int32)
     place[columns] = np.arange(len(columns))
     warm, cold = whole_biases(counts, weights)
+    of_transitions, of_taste = weights.of_counts(np.arange(int(np.ceil(weights.many)) + 1))
     constants = {
         "place": place,
         "taste": np.pad(counts.taste.weights, [(0, 1), (0, 0)]),  # of an item without a column: nothing
@@ -121,6 +122,8 @@ def _blended(module: Any, counts: Counts, weights: Weights) -> Scores:
         "chances": chances.data.astype(np.float32),
         "warm": warm,
         "cold": cold,
+        "of_transitions": of_transitions,  # by the number of events
+        "of_taste": of_taste,
     }
     held = {name: tf.Variable(value, trainable=False, name=name) for name, value in constants.items()}
     module.counts = held
@@ -151,8 +154,9 @@ def _blended(module: Any, counts: Counts, weights: Weights) -> Scores:
     def scores(items: Any, logits: Any) -> Any:
         end = tf.reduce_sum(tf.cast(items > 0, tf.int32), axis=1)
         logits = tf.cast(logits, tf.float32)
-        warm = held["warm"] + np.float32(weights.transitions) * tf.math.log(transitions(items, end) + compiled.FLOOR)
-        warm += np.float32(weights.taste) * tf.math.log(taste(items) + compiled.FLOOR)
+        events = tf.minimum(end, len(of_taste) - 1)
+        warm = held["warm"] + tf.gather(held["of_transitions"], events) * tf.math.log(transitions(items, end) + compiled.FLOOR)
+        warm += tf.gather(held["of_taste"], events) * tf.math.log(taste(items) + compiled.FLOOR)
         normal = tf.reduce_logsumexp(logits[:, 1:], axis=1, keepdims=True)
         return logits - normal + tf.where((end == 0)[:, None], held["cold"], warm)
 

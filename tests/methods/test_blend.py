@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from recsys.contract import histories
-from recsys.errors import RecsysError
+from recsys.errors import DamagedError, RecsysError
 from recsys.methods import blend, blending, compiled, transitions
 from recsys.methods.blend import Blend, Weights
 from recsys.methods.ease import Ease
@@ -62,8 +63,12 @@ def test_scores_are_the_formula(everything, tiles):
     )
     context = histories.concatenate([train.rows(np.arange(7)), nobody])
     weights = Weights(
+        few=4.0,
+        many=9.0,
         transitions=0.5,
+        transitions_many=1.5,
         taste=0.75,
+        taste_many=0.25,
         recent=0.25,
         half_life=7.0,
         share=0.5,
@@ -77,13 +82,16 @@ def test_scores_are_the_formula(everything, tiles):
     rows = brute_force(train)
     share = np.log((np.bincount(train.items, minlength=ITEMS + 1) + 0.5) / (len(train.items) + 0.5 * (ITEMS + 1)))[1:]
     liked = Ease.fit_one(train, ITEMS, blend.TASTE).score(context)
+    assert len({*np.clip(context.lengths[:7], 4, 9)}) > 2
     for user in range(8):
         last = items_of(context, user)[::-1][: blend.TRANSITIONS["window"]]
         taste = np.maximum(liked[user, 1:], 0) / np.maximum(liked[user, 1:], 0).sum()
         decay = blend.TRANSITIONS["decay"]
         following = sum((decay ** (lag + 1) * rows[item] for lag, item in enumerate(last)), np.zeros(ITEMS + 1))
         if len(last):
-            expected = log_p[user] + 0.5 * np.log(following[1:] + compiled.FLOOR) + 0.75 * np.log(taste + compiled.FLOOR)
+            place = np.clip(np.log(len(items_of(context, user)) / 4) / np.log(9 / 4), 0, 1)
+            expected = log_p[user] + (0.5 + place) * np.log(following[1:] + compiled.FLOOR)
+            expected += (0.75 - 0.5 * place) * np.log(taste + compiled.FLOOR)
             expected += 0.25 * counts.recent[7.0][1:] - 0.5 * share
         else:
             expected = log_p[user] + 0.75 * counts.recent[30.0][1:] - share
@@ -113,10 +121,27 @@ def test_a_loaded_blend_scores_as_the_saved_one(everything, tmp_path):
         np.testing.assert_array_equal(found, expected)
 
 
+def test_weights_of_version_0_1_0_are_those_of_all_lengths(everything, tmp_path):
+    former = {"transitions": 0.5, "taste": 1.5, "recent": 0.25, "half_life": 365.0, "share": 0.5}
+    former |= {"cold_recent": 1.0, "cold_half_life": 90.0, "cold_share": 0.0}
+    (tmp_path / blend.WEIGHTS_FILE).write_text(json.dumps(former))
+    found = blend.read_weights(str(tmp_path))
+    assert dataclasses.asdict(found) == former | {"few": 1, "many": 1, "transitions_many": 0.5, "taste_many": 1.5}
+    for of_kind, expected in zip(found.of_counts(np.array([0, 1, 7, 900])), (0.5, 1.5), strict=True):
+        np.testing.assert_array_equal(of_kind, np.full((4, 1), expected, np.float32))
+
+
+@pytest.mark.parametrize("wrong", [{"few": 0.5}, {"few": 9.0}, {"half_life": 8.0}])
+def test_weights_that_cannot_be_are_refused(wrong, tmp_path):
+    (tmp_path / blend.WEIGHTS_FILE).write_text(json.dumps({**dataclasses.asdict(Weights(many=5.0)), **wrong}))
+    with pytest.raises(DamagedError):
+        blend.read_weights(str(tmp_path))
+
+
 @pytest.mark.parametrize("kind", ["transitions", "taste"])
 def test_what_has_no_weight_is_not_counted(everything, kind, monkeypatch):
     counts = blend.count(everything, ITEMS, seed=0)
-    weights = dataclasses.replace(Weights(transitions=0.5, taste=0.5), **{kind: 0.0})
+    weights = dataclasses.replace(Weights(taste=0.5, taste_many=0.5), **{kind: 0.0, f"{kind}_many": 0.0})
     monkeypatch.setattr(*{"transitions": (Transitions, "tiles"), "taste": (Ease, "score_columns")}[kind], None)
     items, _ = Blend(Noise(ITEMS), counts, weights).top(everything, 10)
     assert (items[:, 0] > 0).all()

@@ -1,0 +1,222 @@
+"""The blend's weights by maximum likelihood: those with which validation events are most likely among all unseen items.
+
+The blend's score is linear in its weights, so the mean log-likelihood of validation events, with
+
+    p(item) = softmax over unseen items of g · logits + a(n) · log(transitions + ε) + e(n) · log(taste + ε)
+                                           + b · log(recent) - p · log(share)
+
+is concave in g, a, e, b and p, and has one maximum. Divided by g they are the weights of recsys.methods.blend, for no list
+depends on g. Each event counts, not only what comes near the top of a list, so some hundred users suffice; the weights with
+the best NDCG of their lists would be chosen by chance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from recsys.contract.histories import Histories
+from recsys.measure import ranking, threads
+from recsys.measure.targets import Targets, contexts
+from recsys.methods import compiled
+from recsys.methods.blend import HALF_LIVES, Counts, Logits, Tiled, Weights
+from recsys.model import tf
+
+START: Final = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+"""The network alone: g; a, then e, of short and of long histories; b; -p."""
+COLD_START: Final = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+"""For users without events, what is popular now as well."""
+SPREAD: Final = 1.0
+"""Standard deviation of a normal prior of each coefficient around its start: few users must agree clearly to move it."""
+NETWORK, COUNTED, RECENT, SHARE = (0.2, 4.0), (0.0, 8.0), (0.0, 16.0), (-16.0, 0.0)
+"""Bounds of g, of a and e, of b, and of -p."""
+SHORT_AND_LONG: Final = (5, 95)
+"""Percentiles of the lengths of histories between which a and e change."""
+TOLERANCE: Final = 1e-6
+"""Relative gain of a step that ends the search: the likelihood is summed in float32."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Block:
+    """Some users and what is summed for them.
+
+    Attributes:
+        users: of the targets.
+        context: their events; filled up as in Tiles.blocks.
+        tiles: of each tile the logits, float32 [rows, width], -inf where an item was seen, and what compiled.logs returns.
+    """
+
+    users: slice
+    context: Histories
+    tiles: Sequence[tuple[Any, Any, Any]]
+
+
+class Validation:
+    """The validation events of some users, with everything that the blend's weights weigh.
+
+    Args:
+        network: the validated one.
+        counts: of the training part.
+        histories: all events.
+        targets: the users, and the events that are to be likely.
+
+    Raises:
+        RecsysError: a logit is NaN or +inf.
+    """
+
+    def __init__(self, network: Logits, counts: Counts, histories: Histories, targets: Targets) -> None:
+        self.lengths: NDArray[np.int64] = targets.context_lengths
+        self._counts, self._tiles, self._targets = counts, network.tiles, targets
+        self._owners = np.repeat(np.arange(len(targets.rows)), np.diff(targets.offsets))
+        self._observed = np.zeros((len(targets.rows), 3))
+        self._blocks = []
+        tiled = Tiled(counts, network.tiles)
+        for place, context in contexts(histories, targets, network.block_users(network.tiles.items)):
+            for users, some, logits in network.logits(context):
+                mine = slice(place.start + users.start, place.start + users.stop)
+                given = zip(self._tiles.firsts, logits, tiled.scores(some), strict=True)
+                self._blocks.append(_Block(mine, some, [self._tile(mine, some, *of) for of in given]))
+
+    def _tile(
+        self, users: slice, context: Histories, first: int, logits: Any, counted: tuple[Any, Any]
+    ) -> tuple[Any, Any, Any]:
+        """One tile of a block; adds what it holds of the targets to what was observed."""
+        ranking.check_finite(compiled.log_sum(logits).numpy().max())
+        parts = np.array(logits), *(part.numpy() for part in compiled.logs(*counted))
+        events = slice(self._targets.offsets[users.start], self._targets.offsets[users.stop])
+        owners, columns = self._owners[events], self._targets.items[events] - first
+        here = (columns >= 0) & (columns < self._tiles.width)
+        for kind, part in enumerate(parts):
+            values = compiled.filled(part, parts[0]).numpy()[owners[here] - users.start, columns[here]]
+            np.add.at(self._observed[:, kind], owners[here], values)
+        rows, seen = ranking.seen(context)
+        here = (seen >= first) & (seen < first + self._tiles.width)
+        parts[0][rows[here], seen[here] - first] = -np.inf
+        logits, transitions, taste = map(tf.constant, parts)
+        return logits, transitions, taste
+
+    def log_likelihood(
+        self, coefficients: NDArray[np.float64], users: NDArray[np.bool_], weights: Weights, half_life: float
+    ) -> tuple[float, NDArray[np.float64]]:
+        """The mean over users of the mean log-likelihood of their events, and its gradient.
+
+        Args:
+            coefficients: of the module's formula, in the order of START.
+            users: bool [users], those who count.
+            weights: of which `few` and `many` are used.
+            half_life: of the recent shares.
+        """
+        popular = np.stack([self._counts.recent[half_life], self._counts.share])
+        per_event = np.stack([np.bincount(self._owners, of[self._targets.items], len(users)) for of in popular], axis=1)
+        observed = np.concatenate([self._observed, per_event], axis=1) / np.diff(self._targets.offsets)[:, None]
+        tiles = self._tiles.divided(popular, 0.0)
+        blocks = [block for block in self._blocks if users[block.users].any()]
+        total, expected = np.zeros(len(users)), np.zeros_like(observed)
+
+        def under(block: _Block) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            return _under(coefficients, block, tiles, weights.towards_many(block.context.lengths))
+
+        for block, found in zip(blocks, threads.in_order(under, blocks), strict=True):
+            count = block.users.stop - block.users.start
+            total[block.users], expected[block.users] = (part[:count] for part in found)
+        place = weights.towards_many(self.lengths)
+        values = _features(observed, place) @ coefficients - total
+        return float(values[users].mean()), _features(observed - expected, place)[users].mean(axis=0)
+
+
+def most_likely(validation: Validation) -> Weights:
+    """The weights with the greatest likelihood, for users with and without events apart.
+
+    Returns:
+        The defaults for a kind of users that has none.
+    """
+    weights, lengths = Weights(), validation.lengths
+    if lengths.any():
+        few, many = np.rint(np.percentile(lengths[lengths > 0], SHORT_AND_LONG))
+        weights = dataclasses.replace(weights, few=float(few), many=float(many))
+        bounds = NETWORK, *4 * (COUNTED,), RECENT, SHARE
+        (_, a, a_many, e, e_many, b, p), h = _maximum(validation, lengths > 0, weights, START, bounds)
+        counted = {"transitions": a, "transitions_many": a_many, "taste": e, "taste_many": e_many}
+        weights = dataclasses.replace(weights, **counted, recent=b, half_life=h, share=abs(p))
+    if not lengths.all():
+        bounds = NETWORK, *4 * ((0.0, 0.0),), RECENT, SHARE
+        (*_, c, q), k = _maximum(validation, lengths == 0, weights, COLD_START, bounds)
+        weights = dataclasses.replace(weights, cold_recent=c, cold_half_life=k, cold_share=abs(q))
+    return weights
+
+
+def _maximum(
+    validation: Validation,
+    users: NDArray[np.bool_],
+    weights: Weights,
+    start: Sequence[float],
+    bounds: Sequence[tuple[float, float]],
+) -> tuple[list[float], float]:
+    """The most likely coefficients of some users, divided by the first, and the half-life of the recent shares."""
+    prior, strength = np.array(start), 1 / (SPREAD**2 * np.count_nonzero(users))
+    coefficients, solved = prior, []
+    for half_life in HALF_LIVES:
+
+        def loss(given: NDArray[np.float64], half_life: float = half_life) -> tuple[float, NDArray[np.float64]]:
+            value, gradient = validation.log_likelihood(given, users, weights, half_life)
+            away = given - prior
+            return strength * float(away @ away) / 2 - value, strength * away - gradient
+
+        found = minimize(loss, coefficients, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": TOLERANCE})
+        coefficients = found.x
+        solved.append((float(found.fun), half_life, [float(of) for of in coefficients / coefficients[0]]))
+    _, half_life, best = min(solved)
+    return best, half_life
+
+
+def _features(moments: NDArray[np.float64], place: NDArray[np.float32]) -> NDArray[np.float64]:
+    """What the coefficients are multiplied with, float64 [users, coefficients].
+
+    Args:
+        moments: float64 [users, 5], means of logits, log transitions, log taste, log recent and log share.
+        place: see Weights.towards_many.
+    """
+    logits, transitions, taste, recent, share = moments.T
+    few, many = 1 - place, place
+    return np.stack([logits, few * transitions, many * transitions, few * taste, many * taste, recent, share], axis=1)
+
+
+def _under(
+    coefficients: NDArray[np.float64], block: _Block, popular: Sequence[NDArray[np.float32]], place: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """log Σ exp(score) of the unseen items, float64 [rows], and the means of what is summed, float64 [rows, 5]."""
+    of = coefficients.astype(np.float32)
+    counted = [(of[few] + (of[few + 1] - of[few]) * place)[:, None] for few in (1, 3)]
+    cold = block.context.lengths == 0
+    found = [_moments(*tile, cold, of[0], *counted, same, of[5:]) for tile, same in zip(block.tiles, popular, strict=True)]
+    highest, sums = (np.stack([part.numpy() for part in parts]).astype(np.float64) for parts in zip(*found, strict=True))
+    top = highest.max(axis=0)
+    sums = (np.exp(highest - top)[..., None] * sums).sum(axis=0)
+    return top + np.log(sums[:, 0]), sums[:, 1:] / sums[:, :1]
+
+
+@tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]
+def _moments(
+    logits: Any, transitions: Any, taste: Any, cold: Any, g: Any, of_transitions: Any, of_taste: Any, popular: Any, weigh: Any
+) -> Any:
+    """The highest score of a tile, float32 [rows]; Σ exp(score - highest), alone and times each of what is summed, [rows, 6].
+
+    Args:
+        logits, transitions, taste, cold, of_transitions, of_taste: see compiled.weighted.
+        g: coefficient of the logits.
+        popular: float32 [2, width], log of the recent and of all shares.
+        weigh: float32 [2], their coefficients.
+    """
+    bias = tf.linalg.matvec(popular, weigh, transpose_a=True)
+    scores = compiled.weighted(g * logits, transitions, taste, cold, bias, bias, of_transitions, of_taste)
+    highest = tf.maximum(tf.reduce_max(scores, axis=1, keepdims=True), logits.dtype.min)  # if all were seen
+    chances = tf.exp(scores - highest)
+    known = tf.where(tf.math.is_inf(logits), 0.0, logits)
+    counted = [known, compiled.filled(transitions, logits), compiled.filled(taste, logits)]
+    sums = [tf.reduce_sum(chances * of, axis=1) for of in (tf.ones_like(logits), *counted)]
+    return highest[:, 0], tf.concat([tf.stack(sums, axis=1), tf.matmul(chances, popular, transpose_b=True)], axis=1)
