@@ -1,11 +1,12 @@
 """`blend`, the published method: the network's scores combined with what counting captures better.
 
-    log softmax(network) + a(n) · log(transitions + ε) + e(n) · log(taste + ε) + b · log(recent, half-life h) - p · log(share)
-    log softmax(network) + c · log(recent, half-life k) - q · log(share)
+    log softmax(network) + a(n) · log(transitions + ε) + e(n) · log(taste + ε) + popular
+    popular = b · log(recent, half-life h) - p · log(share) + f · log(1 + age) + l · log(1 + idle)
 
-The first line is for users with n events, the second for those without. *Transitions* is what follows what, *taste* is EASE,
-*recent* an item's share of the latest events, *share* its share of all events. The tied output layer has low rank; the
-full-rank transition and EASE matrices add what it cannot represent. The network sees no dates; the recent share does. What is
+for users with n events; for those without, the network and a popularity with weights of its own. *Transitions* is what follows
+what, *taste* is EASE, *recent* an item's share of the latest events, *share* its share of all events, *age* and *idle* the days
+since its first and its last one. The tied output layer has low rank; the
+full-rank transition and EASE matrices add what it cannot represent. The network sees no dates; popularity does. What is
 counted from a long history is more certain than from a short one, so a and e depend on its length.
 """
 
@@ -41,6 +42,8 @@ HALF_LIVES: Final = (3.0, 7.0, 14.0, 30.0, 90.0, 365.0)
 
 WEIGHTS_FILE: Final = "weights.json"
 TRANSITIONS_FILE, TASTE_FILE, SHARES_FILE = "transitions.npz", "taste.npz", "shares.npz"
+DATES: Final = ("age", "idle")
+"""Arrays of SHARES_FILE and fields of Counts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +54,8 @@ class Weights:
         few, many: numbers of events, at least 1.
         transitions, transitions_many: a of users with `few` events or fewer, and with `many` or more; linear in log n between.
         taste, taste_many: e, likewise.
-        recent, half_life, share: b, h and p.
-        cold_recent, cold_half_life, cold_share: c, k and q.
+        recent, half_life, share, age, idle: b, h, p, f and l.
+        cold_recent, cold_half_life, cold_share, cold_age, cold_idle: the same for users without events.
     """
 
     few: float = 1.0
@@ -64,9 +67,13 @@ class Weights:
     recent: float = 0.0
     half_life: float = 90.0
     share: float = 0.0
+    age: float = 0.0
+    idle: float = 0.0
     cold_recent: float = 1.0
     cold_half_life: float = 90.0
     cold_share: float = 0.0
+    cold_age: float = 0.0
+    cold_idle: float = 0.0
 
     def towards_many(self, lengths: NDArray[np.int64]) -> NDArray[np.float32]:
         """Where users with so many events stand between `few`, 0, and `many`, 1: float32 [users]."""
@@ -92,12 +99,19 @@ class Counts:
         taste: EASE.
         share: log of each item's share of all events, float32 [items + 1].
         recent: log of each item's recent share by half-life, each float32 [items + 1].
+        age, idle: log(1 + days) since each item's first and last event, float32 [items + 1]; see counting.days_since.
     """
 
     transitions: Transitions
     taste: Ease
     share: NDArray[np.float32]
     recent: Mapping[float, NDArray[np.float32]]
+    age: NDArray[np.float32]
+    idle: NDArray[np.float32]
+
+    def popular(self, half_life: float) -> NDArray[np.float32]:
+        """What is weighed alike for all users: log recent, -log share, log(1 + age), log(1 + idle), float32 [4, items + 1]."""
+        return np.stack([self.recent[half_life], -self.share, self.age, self.idle])
 
 
 class Logits(Method, Protocol):
@@ -172,8 +186,9 @@ class Blend:
         with storage.open_arrays(storage.join(uri, SHARES_FILE)) as arrays:
             share = arrays["share"]
             recent = {half_life: arrays[f"recent_{half_life:g}"] for half_life in HALF_LIVES}
+            dates = [arrays[name] if name in arrays else np.zeros_like(share) for name in DATES]  # not in version 0.1.0
         transitions = Transitions.load(storage.join(uri, TRANSITIONS_FILE))
-        counts = Counts(transitions, Ease.load(storage.join(uri, TASTE_FILE)), share, recent)
+        counts = Counts(transitions, Ease.load(storage.join(uri, TASTE_FILE)), share, recent, *dates)
         return cls(network, counts, read_weights(uri))
 
 
@@ -182,7 +197,8 @@ def save(uri: str, counts: Counts, weights: Weights) -> None:
     counts.transitions.save(storage.join(uri, TRANSITIONS_FILE))
     counts.taste.save(storage.join(uri, TASTE_FILE))
     recent: list[tuple[str, Any]] = [(f"recent_{half_life:g}", share) for half_life, share in counts.recent.items()]
-    storage.write_arrays(storage.join(uri, SHARES_FILE), [("share", counts.share), *recent])
+    dates = [(name, getattr(counts, name)) for name in DATES]
+    storage.write_arrays(storage.join(uri, SHARES_FILE), [("share", counts.share), *recent, *dates])
     storage.write_json(storage.join(uri, WEIGHTS_FILE), dataclasses.asdict(weights))
 
 
@@ -196,8 +212,8 @@ def read_weights(uri: str) -> Weights:
 
 
 def _weights(found: Mapping[str, Any]) -> Weights:
-    alike = {"few": 1.0, "many": 1.0, "transitions_many": found["transitions"], "taste_many": found["taste"]}
-    complete = {**alike, **found}  # version 0.1.0 wrote the same weights for histories of all lengths
+    alike = {"transitions_many": found["transitions"], "taste_many": found["taste"]}  # version 0.1.0 had one of each
+    complete = {**dataclasses.asdict(Weights()), **alike, **found}
     weights = Weights(**{field.name: float(complete[field.name]) for field in dataclasses.fields(Weights)})
     if not 1 <= weights.few <= weights.many:
         raise ValueError("few and many must be at least 1, and few at most many")
@@ -209,11 +225,14 @@ def _weights(found: Mapping[str, Any]) -> Weights:
 def count(events: Histories, n_items: int, seed: int) -> Counts:
     """Counts over events: the training part to choose weights, all before the test to evaluate, all events to publish."""
     sampled = counting.sample_users(events, MAX_EVENTS, seed)
+    age, idle = counting.days_since(events, n_items)
     return Counts(
         transitions=Transitions.fit_one(sampled, n_items, TRANSITIONS),
         taste=Ease.fit_one(sampled, n_items, TASTE),
         share=np.log(_shares(events, n_items)),
         recent={half_life: recent_share(events, n_items, half_life) for half_life in HALF_LIVES},
+        age=np.log1p(age),
+        idle=np.log1p(idle),
     )
 
 
@@ -277,8 +296,8 @@ def biases(counts: Counts, weights: Weights, tiles: Tiles) -> list[tuple[Any, An
 def whole_biases(counts: Counts, weights: Weights) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What the blend adds for every user with events, and for every user without, float32 [items + 1] each."""
     w = weights
-    warm = np.float32(w.recent) * counts.recent[w.half_life] - np.float32(w.share) * counts.share
-    cold = np.float32(w.cold_recent) * counts.recent[w.cold_half_life] - np.float32(w.cold_share) * counts.share
+    warm = np.array([w.recent, w.share, w.age, w.idle], np.float32) @ counts.popular(w.half_life)
+    cold = np.array([w.cold_recent, w.cold_share, w.cold_age, w.cold_idle], np.float32) @ counts.popular(w.cold_half_life)
     return warm, cold
 
 

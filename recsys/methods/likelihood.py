@@ -2,12 +2,11 @@
 
 The blend's score is linear in its weights, so the mean log-likelihood of validation events, with
 
-    p(item) = softmax over unseen items of g · logits + a(n) · log(transitions + ε) + e(n) · log(taste + ε)
-                                           + b · log(recent) - p · log(share)
+    p(item) = softmax over unseen items of g · logits + a(n) · log(transitions + ε) + e(n) · log(taste + ε) + popular
 
-is concave in g, a, e, b and p, and has one maximum. Divided by g they are the weights of recsys.methods.blend, for no list
-depends on g. Each event counts, not only what comes near the top of a list, so some hundred users suffice; the weights with
-the best NDCG of their lists would be chosen by chance.
+is concave in g, a, e and the weights of popularity, and has one maximum. Divided by g they are the weights of
+recsys.methods.blend, for no list depends on g. Each event counts, not only what comes near the top of a list, so some hundred
+users suffice; the weights with the best NDCG of their lists would be chosen by chance.
 """
 
 from __future__ import annotations
@@ -27,14 +26,18 @@ from recsys.methods import compiled
 from recsys.methods.blend import HALF_LIVES, Counts, Logits, Tiled, Weights
 from recsys.model import tf
 
-START: Final = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-"""The network alone: g; a, then e, of short and of long histories; b; -p."""
-COLD_START: Final = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+WEIGHTS: Final = ("transitions", "transitions_many", "taste", "taste_many", "recent", "share", "age", "idle")
+"""Fields of Weights, in the order of the coefficients that follow g."""
+COLD_WEIGHTS: Final = ("cold_recent", "cold_share", "cold_age", "cold_idle")
+"""Those in the place of the last four for users without events."""
+START: Final = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+"""The network alone."""
+COLD_START: Final = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
 """For users without events, what is popular now as well."""
 SPREAD: Final = 1.0
 """Standard deviation of a normal prior of each coefficient around its start: few users must agree clearly to move it."""
-NETWORK, COUNTED, RECENT, SHARE = (0.2, 4.0), (0.0, 8.0), (0.0, 16.0), (-16.0, 0.0)
-"""Bounds of g, of a and e, of b, and of -p."""
+NETWORK, COUNTED, POPULAR = (0.2, 4.0), (0.0, 8.0), (*2 * ((0.0, 16.0),), *2 * ((-8.0, 8.0),))
+"""Bounds of g, of a and e, and of popularity's weights."""
 SHORT_AND_LONG: Final = (5, 95)
 """Percentiles of the lengths of histories between which a and e change."""
 TOLERANCE: Final = 1e-6
@@ -111,7 +114,7 @@ class Validation:
             weights: of which `few` and `many` are used.
             half_life: of the recent shares.
         """
-        popular = np.stack([self._counts.recent[half_life], self._counts.share])
+        popular = self._counts.popular(half_life)
         per_event = np.stack([np.bincount(self._owners, of[self._targets.items], len(users)) for of in popular], axis=1)
         observed = np.concatenate([self._observed, per_event], axis=1) / np.diff(self._targets.offsets)[:, None]
         tiles = self._tiles.divided(popular, 0.0)
@@ -139,14 +142,11 @@ def most_likely(validation: Validation) -> Weights:
     if lengths.any():
         few, many = np.rint(np.percentile(lengths[lengths > 0], SHORT_AND_LONG))
         weights = dataclasses.replace(weights, few=float(few), many=float(many))
-        bounds = NETWORK, *4 * (COUNTED,), RECENT, SHARE
-        (_, a, a_many, e, e_many, b, p), h = _maximum(validation, lengths > 0, weights, START, bounds)
-        counted = {"transitions": a, "transitions_many": a_many, "taste": e, "taste_many": e_many}
-        weights = dataclasses.replace(weights, **counted, recent=b, half_life=h, share=abs(p))
+        found, half_life = _maximum(validation, lengths > 0, weights, START, (NETWORK, *4 * (COUNTED,), *POPULAR))
+        weights = dataclasses.replace(weights, **dict(zip(WEIGHTS, found[1:], strict=True)), half_life=half_life)
     if not lengths.all():
-        bounds = NETWORK, *4 * ((0.0, 0.0),), RECENT, SHARE
-        (*_, c, q), k = _maximum(validation, lengths == 0, weights, COLD_START, bounds)
-        weights = dataclasses.replace(weights, cold_recent=c, cold_half_life=k, cold_share=abs(q))
+        found, half_life = _maximum(validation, lengths == 0, weights, COLD_START, (NETWORK, *4 * ((0.0, 0.0),), *POPULAR))
+        weights = dataclasses.replace(weights, **dict(zip(COLD_WEIGHTS, found[5:], strict=True)), cold_half_life=half_life)
     return weights
 
 
@@ -178,18 +178,18 @@ def _features(moments: NDArray[np.float64], place: NDArray[np.float32]) -> NDArr
     """What the coefficients are multiplied with, float64 [users, coefficients].
 
     Args:
-        moments: float64 [users, 5], means of logits, log transitions, log taste, log recent and log share.
+        moments: float64 [users, 7], means of logits, log transitions, log taste and of what Counts.popular returns.
         place: see Weights.towards_many.
     """
-    logits, transitions, taste, recent, share = moments.T
+    logits, transitions, taste, *popular = moments.T
     few, many = 1 - place, place
-    return np.stack([logits, few * transitions, many * transitions, few * taste, many * taste, recent, share], axis=1)
+    return np.stack([logits, few * transitions, many * transitions, few * taste, many * taste, *popular], axis=1)
 
 
 def _under(
     coefficients: NDArray[np.float64], block: _Block, popular: Sequence[NDArray[np.float32]], place: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """log Σ exp(score) of the unseen items, float64 [rows], and the means of what is summed, float64 [rows, 5]."""
+    """log Σ exp(score) of the unseen items, float64 [rows], and the means of what is summed, float64 [rows, 7]."""
     of = coefficients.astype(np.float32)
     counted = [(of[few] + (of[few + 1] - of[few]) * place)[:, None] for few in (1, 3)]
     cold = block.context.lengths == 0
@@ -204,13 +204,13 @@ def _under(
 def _moments(
     logits: Any, transitions: Any, taste: Any, cold: Any, g: Any, of_transitions: Any, of_taste: Any, popular: Any, weigh: Any
 ) -> Any:
-    """The highest score of a tile, float32 [rows]; Σ exp(score - highest), alone and times each of what is summed, [rows, 6].
+    """The highest score of a tile, float32 [rows]; Σ exp(score - highest), alone and times each of what is summed, [rows, 8].
 
     Args:
         logits, transitions, taste, cold, of_transitions, of_taste: see compiled.weighted.
         g: coefficient of the logits.
-        popular: float32 [2, width], log of the recent and of all shares.
-        weigh: float32 [2], their coefficients.
+        popular: float32 [4, width], a tile of Counts.popular.
+        weigh: float32 [4], their coefficients.
     """
     bias = tf.linalg.matvec(popular, weigh, transpose_a=True)
     scores = compiled.weighted(g * logits, transitions, taste, cold, bias, bias, of_transitions, of_taste)

@@ -10,7 +10,7 @@ import pytest
 
 from recsys.contract import histories
 from recsys.errors import DamagedError, RecsysError
-from recsys.methods import blend, blending, compiled, transitions
+from recsys.methods import blend, blending, compiled, counting, transitions
 from recsys.methods.blend import Blend, Weights
 from recsys.methods.ease import Ease
 from recsys.methods.tiles import GROUP, Tiles
@@ -72,9 +72,13 @@ def test_scores_are_the_formula(everything, tiles):
         recent=0.25,
         half_life=7.0,
         share=0.5,
+        age=-0.5,
+        idle=0.25,
         cold_recent=0.75,
         cold_half_life=30.0,
         cold_share=1.0,
+        cold_age=-1.5,
+        cold_idle=0.75,
     )
     items, values = Blend(Noise(ITEMS, tiles), counts, weights).top(context, ITEMS)
     logits = Noise(ITEMS).score(context)[:, 1:].astype(np.float64)
@@ -82,6 +86,8 @@ def test_scores_are_the_formula(everything, tiles):
     rows = brute_force(train)
     share = np.log((np.bincount(train.items, minlength=ITEMS + 1) + 0.5) / (len(train.items) + 0.5 * (ITEMS + 1)))[1:]
     liked = Ease.fit_one(train, ITEMS, blend.TASTE).score(context)
+    moments = [train.timestamps[train.items == item] for item in range(1, ITEMS + 1)]
+    age, idle = (np.log1p([(train.timestamps.max() - at(of)) / 86_400 for of in moments]) for at in (np.min, np.max))
     assert len({*np.clip(context.lengths[:7], 4, 9)}) > 2
     for user in range(8):
         last = items_of(context, user)[::-1][: blend.TRANSITIONS["window"]]
@@ -92,9 +98,9 @@ def test_scores_are_the_formula(everything, tiles):
             place = np.clip(np.log(len(items_of(context, user)) / 4) / np.log(9 / 4), 0, 1)
             expected = log_p[user] + (0.5 + place) * np.log(following[1:] + compiled.FLOOR)
             expected += (0.75 - 0.5 * place) * np.log(taste + compiled.FLOOR)
-            expected += 0.25 * counts.recent[7.0][1:] - 0.5 * share
+            expected += 0.25 * counts.recent[7.0][1:] - 0.5 * share - 0.5 * age + 0.25 * idle
         else:
-            expected = log_p[user] + 0.75 * counts.recent[30.0][1:] - share
+            expected = log_p[user] + 0.75 * counts.recent[30.0][1:] - share - 1.5 * age + 0.75 * idle
         listed = items[user][items[user] > 0]
         assert sorted({*listed, *items_of(context, user)}) == list(range(1, ITEMS + 1))
         np.testing.assert_allclose(values[user, : len(listed)], expected[listed - 1], rtol=1e-4, atol=1e-4)
@@ -126,7 +132,16 @@ def test_weights_of_version_0_1_0_are_those_of_all_lengths(everything, tmp_path)
     former |= {"cold_recent": 1.0, "cold_half_life": 90.0, "cold_share": 0.0}
     (tmp_path / blend.WEIGHTS_FILE).write_text(json.dumps(former))
     found = blend.read_weights(str(tmp_path))
-    assert dataclasses.asdict(found) == former | {"few": 1, "many": 1, "transitions_many": 0.5, "taste_many": 1.5}
+    assert dataclasses.asdict(found) == former | {
+        "few": 1,
+        "many": 1,
+        "transitions_many": 0.5,
+        "taste_many": 1.5,
+        "age": 0,
+        "idle": 0,
+        "cold_age": 0,
+        "cold_idle": 0,
+    }
     for of_kind, expected in zip(found.of_counts(np.array([0, 1, 7, 900])), (0.5, 1.5), strict=True):
         np.testing.assert_array_equal(of_kind, np.full((4, 1), expected, np.float32))
 
@@ -175,6 +190,32 @@ def test_recent_shares_follow_the_half_life():
     expected = np.log((np.array([0, old, 4, 0]) + 20 * share) / (old + 4 + 20))
     np.testing.assert_allclose(blend.recent_share(events, 3, 3.0), expected, rtol=1e-5)
     assert np.isfinite(blend.recent_share(histories.EMPTY, 3, 3.0)).all()
+
+
+def test_days_since_the_first_and_the_last_event_of_an_item():
+    items, days = np.array([1, 2, 1, 2, 3], np.int32), np.array([5, -20, 8, -3, 8])
+    events = histories.Histories(
+        np.arange(2, dtype=np.int32),
+        np.array([0, 2, 5]),
+        items,
+        np.ones(5, np.float32),
+        days * 86_400,
+        *2 * (np.zeros(2, np.int32),),
+    )
+    age, idle = counting.days_since(events, 4)
+    assert list(age[1:]) == [3, 28, 0, 0] and list(idle[1:]) == [0, 11, 0, 0]
+    assert all((found == 0).all() for found in counting.days_since(histories.EMPTY, 4))
+
+
+def test_a_blend_of_version_0_1_0_which_knew_no_dates_scores_as_then(everything, tmp_path):
+    weights = Weights(transitions=0.5, taste=1.0, recent=0.5, half_life=7.0, share=0.5)
+    method = Blend(Noise(ITEMS), blend.count(everything, ITEMS, seed=0), weights)
+    method.save(str(tmp_path))
+    with np.load(tmp_path / blend.SHARES_FILE) as arrays:
+        former = {name: values for name, values in arrays.items() if name not in blend.DATES}
+    assert len(former) == 1 + len(blend.HALF_LIVES)
+    np.savez(tmp_path / blend.SHARES_FILE, **former)
+    np.testing.assert_array_equal(Blend.load(str(tmp_path), Noise(ITEMS)).top(everything, 10)[0], method.top(everything, 10)[0])
 
 
 def test_weights_help_a_network_that_knows_nothing(everything):

@@ -21,7 +21,9 @@ from tests.support import chains, write_features
 ITEMS = 40
 HALF_LIFE = 7.0
 TILES = [Tiles.of(ITEMS), Tiles(ITEMS, rows=7, width=GROUP)]
-COEFFICIENTS = np.array([0.7, 0.4, 1.1, 0.9, 0.2, 0.6, -0.3])
+COEFFICIENTS = np.array([0.7, 0.4, 1.1, 0.9, 0.2, 0.6, 0.3, -0.5, 0.2])
+HELD = (1, 2, 3, 4)
+"""Coefficients that users without events do not have."""
 
 
 class Noise(FromMatrix):
@@ -41,7 +43,7 @@ def everything(tmp_path_factory):
 
 
 def summands(everything, targets, counts):
-    """Logits, log transitions, log taste, log recent and log share, float64 [5, users, items + 1]; and what was seen."""
+    """Logits, log transitions, log taste and the four of popularity, float64 [7, users, items + 1]; and what was seen."""
     ((_, context),) = contexts(everything, targets, len(targets.rows))
     train = everything.head(everything.train_length)
     found = [Noise(ITEMS).score(context)]
@@ -49,7 +51,7 @@ def summands(everything, targets, counts):
     liked = np.maximum(Ease.fit_one(train, ITEMS, blend.TASTE).score(context), 0)
     liked[:, 0] = 0
     found.append(np.log(liked / np.maximum(liked.sum(axis=1, keepdims=True), 1e-9) + compiled.FLOOR))
-    found += [np.broadcast_to(of, found[0].shape) for of in (counts.recent[HALF_LIFE], counts.share)]
+    found += [np.broadcast_to(of, found[0].shape) for of in (counts.recent[HALF_LIFE], -counts.share, counts.age, counts.idle)]
     seen = np.zeros(found[0].shape, bool)
     seen[:, 0] = True
     for user in range(len(context)):
@@ -60,12 +62,12 @@ def summands(everything, targets, counts):
 def by_hand(coefficients, everything, targets, counts, weights, users):
     """The mean over users of the mean log-likelihood of their events, one event after the other."""
     parts, seen = summands(everything, targets, counts)
-    g, a, a_many, e, e_many, b, minus_p = coefficients
+    g, a, a_many, e, e_many, *popular = coefficients
     values = []
     for user in np.flatnonzero(users):
         length = targets.context_lengths[user]
         place = np.clip(np.log(max(length, 1) / weights.few) / np.log(weights.many / weights.few), 0, 1)
-        of = np.array([g, a + place * (a_many - a), e + place * (e_many - e), b, minus_p])
+        of = np.array([g, a + place * (a_many - a), e + place * (e_many - e), *popular])
         if length == 0:
             of[1:3] = 0
         scores = np.where(seen[user], -np.inf, np.tensordot(of, np.where(seen[user], 0.0, parts[:, user]), 1))
@@ -85,13 +87,13 @@ def test_the_likelihood_is_that_of_the_formula_and_the_gradient_its_slope(everyt
     users = (targets.context_lengths == 0) == cold
     assert 0 < users.sum() < len(users) and targets.context_lengths.max() > weights.many
     validation = Validation(Noise(ITEMS, tiles), counts, everything, targets)
-    coefficients = np.where(np.isin(np.arange(7), (1, 2, 3, 4)), 0.0, COEFFICIENTS) if cold else COEFFICIENTS
+    coefficients = np.where(np.isin(np.arange(9), HELD), 0.0, COEFFICIENTS) if cold else COEFFICIENTS
     value, gradient = validation.log_likelihood(coefficients, users, weights, HALF_LIFE)
     given = everything, targets, counts, weights, users
     assert value == pytest.approx(by_hand(coefficients, *given), abs=1e-5)
-    for place, step in enumerate(1e-5 * np.eye(7)):
-        if cold and place in (1, 2, 3, 4):
-            continue  # they are held at zero
+    for place, step in enumerate(1e-5 * np.eye(9)):
+        if cold and place in HELD:
+            continue
         slope = (by_hand(coefficients + step, *given) - by_hand(coefficients - step, *given)) / 2e-5
         assert gradient[place] == pytest.approx(slope, abs=1e-4)
 
@@ -108,7 +110,7 @@ def test_weights_that_made_the_events_are_found_again(everything, tiles, monkeyp
         weights, transitions=0.4, transitions_many=1.2, taste=0.5, taste_many=0.0, recent=2.0, half_life=HALF_LIFE, share=1.0
     )
     parts, seen = summands(everything, targets, counts)
-    of = [np.ones((len(seen), 1)), *made.of_counts(targets.context_lengths), made.recent, -made.share]
+    of = [np.ones((len(seen), 1)), *made.of_counts(targets.context_lengths), made.recent, made.share, 0.0, 0.0]
     scores = sum(weight * part for weight, part in zip(of, np.where(seen, 0.0, parts), strict=True))
     scores[targets.context_lengths == 0] = parts[0, targets.context_lengths == 0]
     chances = np.where(seen, 0.0, np.exp(scores - scores.max(axis=1, keepdims=True)))
