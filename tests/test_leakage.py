@@ -18,6 +18,19 @@ from tests.support import chains, write_features
 
 ITEMS = 40
 futures = st.integers(0, 2**32 - 1).map(np.random.default_rng)
+WEIGHTS = blend.Weights(
+    few=2,
+    many=6,
+    transitions_many=1.0,
+    taste=0.5,
+    taste_many=1.0,
+    recent=0.5,
+    share=0.5,
+    age=-0.5,
+    idle=0.5,
+    cold_age=-0.5,
+    cold_idle=0.5,
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +70,7 @@ def test_the_future_of_a_history_moves_no_score_of_its_past(everything, network,
     scores = []
     for data in (everything, with_other_events(everything, cut, random)):
         past = data.head(cut)
-        method = blend.Blend(network, blend.count(past, ITEMS, seed=0), blend.Weights(taste=0.5, recent=0.5, share=0.5))
+        method = blend.Blend(network, blend.count(past, ITEMS, seed=0), WEIGHTS)
         scores.append(np.stack(method.top(past, ITEMS)))
     np.testing.assert_array_equal(*scores)
 

@@ -53,7 +53,7 @@ FEATURES: Final = {
 TERMS: Final = {
     "transitions": {"transitions": 0.0, "transitions_many": 0.0},
     "taste": {"taste": 0.0, "taste_many": 0.0},
-    "recent and share": {"recent": 0.0, "share": 0.0},
+    "popularity": {"recent": 0.0, "share": 0.0, "age": 0.0, "idle": 0.0},
 }
 SLICED: Final = {("ml-100k", "global-time"): list(FEATURES), ("amazon", "global-time"): ["item features"]}
 """Which feature groups are left out, one at a time, for which data and split."""

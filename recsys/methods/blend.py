@@ -5,9 +5,9 @@
 
 for users with n events; for those without, the network and a popularity with weights of its own. *Transitions* is what follows
 what, *taste* is EASE, *recent* an item's share of the latest events, *share* its share of all events, *age* and *idle* the days
-since its first and its last one. The tied output layer has low rank; the
-full-rank transition and EASE matrices add what it cannot represent. The network sees no dates; popularity does. What is
-counted from a long history is more certain than from a short one, so a and e depend on its length.
+since its first and its last one. The tied output layer has low rank; the full-rank transition and EASE matrices add what it
+cannot represent. The network sees no dates; popularity does. What is counted from a long history is more certain than from a
+short one, so a and e depend on its length.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Weights:
     Attributes:
         few, many: numbers of events, at least 1.
         transitions, transitions_many: a of users with `few` events or fewer, and with `many` or more; linear in log n between.
+            If few = many, the first one is everybody's.
         taste, taste_many: e, likewise.
         recent, half_life, share, age, idle: b, h, p, f and l.
         cold_recent, cold_half_life, cold_share, cold_age, cold_idle: the same for users without events.
@@ -186,7 +187,7 @@ class Blend:
         with storage.open_arrays(storage.join(uri, SHARES_FILE)) as arrays:
             share = arrays["share"]
             recent = {half_life: arrays[f"recent_{half_life:g}"] for half_life in HALF_LIVES}
-            dates = [arrays[name] if name in arrays else np.zeros_like(share) for name in DATES]  # not in version 0.1.0
+            dates = [arrays[name] if name in arrays else np.zeros_like(share) for name in DATES]  # not there before 2026-11-29
         transitions = Transitions.load(storage.join(uri, TRANSITIONS_FILE))
         counts = Counts(transitions, Ease.load(storage.join(uri, TASTE_FILE)), share, recent, *dates)
         return cls(network, counts, read_weights(uri))
@@ -212,8 +213,9 @@ def read_weights(uri: str) -> Weights:
 
 
 def _weights(found: Mapping[str, Any]) -> Weights:
-    alike = {"transitions_many": found["transitions"], "taste_many": found["taste"]}  # version 0.1.0 had one of each
-    complete = {**dataclasses.asdict(Weights()), **alike, **found}
+    alike = {"few": 1.0, "many": 1.0, "transitions_many": found["transitions"], "taste_many": found["taste"]}
+    without_dates = dict.fromkeys((*DATES, *(f"cold_{name}" for name in DATES)), 0.0)
+    complete = {**alike, **without_dates, **found}  # files of before 2026-11-29 knew neither lengths nor dates
     weights = Weights(**{field.name: float(complete[field.name]) for field in dataclasses.fields(Weights)})
     if not 1 <= weights.few <= weights.many:
         raise ValueError("few and many must be at least 1, and few at most many")

@@ -19,7 +19,7 @@ from recsys.progress import Log
 
 TUNING_USERS: Final = 8192
 TUNING_BYTES: Final = 1 << 30
-"""Maximum memory for the scores of the users it is tuned on."""
+"""Memory aimed at for the scores of the users it is tuned on; there are at least 256."""
 
 
 def fit(

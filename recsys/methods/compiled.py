@@ -28,7 +28,6 @@ def best(
     tiles: Tiles,
     context: Histories,
     k: int,
-    normalised: bool = True,
 ) -> Top:
     """The k best items of each user among those not seen, as ranking.top_k has them.
 
@@ -41,13 +40,12 @@ def best(
         tiles: how scores are divided.
         context: what the users have seen.
         k: length of the lists.
-        normalised: whether to take log Σ exp(logits) over all items off the scores, which changes no order.
 
     Returns:
-        See ranking.top_k.
+        See ranking.top_k; log Σ exp(logits) over all items is taken off the scores.
 
     Raises:
-        RecsysError: a logit is NaN or +inf, and scores are normalised.
+        RecsysError: a logit is NaN or +inf.
     """
     items, values = np.zeros((len(context), k), np.int32), np.full((len(context), k), -np.inf, np.float32)
     for users, block in blocks:
@@ -56,7 +54,7 @@ def best(
         for first, summands in zip(tiles.firsts, block, strict=True):
             here = (seen >= first) & (seen < first + tiles.width)
             places = np.stack([rows[here], seen[here] - first], axis=1)
-            found.append(_best_of_tile(scores, summands, places, np.int32(first), np.int32(k), normalised))
+            found.append(_best_of_tile(scores, summands, places, np.int32(first), np.int32(k)))
         merged, scored, total = (tensor.numpy()[: users.stop - users.start] for tensor in _merged(found, np.int32(k)))
         ranking.check_finite(total.max(initial=-np.inf))
         items[users, : merged.shape[1]], values[users, : merged.shape[1]] = merged, scored
@@ -95,8 +93,8 @@ def of_items(
 
 
 @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
-def _best_of_tile(scores: Callable[..., Any], summands: Summands, seen: Any, first: Any, k: Any, normalised: bool) -> Any:
-    """The k best items of a tile, their scores, and log Σ exp(logits), or -inf.
+def _best_of_tile(scores: Callable[..., Any], summands: Summands, seen: Any, first: Any, k: Any) -> Any:
+    """The k best items of a tile, their scores, and log Σ exp(logits).
 
     Only the k groups with the greatest maxima are looked into: they hold the k best, since each of them holds one score that
     no other group exceeds. A lower item wins a tie in both steps.
@@ -109,7 +107,7 @@ def _best_of_tile(scores: Callable[..., Any], summands: Summands, seen: Any, fir
     candidates = tf.reshape(tf.gather(grouped, groups, batch_dims=1), [tf.shape(unseen)[0], -1])
     values, places = tf.math.top_k(candidates, tf.minimum(k, tf.shape(candidates)[1]))
     items = first + GROUP * tf.gather(groups, places // GROUP, batch_dims=1) + places % GROUP
-    return items, values, log_sum(summands[0]) if normalised else tf.fill([tf.shape(unseen)[0], 1], -np.inf)
+    return items, values, log_sum(summands[0])
 
 
 @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]

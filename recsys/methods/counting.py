@@ -71,7 +71,7 @@ def days_since(events: Histories, n_items: int) -> tuple[NDArray[np.float32], ND
 
     An item without events is new: 0 and 0.
     """
-    end = events.timestamps.max(initial=0)
+    end = events.timestamps.max() if len(events.timestamps) else 0
     first, last = np.full(n_items + 1, end), np.full(n_items + 1, np.iinfo(np.int64).min)
     np.minimum.at(first, events.items, events.timestamps)
     np.maximum.at(last, events.items, events.timestamps)

@@ -1,12 +1,12 @@
 """The blend's weights by maximum likelihood: those with which validation events are most likely among all unseen items.
 
-The blend's score is linear in its weights, so the mean log-likelihood of validation events, with
+The blend's score is linear in its weights, so the mean over users of the mean log-likelihood of their validation events, with
 
     p(item) = softmax over unseen items of g · logits + a(n) · log(transitions + ε) + e(n) · log(taste + ε) + popular
 
-is concave in g, a, e and the weights of popularity, and has one maximum. Divided by g they are the weights of
-recsys.methods.blend, for no list depends on g. Each event counts, not only what comes near the top of a list, so some hundred
-users suffice; the weights with the best NDCG of their lists would be chosen by chance.
+is concave in g, a, e and the weights of popularity; with a normal prior around START it has one maximum for each half-life.
+Divided by g they are the weights of recsys.methods.blend, for no list depends on g. Every event counts, not only what comes
+near the top of a list, so some hundred users suffice; the weights with the best NDCG of their lists would be chosen by chance.
 """
 
 from __future__ import annotations
@@ -144,6 +144,8 @@ def most_likely(validation: Validation) -> Weights:
         weights = dataclasses.replace(weights, few=float(few), many=float(many))
         found, half_life = _maximum(validation, lengths > 0, weights, START, (NETWORK, *4 * (COUNTED,), *POPULAR))
         weights = dataclasses.replace(weights, **dict(zip(WEIGHTS, found[1:], strict=True)), half_life=half_life)
+        if few == many:  # nobody told the second ends anything
+            weights = dataclasses.replace(weights, transitions_many=weights.transitions, taste_many=weights.taste)
     if not lengths.all():
         found, half_life = _maximum(validation, lengths == 0, weights, COLD_START, (NETWORK, *4 * ((0.0, 0.0),), *POPULAR))
         weights = dataclasses.replace(weights, **dict(zip(COLD_WEIGHTS, found[5:], strict=True)), cold_half_life=half_life)
@@ -212,11 +214,11 @@ def _moments(
         popular: float32 [4, width], a tile of Counts.popular.
         weigh: float32 [4], their coefficients.
     """
-    bias = tf.linalg.matvec(popular, weigh, transpose_a=True)
+    bias = tf.reduce_sum(popular * weigh[:, None], axis=0)  # no product of matrices, which a GPU rounds to TF32
     scores = compiled.weighted(g * logits, transitions, taste, cold, bias, bias, of_transitions, of_taste)
     highest = tf.maximum(tf.reduce_max(scores, axis=1, keepdims=True), logits.dtype.min)  # if all were seen
     chances = tf.exp(scores - highest)
     known = tf.where(tf.math.is_inf(logits), 0.0, logits)
     counted = [known, compiled.filled(transitions, logits), compiled.filled(taste, logits)]
-    sums = [tf.reduce_sum(chances * of, axis=1) for of in (tf.ones_like(logits), *counted)]
-    return highest[:, 0], tf.concat([tf.stack(sums, axis=1), tf.matmul(chances, popular, transpose_b=True)], axis=1)
+    summed = (tf.ones_like(logits), *counted, *tf.unstack(popular))
+    return highest[:, 0], tf.stack([tf.reduce_sum(chances * of, axis=1) for of in summed], axis=1)

@@ -127,7 +127,7 @@ def test_a_loaded_blend_scores_as_the_saved_one(everything, tmp_path):
         np.testing.assert_array_equal(found, expected)
 
 
-def test_weights_of_version_0_1_0_are_those_of_all_lengths(everything, tmp_path):
+def test_weights_that_knew_no_lengths_are_those_of_all_lengths(everything, tmp_path):
     former = {"transitions": 0.5, "taste": 1.5, "recent": 0.25, "half_life": 365.0, "share": 0.5}
     former |= {"cold_recent": 1.0, "cold_half_life": 90.0, "cold_share": 0.0}
     (tmp_path / blend.WEIGHTS_FILE).write_text(json.dumps(former))
@@ -146,9 +146,11 @@ def test_weights_of_version_0_1_0_are_those_of_all_lengths(everything, tmp_path)
         np.testing.assert_array_equal(of_kind, np.full((4, 1), expected, np.float32))
 
 
-@pytest.mark.parametrize("wrong", [{"few": 0.5}, {"few": 9.0}, {"half_life": 8.0}])
+@pytest.mark.parametrize("wrong", [{"few": 0.5}, {"few": 9.0}, {"half_life": 8.0}, {"recent": None}])
 def test_weights_that_cannot_be_are_refused(wrong, tmp_path):
-    (tmp_path / blend.WEIGHTS_FILE).write_text(json.dumps({**dataclasses.asdict(Weights(many=5.0)), **wrong}))
+    weights = {**dataclasses.asdict(Weights(many=5.0)), **wrong}
+    text = json.dumps({name: value for name, value in weights.items() if value is not None})
+    (tmp_path / blend.WEIGHTS_FILE).write_text(text)
     with pytest.raises(DamagedError):
         blend.read_weights(str(tmp_path))
 
@@ -207,7 +209,7 @@ def test_days_since_the_first_and_the_last_event_of_an_item():
     assert all((found == 0).all() for found in counting.days_since(histories.EMPTY, 4))
 
 
-def test_a_blend_of_version_0_1_0_which_knew_no_dates_scores_as_then(everything, tmp_path):
+def test_a_blend_that_knew_no_dates_scores_as_then(everything, tmp_path):
     weights = Weights(transitions=0.5, taste=1.0, recent=0.5, half_life=7.0, share=0.5)
     method = Blend(Noise(ITEMS), blend.count(everything, ITEMS, seed=0), weights)
     method.save(str(tmp_path))

@@ -72,16 +72,6 @@ def test_nobody_to_rank_for() -> None:
     assert found.shape == values.shape == (0, 3)
 
 
-def test_without_the_normalisation_the_order_is_the_same() -> None:
-    context, tiles = random_histories(40, ITEMS, seed=1), DIVISIONS[1]
-    scores = np.random.default_rng(1).normal(size=(40, ITEMS + 1)).astype(np.float32)
-    scores[:, 0] = -np.inf
-    blocks = ((users, ((tile,) for tile in parts)) for users, _, parts in Given(scores, tiles).logits(context))
-    found, values = compiled.best(compiled.alone, blocks, tiles, context, 10, normalised=False)
-    np.testing.assert_array_equal(found, best(scores, tiles, context, 10)[0])
-    np.testing.assert_array_equal(values, np.take_along_axis(scores, found, axis=1))
-
-
 def test_other_users_and_lengths_are_not_compiled_anew() -> None:
     tiles, random = Tiles(ITEMS, rows=16, width=2 * GROUP), np.random.default_rng(0)
     for users in (3, 20, 35):

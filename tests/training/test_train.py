@@ -19,6 +19,7 @@ from recsys.measure.targets import find_targets
 from recsys.methods import blend, blending
 from recsys.methods.blend import Blend
 from recsys.methods.cnn import Network, load_model, read_encoder
+from recsys.methods.serving import save_blend_for_serving
 from recsys.methods.tiles import BLOCK_USERS, FEWEST_ROWS, GROUP
 from recsys.model import encoding
 from recsys.progress import Progress, silent
@@ -34,6 +35,19 @@ from tests.support import chains, write_features
 ITEMS = 40
 PHASES = [("fit", "1"), ("fit", "2"), ("fit", "3"), ("refit", "1"), ("final", "1")]
 """Of `config()`, with the numbers of their epochs."""
+WEIGHTS = blend.Weights(
+    few=4,
+    many=8,
+    transitions_many=1.0,
+    taste=0.5,
+    taste_many=1.0,
+    recent=0.5,
+    share=0.5,
+    age=-0.5,
+    idle=0.5,
+    cold_age=-0.5,
+    cold_idle=0.5,
+)
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +249,7 @@ def test_nobodys_scores_depend_on_whom_they_are_scored_with(features, trained, t
     assert (scorer.tiles.count, scorer.tiles.rows) == ((1, BLOCK_USERS) if tile_bytes == CPU.scores else (3, FEWEST_ROWS))
     block = histories.read(features)
     together = logits_of(scorer, block)
-    method = Blend(scorer, blend.count(block, ITEMS, 0), blend.Weights(taste=0.5, recent=0.5, share=0.5))
+    method = Blend(scorer, blend.count(block, ITEMS, 0), WEIGHTS)
     items, scores = method.top(block, 10)
     for rows in ([5], [7, 2, 30], range(0, len(block), 3)):
         some = block.rows(np.array(rows))
@@ -244,32 +258,53 @@ def test_nobodys_scores_depend_on_whom_they_are_scored_with(features, trained, t
             np.testing.assert_array_equal(found, expected[list(rows)])
 
 
-def test_the_saved_model_answers_as_the_scorer_does(features, trained):
-    scorer = network(features, trained, model_files.PUBLISHED)
-    encoder = scorer.encoder
-    block = histories.read(features).rows(np.arange(20))
-    scores = logits_of(scorer, block)
-    length = int(block.lengths.max())
-    padded = {
-        name: np.zeros((20, length), dtype)
-        for name, dtype in (("items", "int32"), ("ratings", "float32"), ("timestamps", "int64"))
-    }
-    for user in range(20):
+def served_histories(block):
+    """Histories as the SavedModel takes them."""
+    kinds = {"items": "int32", "ratings": "float32", "timestamps": "int64"}
+    padded = {name: np.zeros((len(block), int(block.lengths.max())), dtype) for name, dtype in kinds.items()}
+    for user in range(len(block)):
         events = slice(block.offsets[user], block.offsets[user + 1])
         for name, array in padded.items():
             array[user, : block.lengths[user]] = getattr(block, name)[events]
+    return {name: tf.constant(array) for name, array in padded.items()}
+
+
+def served_users(encoder, block):
+    """Users' features as the SavedModel takes them."""
+    bags = encoder.users
+    return {
+        "user_codes": tf.constant(bags.codes[block.user_index]),
+        "user_numbers": tf.constant(bags.numbers[block.user_index]),
+    }
+
+
+def test_the_saved_model_answers_as_the_scorer_does(features, trained):
+    scorer = network(features, trained, model_files.PUBLISHED)
+    block = histories.read(features).rows(np.arange(20))
+    scores = logits_of(scorer, block)
+    padded = served_histories(block)
     served = tf.saved_model.load(storage.join(trained, model_files.SAVED_MODEL)).signatures["serving_default"]
-    answer = served(
-        **{name: tf.constant(array) for name, array in padded.items()},
-        user_codes=tf.constant(encoder.users.codes[block.user_index]),
-        user_numbers=tf.constant(encoder.users.numbers[block.user_index]),
-    )
+    answer = served(**padded, **served_users(scorer.encoder, block))
     for user in range(20):
-        seen = set(padded["items"][user]) - {0}
+        seen = set(padded["items"].numpy()[user]) - {0}
         best = [i for i in np.argsort(-scores[user], kind="stable") if i and i not in seen]
         found = answer["item_index"].numpy()[user][: ITEMS - len(seen)]
         np.testing.assert_allclose(answer["score"].numpy()[user][: len(best)], scores[user][best], atol=1e-4)
         assert set(found) == set(best)
+
+
+def test_the_saved_blend_answers_as_the_blend_does(features, trained, tmp_path):
+    """For short, middling and long histories."""
+    scorer, block = network(features, trained, model_files.PUBLISHED), histories.read(features).rows(np.arange(40))
+    assert block.lengths.min() < WEIGHTS.few < WEIGHTS.many < block.lengths.max()
+    method = Blend(scorer, blend.count(block, ITEMS, 0), WEIGHTS)
+    save_blend_for_serving(scorer.model, str(tmp_path / "served"), scorer.encoder, method.counts, WEIGHTS)
+    given = served_histories(block) | served_users(scorer.encoder, block)
+    answer = tf.saved_model.load(str(tmp_path / "served")).signatures["serving_default"](**given)
+    found, scores = answer["item_index"].numpy()[:, :10], answer["score"].numpy()[:, :10]
+    np.testing.assert_allclose(scores, method.top(block, 10)[1], atol=1e-3)
+    every = method.scores_of(block, np.arange(1, ITEMS + 1, dtype=np.int32))
+    np.testing.assert_allclose(scores, np.take_along_axis(every, found - 1, axis=1), atol=1e-3)
 
 
 def test_each_network_has_learned_from_more_than_the_one_before(tmp_path):
