@@ -13,24 +13,11 @@ from recsys.contract.features_info import read_info
 from recsys.methods import blend, blending
 from recsys.methods.cnn import Network, read_encoder
 from recsys.training import hardware, train
-from tests.methods.matrices import logits_of
+from tests.methods.matrices import WEIGHTS, logits_of
 from tests.support import chains, write_features
 
 ITEMS = 40
 futures = st.integers(0, 2**32 - 1).map(np.random.default_rng)
-WEIGHTS = blend.Weights(
-    few=2,
-    many=6,
-    transitions_many=1.0,
-    taste=0.5,
-    taste_many=1.0,
-    recent=0.5,
-    share=0.5,
-    age=-0.5,
-    idle=0.5,
-    cold_age=-0.5,
-    cold_idle=0.5,
-)
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,9 @@ WEIGHTS_FILE: Final = "weights.json"
 TRANSITIONS_FILE, TASTE_FILE, SHARES_FILE = "transitions.npz", "taste.npz", "shares.npz"
 DATES: Final = ("age", "idle")
 """Arrays of SHARES_FILE and fields of Counts."""
+POPULARITY: Final = ("recent", "share", *DATES)
+"""Fields of Weights, in the order of Counts.popular; those for users without events have cold_ before."""
+COLD_POPULARITY: Final = tuple(f"cold_{name}" for name in POPULARITY)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,9 +300,10 @@ def biases(counts: Counts, weights: Weights, tiles: Tiles) -> list[tuple[Any, An
 
 def whole_biases(counts: Counts, weights: Weights) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What the blend adds for every user with events, and for every user without, float32 [items + 1] each."""
-    w = weights
-    warm = np.array([w.recent, w.share, w.age, w.idle], np.float32) @ counts.popular(w.half_life)
-    cold = np.array([w.cold_recent, w.cold_share, w.cold_age, w.cold_idle], np.float32) @ counts.popular(w.cold_half_life)
+    kinds = (POPULARITY, weights.half_life), (COLD_POPULARITY, weights.cold_half_life)
+    warm, cold = (
+        np.array([getattr(weights, name) for name in names], np.float32) @ counts.popular(days) for names, days in kinds
+    )
     return warm, cold
 
 

@@ -23,13 +23,11 @@ from recsys.contract.histories import Histories
 from recsys.measure import ranking, threads
 from recsys.measure.targets import Targets, contexts
 from recsys.methods import compiled
-from recsys.methods.blend import HALF_LIVES, Counts, Logits, Tiled, Weights
+from recsys.methods.blend import COLD_POPULARITY, HALF_LIVES, POPULARITY, Counts, Logits, Tiled, Weights
 from recsys.model import tf
 
-WEIGHTS: Final = ("transitions", "transitions_many", "taste", "taste_many", "recent", "share", "age", "idle")
+WEIGHTS: Final = ("transitions", "transitions_many", "taste", "taste_many", *POPULARITY)
 """Fields of Weights, in the order of the coefficients that follow g."""
-COLD_WEIGHTS: Final = ("cold_recent", "cold_share", "cold_age", "cold_idle")
-"""Those in the place of the last four for users without events."""
 START: Final = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """The network alone."""
 COLD_START: Final = (1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
@@ -120,9 +118,10 @@ class Validation:
         tiles = self._tiles.divided(popular, 0.0)
         blocks = [block for block in self._blocks if users[block.users].any()]
         total, expected = np.zeros(len(users)), np.zeros_like(observed)
+        tried = dataclasses.replace(weights, **dict(zip(WEIGHTS, coefficients[1:], strict=True)))
 
         def under(block: _Block) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-            return _under(coefficients, block, tiles, weights.towards_many(block.context.lengths))
+            return _under(coefficients, tried, block, tiles)
 
         for block, found in zip(blocks, threads.in_order(under, blocks), strict=True):
             count = block.users.stop - block.users.start
@@ -148,7 +147,7 @@ def most_likely(validation: Validation) -> Weights:
             weights = dataclasses.replace(weights, transitions_many=weights.transitions, taste_many=weights.taste)
     if not lengths.all():
         found, half_life = _maximum(validation, lengths == 0, weights, COLD_START, (NETWORK, *4 * ((0.0, 0.0),), *POPULAR))
-        weights = dataclasses.replace(weights, **dict(zip(COLD_WEIGHTS, found[5:], strict=True)), cold_half_life=half_life)
+        weights = dataclasses.replace(weights, **dict(zip(COLD_POPULARITY, found[5:], strict=True)), cold_half_life=half_life)
     return weights
 
 
@@ -189,13 +188,18 @@ def _features(moments: NDArray[np.float64], place: NDArray[np.float32]) -> NDArr
 
 
 def _under(
-    coefficients: NDArray[np.float64], block: _Block, popular: Sequence[NDArray[np.float32]], place: NDArray[np.float32]
+    coefficients: NDArray[np.float64], weights: Weights, block: _Block, popular: Sequence[NDArray[np.float32]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """log Σ exp(score) of the unseen items, float64 [rows], and the means of what is summed, float64 [rows, 7]."""
-    of = coefficients.astype(np.float32)
-    counted = [(of[few] + (of[few + 1] - of[few]) * place)[:, None] for few in (1, 3)]
-    cold = block.context.lengths == 0
-    found = [_moments(*tile, cold, of[0], *counted, same, of[5:]) for tile, same in zip(block.tiles, popular, strict=True)]
+    """log Σ exp(score) of the unseen items, float64 [rows], and the means of what is summed, float64 [rows, 7].
+
+    Args:
+        coefficients, weights: the same ones; `weights` has all but g.
+        block: the users.
+        popular: of each tile of items, see Counts.popular.
+    """
+    lengths = block.context.lengths
+    g, weigh, counted = np.float32(coefficients[0]), coefficients[5:].astype(np.float32), weights.of_counts(lengths)
+    found = [_moments(*tile, lengths == 0, g, *counted, of, weigh) for tile, of in zip(block.tiles, popular, strict=True)]
     highest, sums = (np.stack([part.numpy() for part in parts]).astype(np.float64) for parts in zip(*found, strict=True))
     top = highest.max(axis=0)
     sums = (np.exp(highest - top)[..., None] * sums).sum(axis=0)

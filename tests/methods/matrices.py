@@ -9,8 +9,23 @@ from typing import Any
 import numpy as np
 
 from recsys.contract.histories import Histories
-from recsys.methods.blend import Logits
+from recsys.methods.blend import Logits, Weights
 from recsys.methods.tiles import Tiles
+
+WEIGHTS = Weights(
+    few=4,
+    many=8,
+    transitions_many=1.0,
+    taste=0.5,
+    taste_many=1.0,
+    recent=0.5,
+    share=0.5,
+    age=-0.5,
+    idle=0.5,
+    cold_age=-0.5,
+    cold_idle=0.5,
+)
+"""Weights of which each changes a list, with ends within the lengths of support.chains."""
 
 
 class FromMatrix(abc.ABC):

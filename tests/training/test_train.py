@@ -29,25 +29,12 @@ from recsys.training.optimizer import Rates
 from recsys.training.phase import Setting
 from recsys.training.plan import batch_shape, fit_plan, refit_plan, sample_size
 from recsys.training.train import train
-from tests.methods.matrices import logits_of
+from tests.methods.matrices import WEIGHTS, logits_of
 from tests.support import chains, write_features
 
 ITEMS = 40
 PHASES = [("fit", "1"), ("fit", "2"), ("fit", "3"), ("refit", "1"), ("final", "1")]
 """Of `config()`, with the numbers of their epochs."""
-WEIGHTS = blend.Weights(
-    few=4,
-    many=8,
-    transitions_many=1.0,
-    taste=0.5,
-    taste_many=1.0,
-    recent=0.5,
-    share=0.5,
-    age=-0.5,
-    idle=0.5,
-    cold_age=-0.5,
-    cold_idle=0.5,
-)
 
 
 @pytest.fixture(scope="module")
