@@ -22,6 +22,7 @@ from recsys.measure import protocol
 from recsys.measure.targets import find_targets
 from recsys.methods import blend
 from recsys.methods.cnn import Network, read_encoder
+from recsys.methods.weights import Weights
 from recsys.training import packing
 from recsys.training.hardware import choose
 from recsys.training.learner import Learner
@@ -97,7 +98,7 @@ def main(
         counted = blend.count(everything.head(everything.train_length), items, config.seed)
         say(f"item vectors and counts: {since(started)}; peak so far {peak()}")
         started = clocks()
-        method = blend.Blend(scorer, counted, blend.Weights())
+        method = blend.Blend(scorer, counted, Weights())
         result = protocol.evaluate(method, everything, find_targets(everything, "valid", scored), items)
         say(f"top 20 of {len(result.top):,} users: {since(started)}; NDCG@10 {result.per_user['ndcg@10'].mean():.4f}")
         say(f"overall peak {peak()}")

@@ -50,14 +50,15 @@ def with_other_events(data, first, random):
     return dataclasses.replace(data, items=items, ratings=ratings, timestamps=times)
 
 
+@pytest.mark.parametrize("over_time", [False, True])
 @settings(max_examples=15, deadline=None)
 @given(random=futures)
-def test_the_future_of_a_history_moves_no_score_of_its_past(everything, network, random):
+def test_the_future_of_a_history_moves_no_score_of_its_past(everything, network, over_time, random):
     cut = np.minimum(random.integers(0, 12, len(everything)), everything.lengths)
     scores = []
     for data in (everything, with_other_events(everything, cut, random)):
         past = data.head(cut)
-        method = blend.Blend(network, blend.count(past, ITEMS, seed=0), WEIGHTS)
+        method = blend.Blend(network, blend.count(past, ITEMS, 0, over_time), WEIGHTS)
         scores.append(np.stack(method.top(past, ITEMS)))
     np.testing.assert_array_equal(*scores)
 
@@ -68,7 +69,7 @@ def test_the_future_of_a_history_moves_no_score_of_its_past(everything, network,
 def test_test_events_move_no_weight_of_the_blend(everything, network, random):
     weights = []
     for data in (everything, with_other_events(everything, everything.valid_length, random)):
-        counts = blend.count(data.head(data.train_length), ITEMS, seed=0)
+        counts = blend.count(data.head(data.train_length), ITEMS, seed=0, over_time=True)
         weights.append(blending.tune(network, counts, data, ITEMS, seed=0))
     assert weights[0] == weights[1]
 

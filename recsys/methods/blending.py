@@ -14,9 +14,12 @@ from recsys.contract.features_info import FeaturesInfo
 from recsys.contract.histories import Histories
 from recsys.measure.targets import decisive_from, find_targets
 from recsys.methods import likelihood
-from recsys.methods.blend import WEIGHTS_FILE, Counts, Logits, Weights, count, read_weights, save
+from recsys.methods.blend import Counts, Logits, count, save
+from recsys.methods.weights import WEIGHTS_FILE, WITHOUT, Weights, read_weights
 from recsys.progress import Log
 
+Chosen = tuple[Weights, Weights]
+"""Those of the blend, and those of its network with popularity alone."""
 TUNING_USERS: Final = 8192
 TUNING_BYTES: Final = 1 << 30
 """Memory aimed at for the scores of the users it is tuned on; there are at least 256."""
@@ -30,13 +33,14 @@ def fit(
     seed: int,
     log: Log,
     check: Callable[[], object],
-    carried: Weights | None = None,
+    carried: Chosen | None = None,
 ) -> Weights:
     """Tunes the weights and saves two blends below model/: the evaluated one and the published one.
 
     The weights are chosen with counts of the training part; then the evaluated blend counts all events before the test, the
-    published one all events. A blend saved by an interrupted run is kept. After a warm start the weights are the earlier run's:
-    one night's validation events are too few to choose better ones.
+    published one all events. If the split holds out everything after one moment, all users are measured at that moment,
+    otherwise each where their own events end, by what was popular then. A blend saved by an interrupted run is kept.
+    After a warm start the weights are the earlier run's: one night's validation events are too few to choose better ones.
 
     Args:
         network: the validated one, trained on the training part; None if the split holds nothing out, or weights are carried.
@@ -51,22 +55,22 @@ def fit(
     published = storage.join(model, model_files.PUBLISHED_BLEND)
     if storage.exists(storage.join(published, WEIGHTS_FILE)):  # written last
         return read_weights(published)
-    weights = carried or Weights()
+    chosen, over_time = carried or (Weights(), WITHOUT), info.split.valid_from is None
     if network is not None:
-        counts = count(histories.head(histories.train_length), info.items, seed)
-        weights = tune(network, counts, histories, info.items, seed, decisive_from(info.split))
+        counts = count(histories.head(histories.train_length), info.items, seed, over_time)
+        chosen = tune(network, counts, histories, info.items, seed, decisive_from(info.split))
         check()
     if info.split.holds_out:
-        before_test = count(histories.head(histories.valid_length), info.items, seed)
-        save(storage.join(model, model_files.EVALUATED_BLEND), before_test, weights)
+        before_test = count(histories.head(histories.valid_length), info.items, seed, over_time)
+        save(storage.join(model, model_files.EVALUATED_BLEND), before_test, *chosen)
     check()
-    save(published, count(histories, info.items, seed), weights)
-    log("  blend: " + ", ".join(f"{name} {value:g}" for name, value in dataclasses.asdict(weights).items()))
-    return weights
+    save(published, count(histories, info.items, seed), *chosen)
+    log("  blend: " + ", ".join(f"{name} {value:g}" for name, value in dataclasses.asdict(chosen[0]).items()))
+    return chosen[0]
 
 
-def tune(network: Logits, counts: Counts, histories: Histories, n_items: int, seed: int, since: int | None = None) -> Weights:
-    """The weights with which the validation events are most likely, see recsys.methods.likelihood.
+def tune(network: Logits, counts: Counts, histories: Histories, n_items: int, seed: int, since: int | None = None) -> Chosen:
+    """The weights with which the validation events are most likely, see likelihood.most_likely.
 
     Args:
         network: scores with the network alone.

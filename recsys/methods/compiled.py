@@ -143,6 +143,7 @@ def blended(
     transitions: Any,
     taste: Any,
     cold: Any,
+    when: Any,
     warm_bias: Any,
     cold_bias: Any,
     of_transitions: Any,
@@ -152,7 +153,7 @@ def blended(
 
     Compiled in two parts, of which XLA makes better loops than of the whole.
     """
-    return weighted(logits, *logs(transitions, taste), cold, warm_bias, cold_bias, of_transitions, of_taste)
+    return weighted(logits, *logs(transitions, taste), cold, when, warm_bias, cold_bias, of_transitions, of_taste)
 
 
 @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]
@@ -168,7 +169,15 @@ def logs(transitions: Any, taste: Any) -> Any:
 
 @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]
 def weighted(
-    logits: Any, transitions: Any, taste: Any, cold: Any, warm_bias: Any, cold_bias: Any, of_transitions: Any, of_taste: Any
+    logits: Any,
+    transitions: Any,
+    taste: Any,
+    cold: Any,
+    when: Any,
+    warm_bias: Any,
+    cold_bias: Any,
+    of_transitions: Any,
+    of_taste: Any,
 ) -> Any:
     """The weighted sum of the logits, of what `logs` returns and of what is the same for all users, float32 [rows, width].
 
@@ -176,13 +185,20 @@ def weighted(
         logits: float32 [rows, width].
         transitions, taste: see `logs`; of the columns that they do not have, log(ε).
         cold: bool [rows], users without events, for whom only the network and their own bias count.
-        warm_bias, cold_bias: float32 [width], for users with events and for those without.
+        when: int32 [rows], the users' moments.
+        warm_bias: for users with events by moment, float32 [moments, width].
+        cold_bias: for those without, float32 [width].
         of_transitions, of_taste: weights, float32 [rows, 1].
     """
-    warm = warm_bias + of_transitions * filled(transitions, logits) + of_taste * filled(taste, logits)
+    warm = at(warm_bias, when) + of_transitions * filled(transitions, logits) + of_taste * filled(taste, logits)
     return logits + tf.where(cold[:, None], cold_bias, warm)
 
 
 def filled(counted: Any, logits: Any) -> Any:
     """What `logs` returns of one kind, with all columns of the logits: where nothing was counted, log(ε)."""
     return tf.pad(counted, [[0, 0], [0, tf.shape(logits)[1] - tf.shape(counted)[1]]], constant_values=NOTHING)
+
+
+def at(by_moment: Any, when: Any) -> Any:
+    """The rows of the users' moments, [rows, …], of values [moments, …]; if there is one moment alone, that, [1, …]."""
+    return by_moment if by_moment.shape[0] == 1 else tf.gather(by_moment, when)

@@ -64,17 +64,3 @@ def fall_back(scores: NDArray[np.float32], popular: NDArray[np.float32]) -> NDAr
     scores[:, 0] = 0
     scores[~scores.any(axis=1)] = popular
     return scores
-
-
-def days_since(events: Histories, n_items: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Days from each item's first and from its last event to the last event of all, float32 [items + 1] each.
-
-    An item without events is new: 0 and 0.
-    """
-    end = events.timestamps.max() if len(events.timestamps) else 0
-    first, last = np.full(n_items + 1, end), np.full(n_items + 1, np.iinfo(np.int64).min)
-    np.minimum.at(first, events.items, events.timestamps)
-    np.maximum.at(last, events.items, events.timestamps)
-    last[np.bincount(events.items, minlength=n_items + 1) == 0] = end
-    age, idle = (((end - moment) / DAY).astype(np.float32) for moment in (first, last))
-    return age, idle

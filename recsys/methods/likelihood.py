@@ -23,7 +23,9 @@ from recsys.contract.histories import Histories
 from recsys.measure import ranking, threads
 from recsys.measure.targets import Targets, contexts
 from recsys.methods import compiled
-from recsys.methods.blend import COLD_POPULARITY, HALF_LIVES, POPULARITY, Counts, Logits, Tiled, Weights
+from recsys.methods.blend import Counts, Logits, Tiled
+from recsys.methods.trends import HALF_LIVES
+from recsys.methods.weights import COLD_POPULARITY, POPULARITY, Weights
 from recsys.model import tf
 
 WEIGHTS: Final = ("transitions", "transitions_many", "taste", "taste_many", *POPULARITY)
@@ -36,6 +38,8 @@ SPREAD: Final = 1.0
 """Standard deviation of a normal prior of each coefficient around its start: few users must agree clearly to move it."""
 NETWORK, COUNTED, POPULAR = (0.2, 4.0), (0.0, 8.0), (*2 * ((0.0, 16.0),), *2 * ((-8.0, 8.0),))
 """Bounds of g, of a and e, and of popularity's weights."""
+NOTHING: Final = 4 * ((0.0, 0.0),)
+"""Bounds of a and e where nothing is counted of them."""
 SHORT_AND_LONG: Final = (5, 95)
 """Percentiles of the lengths of histories between which a and e change."""
 TOLERANCE: Final = 1e-6
@@ -49,11 +53,13 @@ class _Block:
     Attributes:
         users: of the targets.
         context: their events; filled up as in Tiles.blocks.
+        when: their moments, see Trends.when.
         tiles: of each tile the logits, float32 [rows, width], -inf where an item was seen, and what compiled.logs returns.
     """
 
     users: slice
     context: Histories
+    when: NDArray[np.int32]
     tiles: Sequence[tuple[Any, Any, Any]]
 
 
@@ -75,13 +81,16 @@ class Validation:
         self._counts, self._tiles, self._targets = counts, network.tiles, targets
         self._owners = np.repeat(np.arange(len(targets.rows)), np.diff(targets.offsets))
         self._observed = np.zeros((len(targets.rows), 3))
+        self._when = np.zeros(len(targets.rows), np.int32)
         self._blocks = []
         tiled = Tiled(counts, network.tiles)
         for place, context in contexts(histories, targets, network.block_users(network.tiles.items)):
             for users, some, logits in network.logits(context):
                 mine = slice(place.start + users.start, place.start + users.stop)
                 given = zip(self._tiles.firsts, logits, tiled.scores(some), strict=True)
-                self._blocks.append(_Block(mine, some, [self._tile(mine, some, *of) for of in given]))
+                when = counts.trends.when(some)
+                self._when[mine] = when[: users.stop - users.start]
+                self._blocks.append(_Block(mine, some, when, [self._tile(mine, some, *of) for of in given]))
 
     def _tile(
         self, users: slice, context: Histories, first: int, logits: Any, counted: tuple[Any, Any]
@@ -112,8 +121,9 @@ class Validation:
             weights: of which `few` and `many` are used.
             half_life: of the recent shares.
         """
-        popular = self._counts.popular(half_life)
-        per_event = np.stack([np.bincount(self._owners, of[self._targets.items], len(users)) for of in popular], axis=1)
+        popular = self._counts.trends.popular(half_life)
+        mine = popular[:, self._when[self._owners], self._targets.items]
+        per_event = np.stack([np.bincount(self._owners, of, len(users)) for of in mine], axis=1)
         observed = np.concatenate([self._observed, per_event], axis=1) / np.diff(self._targets.offsets)[:, None]
         tiles = self._tiles.divided(popular, 0.0)
         blocks = [block for block in self._blocks if users[block.users].any()]
@@ -131,24 +141,29 @@ class Validation:
         return float(values[users].mean()), _features(observed - expected, place)[users].mean(axis=0)
 
 
-def most_likely(validation: Validation) -> Weights:
+def most_likely(validation: Validation) -> tuple[Weights, Weights]:
     """The weights with the greatest likelihood, for users with and without events apart.
 
     Returns:
-        The defaults for a kind of users that has none.
+        Those of the blend, and those with which transitions and taste do not count. The defaults for a kind of users that has
+        none.
     """
     weights, lengths = Weights(), validation.lengths
+    if not lengths.all():
+        found, half_life = _maximum(validation, lengths == 0, weights, COLD_START, (NETWORK, *NOTHING, *POPULAR))
+        weights = dataclasses.replace(weights, **dict(zip(COLD_POPULARITY, found[5:], strict=True)), cold_half_life=half_life)
+    alone = dataclasses.replace(weights, transitions=0.0, transitions_many=0.0)
     if lengths.any():
         few, many = np.rint(np.percentile(lengths[lengths > 0], SHORT_AND_LONG))
         weights = dataclasses.replace(weights, few=float(few), many=float(many))
-        found, half_life = _maximum(validation, lengths > 0, weights, START, (NETWORK, *4 * (COUNTED,), *POPULAR))
-        weights = dataclasses.replace(weights, **dict(zip(WEIGHTS, found[1:], strict=True)), half_life=half_life)
+        for_all = []
+        for counted in (4 * (COUNTED,), NOTHING):
+            found, half_life = _maximum(validation, lengths > 0, weights, START, (NETWORK, *counted, *POPULAR))
+            for_all.append(dataclasses.replace(weights, **dict(zip(WEIGHTS, found[1:], strict=True)), half_life=half_life))
+        weights, alone = for_all
         if few == many:  # nobody told the second ends anything
             weights = dataclasses.replace(weights, transitions_many=weights.transitions, taste_many=weights.taste)
-    if not lengths.all():
-        found, half_life = _maximum(validation, lengths == 0, weights, COLD_START, (NETWORK, *4 * ((0.0, 0.0),), *POPULAR))
-        weights = dataclasses.replace(weights, **dict(zip(COLD_POPULARITY, found[5:], strict=True)), cold_half_life=half_life)
-    return weights
+    return weights, alone
 
 
 def _maximum(
@@ -179,7 +194,7 @@ def _features(moments: NDArray[np.float64], place: NDArray[np.float32]) -> NDArr
     """What the coefficients are multiplied with, float64 [users, coefficients].
 
     Args:
-        moments: float64 [users, 7], means of logits, log transitions, log taste and of what Counts.popular returns.
+        moments: float64 [users, 7], means of logits, log transitions, log taste and of what Trends.popular returns.
         place: see Weights.towards_many.
     """
     logits, transitions, taste, *popular = moments.T
@@ -195,11 +210,12 @@ def _under(
     Args:
         coefficients, weights: the same ones; `weights` has all but g.
         block: the users.
-        popular: of each tile of items, see Counts.popular.
+        popular: of each tile of items, see Trends.popular.
     """
     lengths = block.context.lengths
     g, weigh, counted = np.float32(coefficients[0]), coefficients[5:].astype(np.float32), weights.of_counts(lengths)
-    found = [_moments(*tile, lengths == 0, g, *counted, of, weigh) for tile, of in zip(block.tiles, popular, strict=True)]
+    users = lengths == 0, block.when, g, *counted
+    found = [_moments(*tile, *users, of, weigh) for tile, of in zip(block.tiles, popular, strict=True)]
     highest, sums = (np.stack([part.numpy() for part in parts]).astype(np.float64) for parts in zip(*found, strict=True))
     top = highest.max(axis=0)
     sums = (np.exp(highest - top)[..., None] * sums).sum(axis=0)
@@ -208,21 +224,30 @@ def _under(
 
 @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]
 def _moments(
-    logits: Any, transitions: Any, taste: Any, cold: Any, g: Any, of_transitions: Any, of_taste: Any, popular: Any, weigh: Any
+    logits: Any,
+    transitions: Any,
+    taste: Any,
+    cold: Any,
+    when: Any,
+    g: Any,
+    of_transitions: Any,
+    of_taste: Any,
+    popular: Any,
+    weigh: Any,
 ) -> Any:
     """The highest score of a tile, float32 [rows]; Σ exp(score - highest), alone and times each of what is summed, [rows, 8].
 
     Args:
-        logits, transitions, taste, cold, of_transitions, of_taste: see compiled.weighted.
+        logits, transitions, taste, cold, when, of_transitions, of_taste: see compiled.weighted.
         g: coefficient of the logits.
-        popular: float32 [4, width], a tile of Counts.popular.
+        popular: float32 [4, moments, width], a tile of Trends.popular.
         weigh: float32 [4], their coefficients.
     """
-    bias = tf.reduce_sum(popular * weigh[:, None], axis=0)  # no product of matrices, which a GPU rounds to TF32
-    scores = compiled.weighted(g * logits, transitions, taste, cold, bias, bias, of_transitions, of_taste)
+    bias = tf.reduce_sum(popular * weigh[:, None, None], axis=0)  # no product of matrices, which a GPU rounds to TF32
+    scores = compiled.weighted(g * logits, transitions, taste, cold, when, bias, bias[-1], of_transitions, of_taste)
     highest = tf.maximum(tf.reduce_max(scores, axis=1, keepdims=True), logits.dtype.min)  # if all were seen
     chances = tf.exp(scores - highest)
     known = tf.where(tf.math.is_inf(logits), 0.0, logits)
     counted = [known, compiled.filled(transitions, logits), compiled.filled(taste, logits)]
-    summed = (tf.ones_like(logits), *counted, *tf.unstack(popular))
+    summed = (tf.ones_like(logits), *counted, *(compiled.at(of, when) for of in tf.unstack(popular)))
     return highest[:, 0], tf.stack([tf.reduce_sum(chances * of, axis=1) for of in summed], axis=1)

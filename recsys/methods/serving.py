@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from recsys import storage
-from recsys.methods.blend import Counts, Weights, whole_biases
+from recsys.methods.blend import Counts, whole_biases
+from recsys.methods.weights import Weights
 from recsys.model.encoding import Encoder
 from recsys.model.network import GAP_BUCKETS, CausalCNN, whole_table
 
@@ -109,7 +110,7 @@ def _blended(module: Any, counts: Counts, weights: Weights) -> Scores:
 
     from recsys.methods import compiled
 
-    columns, chances, size = counts.taste.columns, counts.transitions.rows, len(counts.share)
+    columns, chances, size = counts.taste.columns, counts.transitions.rows, counts.trends.share.shape[1]
     place = np.full(size, len(columns), np.int32)
     place[columns] = np.arange(len(columns))
     warm, cold = whole_biases(counts, weights)
@@ -120,7 +121,7 @@ def _blended(module: Any, counts: Counts, weights: Weights) -> Scores:
         "starts": chances.indptr.astype(np.int64),
         "following": chances.indices.astype(np.int32),
         "chances": chances.data.astype(np.float32),
-        "warm": warm,
+        "warm": warm[-1],
         "cold": cold,
         "of_transitions": of_transitions,  # by the number of events
         "of_taste": of_taste,

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from recsys.contract.histories import Histories
-from recsys.methods.blend import Logits, Weights
+from recsys.methods.blend import Logits
 from recsys.methods.tiles import Tiles
+from recsys.methods.weights import Weights
 
 WEIGHTS = Weights(
     few=4,

@@ -10,11 +10,13 @@ import pytest
 
 from recsys.contract import histories
 from recsys.errors import DamagedError, RecsysError
-from recsys.methods import blend, blending, compiled, counting, transitions
-from recsys.methods.blend import Blend, Weights
+from recsys.measure import ranking
+from recsys.methods import blend, blending, compiled, transitions, trends
+from recsys.methods.blend import Blend
 from recsys.methods.ease import Ease
 from recsys.methods.tiles import GROUP, Tiles
 from recsys.methods.transitions import Transitions, recent_events
+from recsys.methods.weights import ALONE_FILE, WEIGHTS_FILE, WITHOUT, Weights, read_weights
 from tests.methods.matrices import FromMatrix
 from tests.support import chains, write_features
 
@@ -98,9 +100,9 @@ def test_scores_are_the_formula(everything, tiles):
             place = np.clip(np.log(len(items_of(context, user)) / 4) / np.log(9 / 4), 0, 1)
             expected = log_p[user] + (0.5 + place) * np.log(following[1:] + compiled.FLOOR)
             expected += (0.75 - 0.5 * place) * np.log(taste + compiled.FLOOR)
-            expected += 0.25 * counts.recent[7.0][1:] - 0.5 * share - 0.5 * age + 0.25 * idle
+            expected += 0.25 * counts.trends.recent[7.0][0, 1:] - 0.5 * share - 0.5 * age + 0.25 * idle
         else:
-            expected = log_p[user] + 0.75 * counts.recent[30.0][1:] - share - 1.5 * age + 0.75 * idle
+            expected = log_p[user] + 0.75 * counts.trends.recent[30.0][0, 1:] - share - 1.5 * age + 0.75 * idle
         listed = items[user][items[user] > 0]
         assert sorted({*listed, *items_of(context, user)}) == list(range(1, ITEMS + 1))
         np.testing.assert_allclose(values[user, : len(listed)], expected[listed - 1], rtol=1e-4, atol=1e-4)
@@ -118,20 +120,25 @@ def test_scores_of_some_items_are_those_of_the_lists_and_seen_items_have_one_too
         np.testing.assert_allclose(found[user, ITEMS - listed], values[user, : len(listed)], rtol=1e-5, atol=1e-5)
 
 
-def test_a_loaded_blend_scores_as_the_saved_one(everything, tmp_path):
+@pytest.mark.parametrize("over_time", [False, True])
+def test_a_loaded_blend_scores_as_the_saved_one(everything, over_time, tmp_path):
     weights = Weights(transitions=0.5, taste=1.0, recent=0.5, half_life=7.0, share=0.5)
-    method = Blend(Noise(ITEMS), blend.count(everything, ITEMS, seed=0), weights)
-    method.save(str(tmp_path / "blend"))
-    loaded = Blend.load(str(tmp_path / "blend"), Noise(ITEMS))
+    alone = Weights(transitions=0.0, transitions_many=0.0, recent=1.5, half_life=90.0)
+    method = Blend(Noise(ITEMS), blend.count(everything, ITEMS, 0, over_time), weights)
+    blend.save(str(tmp_path), method.counts, weights, alone)
+    loaded = Blend.load(str(tmp_path), Noise(ITEMS))
     for found, expected in zip(loaded.top(everything, 10), method.top(everything, 10), strict=True):
         np.testing.assert_array_equal(found, expected)
+    found, expected = loaded.alone(str(tmp_path)), Blend(Noise(ITEMS), method.counts, alone)
+    assert (loaded.name, found.name) == ("blend", Noise.name)
+    np.testing.assert_array_equal(found.top(everything, 10), expected.top(everything, 10))
 
 
 def test_weights_that_knew_no_lengths_are_those_of_all_lengths(everything, tmp_path):
     former = {"transitions": 0.5, "taste": 1.5, "recent": 0.25, "half_life": 365.0, "share": 0.5}
     former |= {"cold_recent": 1.0, "cold_half_life": 90.0, "cold_share": 0.0}
-    (tmp_path / blend.WEIGHTS_FILE).write_text(json.dumps(former))
-    found = blend.read_weights(str(tmp_path))
+    (tmp_path / WEIGHTS_FILE).write_text(json.dumps(former))
+    found = read_weights(str(tmp_path))
     assert dataclasses.asdict(found) == former | {
         "few": 1,
         "many": 1,
@@ -150,9 +157,9 @@ def test_weights_that_knew_no_lengths_are_those_of_all_lengths(everything, tmp_p
 def test_weights_that_cannot_be_are_refused(wrong, tmp_path):
     weights = {**dataclasses.asdict(Weights(many=5.0)), **wrong}
     text = json.dumps({name: value for name, value in weights.items() if value is not None})
-    (tmp_path / blend.WEIGHTS_FILE).write_text(text)
+    (tmp_path / WEIGHTS_FILE).write_text(text)
     with pytest.raises(DamagedError):
-        blend.read_weights(str(tmp_path))
+        read_weights(str(tmp_path))
 
 
 @pytest.mark.parametrize("kind", ["transitions", "taste"])
@@ -176,54 +183,37 @@ def test_fuller_rows_of_the_transitions_count_as_all_others(everything, monkeypa
             assert len(divided.chosen) == dense
 
 
-def test_recent_shares_follow_the_half_life():
-    days = np.array([0] * 8 + [10] * 4, np.int64)
-    items = np.array([1] * 8 + [2] * 4, np.int32)
-    events = histories.Histories(
-        np.arange(12, dtype=np.int32),
-        np.arange(13),
-        items,
-        np.ones(12, np.float32),
-        days * 86_400,
-        *2 * (np.ones(12, np.int32),),
-    )
-    share = np.array([0.5, 8.5, 4.5, 0.5]) / 14
-    old = 8 * 2 ** (-10 / 3)
-    expected = np.log((np.array([0, old, 4, 0]) + 20 * share) / (old + 4 + 20))
-    np.testing.assert_allclose(blend.recent_share(events, 3, 3.0), expected, rtol=1e-5)
-    assert np.isfinite(blend.recent_share(histories.EMPTY, 3, 3.0)).all()
-
-
-def test_days_since_the_first_and_the_last_event_of_an_item():
-    items, days = np.array([1, 2, 1, 2, 3], np.int32), np.array([5, -20, 8, -3, 8])
-    events = histories.Histories(
-        np.arange(2, dtype=np.int32),
-        np.array([0, 2, 5]),
-        items,
-        np.ones(5, np.float32),
-        days * 86_400,
-        *2 * (np.zeros(2, np.int32),),
-    )
-    age, idle = counting.days_since(events, 4)
-    assert list(age[1:]) == [3, 28, 0, 0] and list(idle[1:]) == [0, 11, 0, 0]
-    assert all((found == 0).all() for found in counting.days_since(histories.EMPTY, 4))
-
-
 def test_a_blend_that_knew_no_dates_scores_as_then(everything, tmp_path):
     weights = Weights(transitions=0.5, taste=1.0, recent=0.5, half_life=7.0, share=0.5)
     method = Blend(Noise(ITEMS), blend.count(everything, ITEMS, seed=0), weights)
-    method.save(str(tmp_path))
+    blend.save(str(tmp_path), method.counts, weights, weights)
     with np.load(tmp_path / blend.SHARES_FILE) as arrays:
-        former = {name: values for name, values in arrays.items() if name not in blend.DATES}
-    assert len(former) == 1 + len(blend.HALF_LIVES)
+        former = {name: values[0] for name, values in arrays.items() if name not in ("moments", *trends.DATES)}
+    assert set(former) == {"share", "recent_7", "recent_90"}
     np.savez(tmp_path / blend.SHARES_FILE, **former)
-    np.testing.assert_array_equal(Blend.load(str(tmp_path), Noise(ITEMS)).top(everything, 10)[0], method.top(everything, 10)[0])
+    (tmp_path / ALONE_FILE).unlink()
+    found = Blend.load(str(tmp_path), Noise(ITEMS))
+    np.testing.assert_array_equal(found.top(everything, 10)[0], method.top(everything, 10)[0])
+    alone = found.alone(str(tmp_path)).top(everything, 10)[0]
+    np.testing.assert_array_equal(alone, ranking.top_k(Noise(ITEMS).score(everything), *ranking.seen(everything), 10)[0])
+
+
+def test_what_was_popular_counts_as_of_each_users_last_event(everything):
+    weights = dataclasses.replace(WITHOUT, recent=1.0, share=0.5, age=-0.5, idle=0.25, half_life=7.0)
+    counts = blend.count(everything, ITEMS, 0, over_time=True)
+    some, when = everything.rows(np.arange(20)), counts.trends.when(everything)[:20]
+    assert len(set(when)) > 5
+    every = np.arange(1, ITEMS + 1, dtype=np.int32)
+    found = Blend(Noise(ITEMS), counts, weights).scores_of(some, every)
+    alone = Blend(Noise(ITEMS), counts, WITHOUT).scores_of(some, every)
+    expected = np.tensordot([1.0, 0.5, -0.5, 0.25], counts.trends.popular(7.0), 1)[when, 1:]
+    np.testing.assert_allclose(found - alone, expected, atol=1e-4)
 
 
 def test_weights_help_a_network_that_knows_nothing(everything):
     counts = blend.count(everything.head(everything.train_length), ITEMS, seed=0)
-    weights = blending.tune(Noise(ITEMS), counts, everything, ITEMS, seed=0)
-    assert weights.transitions >= 2
+    weights, alone = blending.tune(Noise(ITEMS), counts, everything, ITEMS, seed=0)
+    assert weights.transitions >= 2 and not any((alone.transitions, alone.transitions_many, alone.taste, alone.taste_many))
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
@@ -249,7 +239,7 @@ def test_weights_leave_a_network_alone_that_knows_everything(everything):
             return scores
 
     counts = blend.count(everything.head(everything.train_length), ITEMS, seed=0)
-    weights = blending.tune(Oracle(ITEMS), counts, everything, ITEMS, seed=0)
+    weights, _ = blending.tune(Oracle(ITEMS), counts, everything, ITEMS, seed=0)
     assert weights.transitions == weights.taste == weights.recent == 0
 
 
@@ -259,4 +249,4 @@ def test_counts_of_a_large_data_set_come_from_a_sample(everything, monkeypatch):
     monkeypatch.undo()
     whole = blend.count(everything, ITEMS, seed=0)
     assert 0 < sampled.transitions.rows.nnz < whole.transitions.rows.nnz
-    np.testing.assert_array_equal(sampled.recent[7.0], whole.recent[7.0])
+    np.testing.assert_array_equal(sampled.trends.recent[7.0], whole.trends.recent[7.0])

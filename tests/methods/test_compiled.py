@@ -61,7 +61,8 @@ def test_a_logit_that_is_not_finite_is_refused_wherever_it_stands(wrong: float, 
     logits[4, place], logits[:, 0] = wrong, -np.inf
     context = random_histories(9, ITEMS, seed=0)
     nothing, biases = np.zeros((tiles.rows, 0), np.float32), np.zeros((2, tiles.width), np.float32)
-    rest = (nothing, nothing, np.zeros(tiles.rows, bool), *biases, np.float32(1.0), np.float32(1.0))
+    users = np.zeros(tiles.rows, bool), np.zeros(tiles.rows, np.int32)
+    rest = (nothing, nothing, *users, biases, biases[0], np.float32(1.0), np.float32(1.0))
     for scores, arguments in ((compiled.alone, ()), (compiled.blended, rest)):
         with pytest.raises(RecsysError, match="diverged"):
             best(logits, tiles, context, k, scores, *arguments)
@@ -85,7 +86,8 @@ def test_other_users_and_lengths_are_not_compiled_anew() -> None:
 
 def test_other_weights_are_not_compiled_anew() -> None:
     logits = tf.zeros((3, ITEMS + 1))
-    rest = (logits, tf.zeros((3, 0)), np.zeros(3, bool), *np.zeros((2, ITEMS + 1), np.float32))
+    users, biases = (np.zeros(3, bool), np.zeros(3, np.int32)), np.zeros((2, ITEMS + 1), np.float32)
+    rest = (logits, tf.zeros((3, 0)), *users, biases, biases[0])
     compiled.weighted(logits, *rest, np.float32(0.25), np.float32(0.5))
     before = compiled.weighted.experimental_get_tracing_count()
     compiled.weighted(logits, *rest, np.float32(4.0), np.float32(0.0))

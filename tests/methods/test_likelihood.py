@@ -10,11 +10,11 @@ import pytest
 from recsys.contract import histories
 from recsys.measure.targets import contexts, find_targets
 from recsys.methods import blend, compiled, likelihood
-from recsys.methods.blend import Weights
 from recsys.methods.ease import Ease
 from recsys.methods.likelihood import Validation
 from recsys.methods.tiles import GROUP, Tiles
 from recsys.methods.transitions import Transitions
+from recsys.methods.weights import Weights
 from tests.methods.matrices import FromMatrix
 from tests.support import chains, write_features
 
@@ -51,7 +51,7 @@ def summands(everything, targets, counts):
     liked = np.maximum(Ease.fit_one(train, ITEMS, blend.TASTE).score(context), 0)
     liked[:, 0] = 0
     found.append(np.log(liked / np.maximum(liked.sum(axis=1, keepdims=True), 1e-9) + compiled.FLOOR))
-    found += [np.broadcast_to(of, found[0].shape) for of in (counts.recent[HALF_LIFE], -counts.share, counts.age, counts.idle)]
+    found += list(counts.trends.popular(HALF_LIFE)[:, counts.trends.when(context)])
     seen = np.zeros(found[0].shape, bool)
     seen[:, 0] = True
     for user in range(len(context)):
@@ -76,14 +76,15 @@ def by_hand(coefficients, everything, targets, counts, weights, users):
     return np.mean(values)
 
 
-def counted(everything):
-    return blend.count(everything.head(everything.train_length), ITEMS, seed=0)
+def counted(everything, over_time=False):
+    return blend.count(everything.head(everything.train_length), ITEMS, 0, over_time)
 
 
 @pytest.mark.parametrize("tiles", TILES)
 @pytest.mark.parametrize("cold", [False, True])
-def test_the_likelihood_is_that_of_the_formula_and_the_gradient_its_slope(everything, tiles, cold):
-    counts, targets, weights = counted(everything), find_targets(everything, "valid"), Weights(few=2.0, many=6.0)
+@pytest.mark.parametrize("over_time", [False, True])
+def test_the_likelihood_is_that_of_the_formula_and_the_gradient_its_slope(everything, tiles, cold, over_time):
+    counts, targets, weights = counted(everything, over_time), find_targets(everything, "valid"), Weights(few=2.0, many=6.0)
     users = (targets.context_lengths == 0) == cold
     assert 0 < users.sum() < len(users) and targets.context_lengths.max() > weights.many
     validation = Validation(Noise(ITEMS, tiles), counts, everything, targets)
@@ -117,7 +118,7 @@ def test_weights_that_made_the_events_are_found_again(everything, tiles, monkeyp
     chances /= chances.sum(axis=1, keepdims=True)
     drawn = [random.choice(ITEMS + 1, 400, p=chance) for chance in chances]
     targets = dataclasses.replace(targets, items=np.concatenate(drawn).astype(np.int32))
-    found = likelihood.most_likely(Validation(Noise(ITEMS, tiles), counts, everything, targets))
+    found, _ = likelihood.most_likely(Validation(Noise(ITEMS, tiles), counts, everything, targets))
     assert (found.few, found.many) == (made.few, made.many)
     for name in ("transitions", "transitions_many", "taste", "taste_many"):
         assert getattr(found, name) == pytest.approx(getattr(made, name), abs=0.1), name
@@ -132,30 +133,32 @@ def test_a_network_that_made_the_events_is_left_alone(everything):
     chances /= chances.sum(axis=1, keepdims=True)
     drawn = np.concatenate([random.choice(ITEMS + 1, 400, p=chance) for chance in chances]).astype(np.int32)
     targets = dataclasses.replace(targets, offsets=np.arange(len(targets.rows) + 1) * 400, items=drawn)
-    found = likelihood.most_likely(Validation(Noise(ITEMS), counts, everything, targets))
+    found, _ = likelihood.most_likely(Validation(Noise(ITEMS), counts, everything, targets))
     weights = found.transitions, found.transitions_many, found.taste, found.taste_many
     assert max(weights) < 0.05
 
 
 def test_a_narrow_prior_holds_the_weights_at_their_start(everything, monkeypatch):
     validation = Validation(Noise(ITEMS), counted(everything), everything, find_targets(everything, "valid"))
-    free = likelihood.most_likely(validation)
+    free, _ = likelihood.most_likely(validation)
     monkeypatch.setattr(likelihood, "SPREAD", 0.02)
-    held = likelihood.most_likely(validation)
+    held, _ = likelihood.most_likely(validation)
     for name, start in (("transitions", 0.0), ("transitions_many", 0.0), ("cold_recent", 1.0)):
         assert abs(getattr(held, name) - start) < 0.1 < abs(getattr(free, name) - start), name
 
 
 def test_without_validation_events_the_defaults_apply(everything):
     none = dataclasses.replace(everything, valid_length=everything.train_length)
-    assert likelihood.most_likely(Validation(Noise(ITEMS), counted(none), none, find_targets(none, "valid"))) == Weights()
+    found, alone = likelihood.most_likely(Validation(Noise(ITEMS), counted(none), none, find_targets(none, "valid")))
+    assert found == Weights() and alone == dataclasses.replace(Weights(), transitions=0.0, transitions_many=0.0)
 
 
 def test_who_has_no_events_has_weights_of_their_own(everything):
     """Nobody has training events: what is added for users with events keeps its defaults, the other weights are chosen."""
     fresh = dataclasses.replace(everything, train_length=np.zeros_like(everything.train_length))
     validation = Validation(Noise(ITEMS), counted(everything), fresh, find_targets(fresh, "valid"))
-    found = likelihood.most_likely(validation)
+    found, alone = likelihood.most_likely(validation)
+    assert dataclasses.replace(alone, transitions=0.5, transitions_many=0.5) == found
     assert found.cold_recent != Weights().cold_recent
     kept = {name: value for name, value in dataclasses.asdict(found).items() if not name.startswith("cold_")}
     assert kept == {name: value for name, value in dataclasses.asdict(Weights()).items() if not name.startswith("cold_")}
