@@ -138,7 +138,7 @@ def train_model(run: Run, *, redo: bool = False, set: Mapping[str, Any] | None =
 
 
 def evaluate_model(run: Run, *, redo: bool = False, set: Mapping[str, Any] | None = None, progress: Log | None = None) -> Run:
-    """Measures the blend, the network alone and the traditional methods on the test events.
+    """Measures the blend, its network and the traditional methods on the test events.
 
     Args, errors: see `train_model`; settings of the section evaluation.
 

@@ -78,7 +78,7 @@ def train(redo: bool, **given: Any) -> None:
 @main.command()
 @cli_options.stage_options
 def evaluate(redo: bool, **given: Any) -> None:
-    """Measures the blend, the network alone and the traditional methods on the test events."""
+    """Measures the blend, its network and the traditional methods on the test events."""
     job.execute(cli_options.resume("evaluate", given), ("evaluate",), redo)
 
 

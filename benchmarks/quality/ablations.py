@@ -92,7 +92,7 @@ def _run(output: Path) -> list[object]:
 
 
 def network_table(reference: Run, variants: dict[str, Run]) -> str:
-    """Test NDCG@10 of the blend and of the network alone, and minutes of training."""
+    """Test NDCG@10 of the blend and of `cnn`, and minutes of training."""
     lines = [f"{DATA}, {SPLIT}; {reference.measured}.", ""]
     lines += ["| changed | `blend` | `cnn` | minutes of training |", "|---|---|---|---|"]
     for name, run in {"as built": reference, **variants}.items():
@@ -119,7 +119,7 @@ def blend_table(run: Run) -> str:
 
 
 def slice_table(title: str, whole: Run, less: dict[str, Run]) -> str:
-    """Test NDCG@10 of the network alone by the user's number of events before the cut, and its recall on new items."""
+    """Test NDCG@10 of `cnn` by the user's number of events before the cut, and its recall on new items."""
     slices = whole.metrics["methods"]["cnn"]["slices"]
     names = [f"{name} ({found['users']})" for name, found in slices.items()]
     lines = [title + ", `cnn`", "", "| without | " + " | ".join(names) + " | new items, R@10 |"]

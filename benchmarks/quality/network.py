@@ -1,4 +1,4 @@
-"""The network alone between the best traditional method and the blend.
+"""The network, without transitions and taste, between the best traditional method and the blend.
 
     python -m benchmarks.quality.network OUTPUT [OUTPUT …]
 

@@ -172,7 +172,7 @@ def _warmed(job: Job, setting: Setting) -> tuple[Setting, dict[str, Any] | None]
 
 
 def evaluate(job: Job) -> dict[str, Any]:
-    """The blend, the network alone and the traditional methods on the test events → evaluation/."""
+    """The blend, its network and the traditional methods on the test events → evaluation/."""
     from recsys.evaluation.compare import evaluate_run
     from recsys.evaluation.terminal import format_table
 
