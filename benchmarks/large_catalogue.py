@@ -95,7 +95,7 @@ def main(
 
         everything, started = histories.read(features), clocks()
         scorer = Network(model, encoder)
-        counted = blend.count(everything.head(everything.train_length), items, config.seed)
+        counted = blend.count(everything.head(everything.train_length), items, config.seed, over_time=True)
         say(f"item vectors and counts: {since(started)}; peak so far {peak()}")
         started = clocks()
         method = blend.Blend(scorer, counted, Weights())

@@ -158,7 +158,7 @@ from recsys.methods import blend
 folder = sys.argv[1]
 info = read_info(folder)
 everything = histories.read_learnable(folder, info.min_user_events)
-blend.count(everything.head(everything.valid_length), info.items, 0)
+blend.count(everything.head(everything.valid_length), info.items, 0, info.split.valid_from is None)
 blend.count(everything, info.items, 0)
 """
 

@@ -5,7 +5,7 @@
 
 for users with n events; for those without, the network and a popularity with weights of its own. *Transitions* is what follows
 what, *taste* is EASE, *recent* an item's share of the latest events, *share* its share of all events, *age* and *idle* the days
-since its first and its last one, all four as they were when the user was last there (recsys.methods.trends). The tied output
+since its first and its last one; of when, see recsys.methods.trends. The tied output
 layer has low rank; the full-rank transition and EASE matrices add what it cannot represent. What is counted from a long history
 is more certain than from a short one, so a and e depend on its length.
 
@@ -33,7 +33,8 @@ from recsys.methods.ease import Ease
 from recsys.methods.tiles import Tiles
 from recsys.methods.transitions import Transitions, divide
 from recsys.methods.trends import DATES, Trends
-from recsys.methods.weights import ALONE_FILE, COLD_POPULARITY, POPULARITY, WEIGHTS_FILE, Weights, read_weights
+from recsys.methods.weights import COLD_POPULARITY, POPULARITY, Chosen, Weights, read_weights, write_weights
+from recsys.model import tf
 
 TRANSITIONS: Final = {"window": 10, "decay": 0.7, "balance": 0.0}
 TASTE: Final = {"penalty": 300.0, "max_columns": 5_000}
@@ -125,46 +126,48 @@ class Blend:
             uri: the folder.
             network: the network for which the weights were chosen.
         """
-        transitions = Transitions.load(storage.join(uri, TRANSITIONS_FILE))
-        counts = Counts(transitions, Ease.load(storage.join(uri, TASTE_FILE)), _read_trends(storage.join(uri, SHARES_FILE)))
-        return cls(network, counts, read_weights(uri))
+        transitions, taste = Transitions.load(storage.join(uri, TRANSITIONS_FILE)), Ease.load(storage.join(uri, TASTE_FILE))
+        chosen = read_weights(uri)
+        trends = _read_trends(storage.join(uri, SHARES_FILE), chosen)
+        return cls(network, Counts(transitions, taste, trends), chosen.blend)
 
-    def alone(self, uri: str) -> Blend:
-        """The network of a loaded blend with popularity alone: `cnn` in tables.
+    def cnn(self, uri: str) -> Blend:
+        """The network of a loaded blend with popularity alone, as tables show it.
 
         Args:
-            uri: the folder that it comes from.
+            uri: the folder that the blend was loaded from.
         """
-        return Blend(self.network, self.counts, read_weights(uri, ALONE_FILE), self.network.name)
+        return Blend(self.network, self.counts, read_weights(uri).cnn, self.network.name)
 
 
-def save(uri: str, counts: Counts, weights: Weights, alone: Weights) -> None:
+def save(uri: str, counts: Counts, chosen: Chosen) -> None:
     """Writes everything a Blend needs besides its network into the folder, the weights last.
 
     Args:
         uri: the folder.
         counts: of the trends, only the half-lives of the weights are kept.
-        weights: of the blend.
-        alone: of the network with popularity alone.
+        chosen: the weights.
     """
     counts.transitions.save(storage.join(uri, TRANSITIONS_FILE))
     counts.taste.save(storage.join(uri, TASTE_FILE))
-    of_items, used = counts.trends, {days for of in (weights, alone) for days in (of.half_life, of.cold_half_life)}
-    recent = [(f"{RECENT}{days:g}", of_items.recent[days]) for days in sorted(used)]
-    others = [(name, getattr(of_items, name)) for name in ("moments", "share", *DATES)]
+    recent = [(f"{RECENT}{days:g}", counts.trends.recent[days]) for days in _half_lives(chosen)]
+    others = [(name, getattr(counts.trends, name)) for name in ("moments", "share", *DATES)]
     storage.write_arrays(storage.join(uri, SHARES_FILE), [*others, *recent])
-    storage.write_json(storage.join(uri, ALONE_FILE), dataclasses.asdict(alone))
-    storage.write_json(storage.join(uri, WEIGHTS_FILE), dataclasses.asdict(weights))
+    write_weights(uri, chosen)
 
 
-def _read_trends(uri: str) -> Trends:
+def _half_lives(chosen: Chosen) -> list[float]:
+    return sorted({days for of in chosen for days in (of.half_life, of.cold_half_life)})
+
+
+def _read_trends(uri: str, chosen: Chosen) -> Trends:
     with storage.open_arrays(uri) as arrays:
-        found = {name: arrays[name] for name in arrays}
-    if "moments" not in found:  # of before 2026-11-29, as of the last event, at first without dates
-        found = {name: values[None] for name, values in found.items()} | {"moments": np.zeros(1, np.int64)}
-    dates = [found[name] if name in found else np.zeros_like(found["share"]) for name in DATES]
-    recent = {float(name.removeprefix(RECENT)): values for name, values in found.items() if name.startswith(RECENT)}
-    return Trends(found["moments"], found["share"], recent, *dates)
+        share, recent = arrays["share"], {days: arrays[f"{RECENT}{days:g}"] for days in _half_lives(chosen)}
+        if "moments" in arrays:
+            return Trends(arrays["moments"], share, recent, *(arrays[name] for name in DATES))
+        dates = [arrays[name] if name in arrays else np.zeros_like(share) for name in DATES]  # not there at first
+    by_days = {days: of[None] for days, of in recent.items()}  # of before 2026-11-29: as of the last event alone
+    return Trends(np.zeros(1, np.int64), share[None], by_days, *(of[None] for of in dates))
 
 
 def count(events: Histories, n_items: int, seed: int, over_time: bool = False) -> Counts:
@@ -228,16 +231,13 @@ class Tiled:
 
 def biases(counts: Counts, weights: Weights, tiles: Tiles) -> list[tuple[Any, Any]]:
     """warm_bias and cold_bias of compiled.weighted for each tile."""
-    warm, cold = whole_biases(counts, weights)
-    return list(zip(tiles.divided(warm, 0.0), tiles.divided(cold, 0.0), strict=True))
+    divided = (map(tf.constant, tiles.divided(bias, 0.0)) for bias in whole_biases(counts, weights))
+    return list(zip(*divided, strict=True))
 
 
 def whole_biases(counts: Counts, weights: Weights) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What the blend adds for every user with events, by the moment, float32 [moments, items + 1], and for every user without,
     as of the last moment, float32 [items + 1]."""
-    kinds = (POPULARITY, weights.half_life), (COLD_POPULARITY, weights.cold_half_life)
-    warm, cold = (
-        np.tensordot(np.array([getattr(weights, name) for name in names], np.float32), counts.trends.popular(days), 1)
-        for names, days in kinds
-    )
-    return warm, cold[-1]
+    popular, latest = counts.trends.popular(weights.half_life), counts.trends.popular(weights.cold_half_life)[:, -1]
+    warm, cold = (np.array([getattr(weights, name) for name in names], np.float32) for names in (POPULARITY, COLD_POPULARITY))
+    return np.tensordot(warm, popular, 1), np.tensordot(cold, latest, 1)

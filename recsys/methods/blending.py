@@ -15,11 +15,9 @@ from recsys.contract.histories import Histories
 from recsys.measure.targets import decisive_from, find_targets
 from recsys.methods import likelihood
 from recsys.methods.blend import Counts, Logits, count, save
-from recsys.methods.weights import WEIGHTS_FILE, WITHOUT, Weights, read_weights
+from recsys.methods.weights import WEIGHTS_FILE, WITHOUT_COUNTS, Chosen, Weights, read_weights
 from recsys.progress import Log
 
-Chosen = tuple[Weights, Weights]
-"""Those of the blend, and those of its network with popularity alone."""
 TUNING_USERS: Final = 8192
 TUNING_BYTES: Final = 1 << 30
 """Memory aimed at for the scores of the users it is tuned on; there are at least 256."""
@@ -34,7 +32,7 @@ def fit(
     log: Log,
     check: Callable[[], object],
     carried: Chosen | None = None,
-) -> Weights:
+) -> Chosen:
     """Tunes the weights and saves two blends below model/: the evaluated one and the published one.
 
     The weights are chosen with counts of the training part; then the evaluated blend counts all events before the test, the
@@ -55,18 +53,19 @@ def fit(
     published = storage.join(model, model_files.PUBLISHED_BLEND)
     if storage.exists(storage.join(published, WEIGHTS_FILE)):  # written last
         return read_weights(published)
-    chosen, over_time = carried or (Weights(), WITHOUT), info.split.valid_from is None
+    chosen, over_time = carried or Chosen(Weights(), WITHOUT_COUNTS), info.split.valid_from is None
     if network is not None:
         counts = count(histories.head(histories.train_length), info.items, seed, over_time)
         chosen = tune(network, counts, histories, info.items, seed, decisive_from(info.split))
         check()
     if info.split.holds_out:
         before_test = count(histories.head(histories.valid_length), info.items, seed, over_time)
-        save(storage.join(model, model_files.EVALUATED_BLEND), before_test, *chosen)
+        save(storage.join(model, model_files.EVALUATED_BLEND), before_test, chosen)
     check()
-    save(published, count(histories, info.items, seed), *chosen)
-    log("  blend: " + ", ".join(f"{name} {value:g}" for name, value in dataclasses.asdict(chosen[0]).items()))
-    return chosen[0]
+    save(published, count(histories, info.items, seed), chosen)
+    for name, weights in chosen._asdict().items():
+        log(f"  {name}: " + ", ".join(f"{field} {value:g}" for field, value in dataclasses.asdict(weights).items() if value))
+    return chosen
 
 
 def tune(network: Logits, counts: Counts, histories: Histories, n_items: int, seed: int, since: int | None = None) -> Chosen:

@@ -179,13 +179,13 @@ def weighted(
     of_transitions: Any,
     of_taste: Any,
 ) -> Any:
-    """The weighted sum of the logits, of what `logs` returns and of what is the same for all users, float32 [rows, width].
+    """The weighted sum of the logits, of what `logs` returns and of what depends on their moments alone, float32 [rows, width].
 
     Args:
         logits: float32 [rows, width].
         transitions, taste: see `logs`; of the columns that they do not have, log(ε).
         cold: bool [rows], users without events, for whom only the network and their own bias count.
-        when: int32 [rows], the users' moments.
+        when: int32 [rows], the users' moments; None if there is only one.
         warm_bias: for users with events by moment, float32 [moments, width].
         cold_bias: for those without, float32 [width].
         of_transitions, of_taste: weights, float32 [rows, 1].
@@ -200,5 +200,5 @@ def filled(counted: Any, logits: Any) -> Any:
 
 
 def at(by_moment: Any, when: Any) -> Any:
-    """The rows of the users' moments, [rows, …], of values [moments, …]; if there is one moment alone, that, [1, …]."""
-    return by_moment if by_moment.shape[0] == 1 else tf.gather(by_moment, when)
+    """The rows of the users' moments, [rows, …], of values [moments, …]; with the only moment, None, that of all, [1, …]."""
+    return by_moment if when is None else tf.gather(by_moment, when)

@@ -25,7 +25,7 @@ from recsys.measure.targets import Targets, contexts
 from recsys.methods import compiled
 from recsys.methods.blend import Counts, Logits, Tiled
 from recsys.methods.trends import HALF_LIVES
-from recsys.methods.weights import COLD_POPULARITY, POPULARITY, Weights
+from recsys.methods.weights import COLD_POPULARITY, POPULARITY, Chosen, Weights
 from recsys.model import tf
 
 WEIGHTS: Final = ("transitions", "transitions_many", "taste", "taste_many", *POPULARITY)
@@ -46,6 +46,10 @@ TOLERANCE: Final = 1e-6
 """Relative gain of a step that ends the search: the likelihood is summed in float32."""
 
 
+Popular = tuple[NDArray[np.float64], Sequence[Any]]
+"""See Validation.popular."""
+
+
 @dataclasses.dataclass(frozen=True)
 class _Block:
     """Some users and what is summed for them.
@@ -53,13 +57,13 @@ class _Block:
     Attributes:
         users: of the targets.
         context: their events; filled up as in Tiles.blocks.
-        when: their moments, see Trends.when.
+        when: see Trends.when.
         tiles: of each tile the logits, float32 [rows, width], -inf where an item was seen, and what compiled.logs returns.
     """
 
     users: slice
     context: Histories
-    when: NDArray[np.int32]
+    when: NDArray[np.int32] | None
     tiles: Sequence[tuple[Any, Any, Any]]
 
 
@@ -89,7 +93,8 @@ class Validation:
                 mine = slice(place.start + users.start, place.start + users.stop)
                 given = zip(self._tiles.firsts, logits, tiled.scores(some), strict=True)
                 when = counts.trends.when(some)
-                self._when[mine] = when[: users.stop - users.start]
+                if when is not None:
+                    self._when[mine] = when[: users.stop - users.start]
                 self._blocks.append(_Block(mine, some, when, [self._tile(mine, some, *of) for of in given]))
 
     def _tile(
@@ -110,8 +115,15 @@ class Validation:
         logits, transitions, taste = map(tf.constant, parts)
         return logits, transitions, taste
 
+    def popular(self, half_life: float) -> Popular:
+        """Trends.popular: of the targets, summed over those of each user, float64 [users, 4], and of each tile of items."""
+        popular = self._counts.trends.popular(half_life)
+        mine = popular[:, self._when[self._owners], self._targets.items]
+        observed = np.stack([np.bincount(self._owners, of, len(self._when)) for of in mine], axis=1).astype(np.float64)
+        return observed, list(map(tf.constant, self._tiles.divided(popular, 0.0)))
+
     def log_likelihood(
-        self, coefficients: NDArray[np.float64], users: NDArray[np.bool_], weights: Weights, half_life: float
+        self, coefficients: NDArray[np.float64], users: NDArray[np.bool_], weights: Weights, popular: Popular
     ) -> tuple[float, NDArray[np.float64]]:
         """The mean over users of the mean log-likelihood of their events, and its gradient.
 
@@ -119,13 +131,10 @@ class Validation:
             coefficients: of the module's formula, in the order of START.
             users: bool [users], those who count.
             weights: of which `few` and `many` are used.
-            half_life: of the recent shares.
+            popular: what `popular` returns for a half-life.
         """
-        popular = self._counts.trends.popular(half_life)
-        mine = popular[:, self._when[self._owners], self._targets.items]
-        per_event = np.stack([np.bincount(self._owners, of, len(users)) for of in mine], axis=1)
-        observed = np.concatenate([self._observed, per_event], axis=1) / np.diff(self._targets.offsets)[:, None]
-        tiles = self._tiles.divided(popular, 0.0)
+        of_targets, tiles = popular
+        observed = np.concatenate([self._observed, of_targets], axis=1) / np.diff(self._targets.offsets)[:, None]
         blocks = [block for block in self._blocks if users[block.users].any()]
         total, expected = np.zeros(len(users)), np.zeros_like(observed)
         tried = dataclasses.replace(weights, **dict(zip(WEIGHTS, coefficients[1:], strict=True)))
@@ -141,29 +150,27 @@ class Validation:
         return float(values[users].mean()), _features(observed - expected, place)[users].mean(axis=0)
 
 
-def most_likely(validation: Validation) -> tuple[Weights, Weights]:
+def most_likely(validation: Validation) -> Chosen:
     """The weights with the greatest likelihood, for users with and without events apart.
 
-    Returns:
-        Those of the blend, and those with which transitions and taste do not count. The defaults for a kind of users that has
-        none.
+    A kind of users that has none gets the defaults.
     """
     weights, lengths = Weights(), validation.lengths
     if not lengths.all():
         found, half_life = _maximum(validation, lengths == 0, weights, COLD_START, (NETWORK, *NOTHING, *POPULAR))
         weights = dataclasses.replace(weights, **dict(zip(COLD_POPULARITY, found[5:], strict=True)), cold_half_life=half_life)
-    alone = dataclasses.replace(weights, transitions=0.0, transitions_many=0.0)
-    if lengths.any():
-        few, many = np.rint(np.percentile(lengths[lengths > 0], SHORT_AND_LONG))
-        weights = dataclasses.replace(weights, few=float(few), many=float(many))
-        for_all = []
-        for counted in (4 * (COUNTED,), NOTHING):
-            found, half_life = _maximum(validation, lengths > 0, weights, START, (NETWORK, *counted, *POPULAR))
-            for_all.append(dataclasses.replace(weights, **dict(zip(WEIGHTS, found[1:], strict=True)), half_life=half_life))
-        weights, alone = for_all
+    if not lengths.any():
+        return Chosen(weights, dataclasses.replace(weights, transitions=0.0, transitions_many=0.0))
+    few, many = map(float, np.rint(np.percentile(lengths[lengths > 0], SHORT_AND_LONG)))
+    weights = dataclasses.replace(weights, few=few, many=many)
+    best: list[Weights] = []
+    for counted in (4 * (COUNTED,), NOTHING):
+        found, half_life = _maximum(validation, lengths > 0, weights, START, (NETWORK, *counted, *POPULAR))
+        of = dict(zip(WEIGHTS, found[1:], strict=True))
         if few == many:  # nobody told the second ends anything
-            weights = dataclasses.replace(weights, transitions_many=weights.transitions, taste_many=weights.taste)
-    return weights, alone
+            of |= {f"{kind}_many": of[kind] for kind in ("transitions", "taste")}
+        best.append(dataclasses.replace(weights, **of, half_life=half_life))
+    return Chosen(*best)
 
 
 def _maximum(
@@ -177,9 +184,10 @@ def _maximum(
     prior, strength = np.array(start), 1 / (SPREAD**2 * np.count_nonzero(users))
     coefficients, solved = prior, []
     for half_life in HALF_LIVES:
+        popular = validation.popular(half_life)
 
-        def loss(given: NDArray[np.float64], half_life: float = half_life) -> tuple[float, NDArray[np.float64]]:
-            value, gradient = validation.log_likelihood(given, users, weights, half_life)
+        def loss(given: NDArray[np.float64], popular: Popular = popular) -> tuple[float, NDArray[np.float64]]:
+            value, gradient = validation.log_likelihood(given, users, weights, popular)
             away = given - prior
             return strength * float(away @ away) / 2 - value, strength * away - gradient
 
@@ -203,14 +211,14 @@ def _features(moments: NDArray[np.float64], place: NDArray[np.float32]) -> NDArr
 
 
 def _under(
-    coefficients: NDArray[np.float64], weights: Weights, block: _Block, popular: Sequence[NDArray[np.float32]]
+    coefficients: NDArray[np.float64], weights: Weights, block: _Block, popular: Sequence[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """log Σ exp(score) of the unseen items, float64 [rows], and the means of what is summed, float64 [rows, 7].
 
     Args:
         coefficients, weights: the same ones; `weights` has all but g.
         block: the users.
-        popular: of each tile of items, see Trends.popular.
+        popular: of each tile of items, see Validation.popular.
     """
     lengths = block.context.lengths
     g, weigh, counted = np.float32(coefficients[0]), coefficients[5:].astype(np.float32), weights.of_counts(lengths)

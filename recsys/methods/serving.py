@@ -42,7 +42,7 @@ def save_for_serving(model: CausalCNN, uri: str, encoder: Encoder) -> None:
 def save_blend_for_serving(model: CausalCNN, folder: str, encoder: Encoder, counts: Counts, weights: Weights) -> None:
     """Writes the blend of a network with counts into an empty local folder.
 
-    It scores as Blend.top does; see recsys.methods.blend for the formula.
+    It scores as Blend.top does, at the last moment of the trends; see recsys.methods.blend for the formula.
     """
     import tensorflow as tf
 

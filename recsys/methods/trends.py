@@ -1,7 +1,7 @@
 """How popular the items were, at some moments of the past: recently and altogether, and since when.
 
-What a history of years ago is compared with is what was popular then. So each user's scores take popularity as it was at the
-last of these moments that is not after their own last event: nothing that came later is looked at.
+A history that ended years ago is scored with what was popular then: with the last of these moments that is not after the
+user's own last event. Nothing that came later is looked at.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ HALF_LIVES: Final = (3.0, 7.0, 14.0, 30.0, 90.0, 365.0)
 DATES: Final = ("age", "idle")
 """Fields of Trends."""
 MOMENTS: Final = 32
+"""So many divide the events into equal parts; the last event's comes on top."""
 MOMENTS_BYTES: Final = 256 << 20
-"""Between as many moments lie equal numbers of events, but of fewer if they would take more than so many bytes."""
+"""Fewer do if all their numbers would take more memory than this."""
+FEWEST_MOMENTS: Final = 8
+"""If there is not even room for these, only the moment of the last event counts, for everybody."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,29 +59,27 @@ class Trends:
             n_items: size of the catalogue.
             moments: see `last` and `moments_of`.
         """
-        known_at = np.searchsorted(moments, events.timestamps).astype(np.int16)
-        order = np.argsort(known_at, kind="stable")
-        items, times = events.items[order], events.timestamps[order]
-        ends = np.searchsorted(known_at[order], np.arange(len(moments)), "right")
+        known_at = np.searchsorted(moments, events.timestamps).astype(np.int16)  # moments before the event
         total, recent = np.zeros(n_items + 1), dict.fromkeys(HALF_LIVES, np.zeros(n_items + 1))
         first, last = np.full(n_items + 1, np.iinfo(np.int64).max), np.full(n_items + 1, np.iinfo(np.int64).min)
         found: dict[str | float, list[NDArray[np.float32]]] = defaultdict(list)
-        for moment, past, start, end in zip(moments, [moments[0], *moments], [0, *ends], ends, strict=False):
-            new, at = items[start:end], times[start:end]
+        for number, moment in enumerate(moments):
+            here, past = known_at == number, moments[max(0, number - 1)]
+            new, at = events.items[here], events.timestamps[here]
+            days_ago = (moment - at) / DAY
             total += np.bincount(new, minlength=n_items + 1)
             np.minimum.at(first, new, at)
             np.maximum.at(last, new, at)
             shares = _shares(total)
             for days in HALF_LIVES:
-                weights = np.exp2(-(moment - at) / DAY / days)
-                recent[days] = recent[days] * np.exp2(-(moment - past) / DAY / days)
-                recent[days] += np.bincount(new, weights, minlength=n_items + 1)
+                faded = recent[days] * np.exp2(-(moment - past) / DAY / days)
+                recent[days] = faded + np.bincount(new, np.exp2(-days_ago / days), minlength=n_items + 1)
                 found[days].append(_recent_share(recent[days], shares))
             found["share"].append(np.log(shares))
             for name, since in (("age", first), ("idle", last)):
                 days_since = (moment - np.where(total > 0, since, moment)) / DAY
                 found[name].append(np.log1p(days_since.astype(np.float32)))
-        stacked = {name: np.stack(values) for name, values in found.items()}
+        stacked = {name: np.stack(found.pop(name)) for name in list(found)}
         by_days = {days: stacked[days] for days in HALF_LIVES}
         return cls(np.asarray(moments, np.int64), stacked["share"], by_days, stacked["age"], stacked["idle"])
 
@@ -86,11 +87,13 @@ class Trends:
         """What is weighed: log recent, -log share, log(1 + age), log(1 + idle), float32 [4, moments, items + 1]."""
         return np.stack([self.recent[half_life], -self.share, self.age, self.idle])
 
-    def when(self, context: Histories) -> NDArray[np.int32]:
-        """The moment of each user, int32 [users]: the last that is not after their last event.
+    def when(self, context: Histories) -> NDArray[np.int32] | None:
+        """The moment of each user, int32 [users]: the last that is not after their last event. None if there is only one.
 
         For those without events it is the last of all, and for those whose events are all earlier the first.
         """
+        if len(self.moments) == 1:
+            return None
         ends, known = context.offsets[1:], context.lengths > 0
         found = np.full(len(context), len(self.moments) - 1, np.int32)
         found[known] = np.searchsorted(self.moments, context.timestamps[ends[known] - 1], "right") - 1
@@ -104,9 +107,9 @@ def last(events: Histories) -> NDArray[np.int64]:
 
 def moments_of(events: Histories, n_items: int) -> NDArray[np.int64]:
     """Moments between which lie about equal numbers of events, the first and the last event's among them, int64 [moments]."""
-    if not len(events.timestamps):
+    count = min(MOMENTS, MOMENTS_BYTES // (4 * (3 + len(HALF_LIVES)) * (n_items + 1)))
+    if not len(events.timestamps) or count < FEWEST_MOMENTS:
         return last(events)
-    count = int(np.clip(MOMENTS_BYTES // (4 * (3 + len(HALF_LIVES)) * (n_items + 1)), 1, MOMENTS))
     places = np.arange(count) * len(events.timestamps) // count
     return np.unique(np.append(np.sort(events.timestamps)[places], last(events)))
 

@@ -1,10 +1,10 @@
-"""The weights of the blend, and their file."""
+"""The weights of recsys.methods.blend, and their file."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,8 @@ from recsys import storage
 from recsys.methods.trends import DATES, HALF_LIVES
 
 WEIGHTS_FILE: Final = "weights.json"
-ALONE_FILE: Final = "alone.json"
-"""Those of the blend, and those of its network with popularity alone."""
+CNN: Final = "cnn"
+"""Where the other weights stand in the file."""
 POPULARITY: Final = ("recent", "share", *DATES)
 """Fields of Weights, in the order of Trends.popular; those for users without events have cold_ before."""
 COLD_POPULARITY: Final = tuple(f"cold_{name}" for name in POPULARITY)
@@ -22,7 +22,7 @@ COLD_POPULARITY: Final = tuple(f"cold_{name}" for name in POPULARITY)
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Those of the formula above; the defaults apply without validation events.
+    """Those of the formula of recsys.methods.blend; the defaults apply without validation events.
 
     Attributes:
         few, many: numbers of events, at least 1.
@@ -65,19 +65,36 @@ class Weights:
         return of_transitions, of_taste
 
 
-WITHOUT: Final = Weights(transitions=0.0, transitions_many=0.0, cold_recent=0.0)
-"""Those of the network with nothing added."""
+class Chosen(NamedTuple):
+    """What is chosen together: the weights of the blend, and of `cnn`, its network with popularity but without the counts."""
+
+    blend: Weights
+    cnn: Weights
 
 
-def read_weights(uri: str, name: str = WEIGHTS_FILE) -> Weights:
-    """The weights of a saved blend, or from ALONE_FILE those of its network, which those of before 2026-11-29 do not have.
+WITHOUT_COUNTS: Final = Weights(transitions=0.0, transitions_many=0.0)
+WITHOUT: Final = dataclasses.replace(WITHOUT_COUNTS, cold_recent=0.0)
+"""The network with nothing added."""
+
+
+def write_weights(uri: str, chosen: Chosen) -> None:
+    """Writes them into the folder of a blend."""
+    storage.write_json(
+        storage.join(uri, WEIGHTS_FILE), {**dataclasses.asdict(chosen.blend), CNN: dataclasses.asdict(chosen.cnn)}
+    )
+
+
+def read_weights(uri: str) -> Chosen:
+    """The weights of a saved blend. One of before 2026-11-29 has none of `cnn`, which was the network with nothing added.
 
     Raises:
         DamagedError: the file is missing, or not what was written.
     """
-    if name == ALONE_FILE and not storage.exists(storage.join(uri, name)):
-        return WITHOUT
-    return storage.read_record(storage.join(uri, name), _weights)
+    return storage.read_record(storage.join(uri, WEIGHTS_FILE), _chosen)
+
+
+def _chosen(found: Mapping[str, Any]) -> Chosen:
+    return Chosen(_weights(found), _weights(found[CNN]) if CNN in found else WITHOUT)
 
 
 def _weights(found: Mapping[str, Any]) -> Weights:

@@ -115,7 +115,7 @@ def train(job: Job) -> dict[str, Any]:
 def _train(job: Job) -> dict[str, Any]:
     from recsys.contract import histories
     from recsys.methods import blending
-    from recsys.methods.weights import ALONE_FILE, read_weights
+    from recsys.methods.weights import read_weights
     from recsys.training.hardware import choose
     from recsys.training.phase import Setting
     from recsys.training.train import is_trained, train
@@ -139,8 +139,7 @@ def _train(job: Job) -> dict[str, Any]:
             everything = histories.read_learnable(place, info.min_user_events)
             network, carried = None, None
             if setting.warm is not None:
-                earlier_blend = storage.join(setting.warm.base.model, model_files.PUBLISHED_BLEND)
-                carried = read_weights(earlier_blend), read_weights(earlier_blend, ALONE_FILE)
+                carried = read_weights(storage.join(setting.warm.base.model, model_files.PUBLISHED_BLEND))
             elif info.split.holds_out:
                 network = network_of(place, folder, model_files.VALIDATED, hardware)
             check = job.stop.check
@@ -148,7 +147,7 @@ def _train(job: Job) -> dict[str, Any]:
             if news is not None:
                 earlier.record(job.run, news)
             _finish(job, folder)
-            facts = {**facts, "blend": dataclasses.asdict(chosen)}
+            facts |= {name: dataclasses.asdict(weights) for name, weights in chosen._asdict().items()}
         workers.barrier()
     return facts
 
@@ -192,11 +191,11 @@ def _measured(job: Job, split: SplitInfo) -> list[Scorer]:
     if not split.holds_out:
         return []
     blend = load_blend(job, model_files.EVALUATED, model_files.EVALUATED_BLEND)
-    alone = blend.alone(job.run.path(schema.MODEL_DIR, model_files.EVALUATED_BLEND))
+    cnn = blend.cnn(job.run.path(schema.MODEL_DIR, model_files.EVALUATED_BLEND))
     base = earlier.base_of(job.run)
     if base is None or split.since is None:  # what is held out has been learned by the earlier network
-        return [blend, alone]
-    return [blend, alone, _published(job, base, job.run.path(schema.FEATURES_DIR))]
+        return [blend, cnn]
+    return [blend, cnn, _published(job, base, job.run.path(schema.FEATURES_DIR))]
 
 
 def recommend(job: Job, shard: Shard | None = None) -> dict[str, Any]:

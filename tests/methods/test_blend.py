@@ -16,7 +16,7 @@ from recsys.methods.blend import Blend
 from recsys.methods.ease import Ease
 from recsys.methods.tiles import GROUP, Tiles
 from recsys.methods.transitions import Transitions, recent_events
-from recsys.methods.weights import ALONE_FILE, WEIGHTS_FILE, WITHOUT, Weights, read_weights
+from recsys.methods.weights import WEIGHTS_FILE, WITHOUT, Chosen, Weights, read_weights
 from tests.methods.matrices import FromMatrix
 from tests.support import chains, write_features
 
@@ -125,11 +125,11 @@ def test_a_loaded_blend_scores_as_the_saved_one(everything, over_time, tmp_path)
     weights = Weights(transitions=0.5, taste=1.0, recent=0.5, half_life=7.0, share=0.5)
     alone = Weights(transitions=0.0, transitions_many=0.0, recent=1.5, half_life=90.0)
     method = Blend(Noise(ITEMS), blend.count(everything, ITEMS, 0, over_time), weights)
-    blend.save(str(tmp_path), method.counts, weights, alone)
+    blend.save(str(tmp_path), method.counts, Chosen(weights, alone))
     loaded = Blend.load(str(tmp_path), Noise(ITEMS))
     for found, expected in zip(loaded.top(everything, 10), method.top(everything, 10), strict=True):
         np.testing.assert_array_equal(found, expected)
-    found, expected = loaded.alone(str(tmp_path)), Blend(Noise(ITEMS), method.counts, alone)
+    found, expected = loaded.cnn(str(tmp_path)), Blend(Noise(ITEMS), method.counts, alone)
     assert (loaded.name, found.name) == ("blend", Noise.name)
     np.testing.assert_array_equal(found.top(everything, 10), expected.top(everything, 10))
 
@@ -138,7 +138,8 @@ def test_weights_that_knew_no_lengths_are_those_of_all_lengths(everything, tmp_p
     former = {"transitions": 0.5, "taste": 1.5, "recent": 0.25, "half_life": 365.0, "share": 0.5}
     former |= {"cold_recent": 1.0, "cold_half_life": 90.0, "cold_share": 0.0}
     (tmp_path / WEIGHTS_FILE).write_text(json.dumps(former))
-    found = read_weights(str(tmp_path))
+    found, cnn = read_weights(str(tmp_path))
+    assert cnn == WITHOUT
     assert dataclasses.asdict(found) == former | {
         "few": 1,
         "many": 1,
@@ -151,6 +152,17 @@ def test_weights_that_knew_no_lengths_are_those_of_all_lengths(everything, tmp_p
     }
     for of_kind, expected in zip(found.of_counts(np.array([0, 1, 7, 900])), (0.5, 1.5), strict=True):
         np.testing.assert_array_equal(of_kind, np.full((4, 1), expected, np.float32))
+
+
+@pytest.mark.parametrize("lost", ["share", "recent_7", "age"])
+def test_a_file_of_shares_that_lacks_one_is_damaged(everything, lost, tmp_path):
+    weights = Weights(recent=0.5, half_life=7.0)
+    blend.save(str(tmp_path), blend.count(everything, ITEMS, seed=0), Chosen(weights, weights))
+    with np.load(tmp_path / blend.SHARES_FILE) as arrays:
+        left = {name: values for name, values in arrays.items() if name != lost}
+    np.savez(tmp_path / blend.SHARES_FILE, **left)
+    with pytest.raises(DamagedError, match=r"shares\.npz is damaged"):
+        Blend.load(str(tmp_path), Noise(ITEMS))
 
 
 @pytest.mark.parametrize("wrong", [{"few": 0.5}, {"few": 9.0}, {"half_life": 8.0}, {"recent": None}])
@@ -186,15 +198,15 @@ def test_fuller_rows_of_the_transitions_count_as_all_others(everything, monkeypa
 def test_a_blend_that_knew_no_dates_scores_as_then(everything, tmp_path):
     weights = Weights(transitions=0.5, taste=1.0, recent=0.5, half_life=7.0, share=0.5)
     method = Blend(Noise(ITEMS), blend.count(everything, ITEMS, seed=0), weights)
-    blend.save(str(tmp_path), method.counts, weights, weights)
+    blend.save(str(tmp_path), method.counts, Chosen(weights, weights))
     with np.load(tmp_path / blend.SHARES_FILE) as arrays:
         former = {name: values[0] for name, values in arrays.items() if name not in ("moments", *trends.DATES)}
     assert set(former) == {"share", "recent_7", "recent_90"}
     np.savez(tmp_path / blend.SHARES_FILE, **former)
-    (tmp_path / ALONE_FILE).unlink()
+    (tmp_path / WEIGHTS_FILE).write_text(json.dumps(dataclasses.asdict(weights)))
     found = Blend.load(str(tmp_path), Noise(ITEMS))
     np.testing.assert_array_equal(found.top(everything, 10)[0], method.top(everything, 10)[0])
-    alone = found.alone(str(tmp_path)).top(everything, 10)[0]
+    alone = found.cnn(str(tmp_path)).top(everything, 10)[0]
     np.testing.assert_array_equal(alone, ranking.top_k(Noise(ITEMS).score(everything), *ranking.seen(everything), 10)[0])
 
 
@@ -212,8 +224,7 @@ def test_what_was_popular_counts_as_of_each_users_last_event(everything):
 
 def test_weights_help_a_network_that_knows_nothing(everything):
     counts = blend.count(everything.head(everything.train_length), ITEMS, seed=0)
-    weights, alone = blending.tune(Noise(ITEMS), counts, everything, ITEMS, seed=0)
-    assert weights.transitions >= 2 and not any((alone.transitions, alone.transitions_many, alone.taste, alone.taste_many))
+    assert blending.tune(Noise(ITEMS), counts, everything, ITEMS, seed=0).blend.transitions >= 2
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
@@ -239,7 +250,7 @@ def test_weights_leave_a_network_alone_that_knows_everything(everything):
             return scores
 
     counts = blend.count(everything.head(everything.train_length), ITEMS, seed=0)
-    weights, _ = blending.tune(Oracle(ITEMS), counts, everything, ITEMS, seed=0)
+    weights = blending.tune(Oracle(ITEMS), counts, everything, ITEMS, seed=0).blend
     assert weights.transitions == weights.taste == weights.recent == 0
 
 

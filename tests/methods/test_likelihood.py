@@ -14,7 +14,7 @@ from recsys.methods.ease import Ease
 from recsys.methods.likelihood import Validation
 from recsys.methods.tiles import GROUP, Tiles
 from recsys.methods.transitions import Transitions
-from recsys.methods.weights import Weights
+from recsys.methods.weights import POPULARITY, WITHOUT_COUNTS, Weights
 from tests.methods.matrices import FromMatrix
 from tests.support import chains, write_features
 
@@ -51,7 +51,8 @@ def summands(everything, targets, counts):
     liked = np.maximum(Ease.fit_one(train, ITEMS, blend.TASTE).score(context), 0)
     liked[:, 0] = 0
     found.append(np.log(liked / np.maximum(liked.sum(axis=1, keepdims=True), 1e-9) + compiled.FLOOR))
-    found += list(counts.trends.popular(HALF_LIFE)[:, counts.trends.when(context)])
+    when = counts.trends.when(context)
+    found += [of[0] + np.zeros_like(found[0]) if when is None else of[when] for of in counts.trends.popular(HALF_LIFE)]
     seen = np.zeros(found[0].shape, bool)
     seen[:, 0] = True
     for user in range(len(context)):
@@ -89,7 +90,7 @@ def test_the_likelihood_is_that_of_the_formula_and_the_gradient_its_slope(everyt
     assert 0 < users.sum() < len(users) and targets.context_lengths.max() > weights.many
     validation = Validation(Noise(ITEMS, tiles), counts, everything, targets)
     coefficients = np.where(np.isin(np.arange(9), HELD), 0.0, COEFFICIENTS) if cold else COEFFICIENTS
-    value, gradient = validation.log_likelihood(coefficients, users, weights, HALF_LIFE)
+    value, gradient = validation.log_likelihood(coefficients, users, weights, validation.popular(HALF_LIFE))
     given = everything, targets, counts, weights, users
     assert value == pytest.approx(by_hand(coefficients, *given), abs=1e-5)
     for place, step in enumerate(1e-5 * np.eye(9)):
@@ -118,10 +119,30 @@ def test_weights_that_made_the_events_are_found_again(everything, tiles, monkeyp
     chances /= chances.sum(axis=1, keepdims=True)
     drawn = [random.choice(ITEMS + 1, 400, p=chance) for chance in chances]
     targets = dataclasses.replace(targets, items=np.concatenate(drawn).astype(np.int32))
-    found, _ = likelihood.most_likely(Validation(Noise(ITEMS, tiles), counts, everything, targets))
+    found = likelihood.most_likely(Validation(Noise(ITEMS, tiles), counts, everything, targets)).blend
     assert (found.few, found.many) == (made.few, made.many)
     for name in ("transitions", "transitions_many", "taste", "taste_many"):
         assert getattr(found, name) == pytest.approx(getattr(made, name), abs=0.1), name
+
+
+@pytest.mark.parametrize("over_time", [False, True])
+def test_popularity_that_made_the_events_is_found_again_without_the_counts(everything, over_time, monkeypatch):
+    monkeypatch.setattr(likelihood, "SPREAD", 100.0)
+    targets, random = find_targets(everything, "valid"), np.random.default_rng(0)
+    counts = counted(everything, over_time)
+    parts, seen = summands(everything, targets, counts)
+    scores = parts[0] + 1.5 * parts[3] + 0.5 * parts[4]
+    chances = np.where(seen, 0.0, np.exp(scores - scores.max(axis=1, keepdims=True)))
+    chances /= chances.sum(axis=1, keepdims=True)
+    drawn = np.concatenate([random.choice(ITEMS + 1, 400, p=chance) for chance in chances]).astype(np.int32)
+    targets = dataclasses.replace(targets, offsets=np.arange(len(targets.rows) + 1) * 400, items=drawn)
+    found = likelihood.most_likely(Validation(Noise(ITEMS), counts, everything, targets)).cnn
+    assert not any((found.transitions, found.transitions_many, found.taste, found.taste_many))
+    expected = 1.5 * counts.trends.recent[HALF_LIFE] - 0.5 * counts.trends.share
+    added = np.tensordot([getattr(found, name) for name in POPULARITY], counts.trends.popular(found.half_life), 1)
+    last = [of[-1, 1:] - of[-1, 1:].mean() for of in (added, expected)]
+    np.testing.assert_allclose(*last, atol=0.2)
+    assert np.std(last[1]) > 0.4
 
 
 def test_a_network_that_made_the_events_is_left_alone(everything):
@@ -133,32 +154,32 @@ def test_a_network_that_made_the_events_is_left_alone(everything):
     chances /= chances.sum(axis=1, keepdims=True)
     drawn = np.concatenate([random.choice(ITEMS + 1, 400, p=chance) for chance in chances]).astype(np.int32)
     targets = dataclasses.replace(targets, offsets=np.arange(len(targets.rows) + 1) * 400, items=drawn)
-    found, _ = likelihood.most_likely(Validation(Noise(ITEMS), counts, everything, targets))
+    found = likelihood.most_likely(Validation(Noise(ITEMS), counts, everything, targets)).blend
     weights = found.transitions, found.transitions_many, found.taste, found.taste_many
     assert max(weights) < 0.05
 
 
 def test_a_narrow_prior_holds_the_weights_at_their_start(everything, monkeypatch):
     validation = Validation(Noise(ITEMS), counted(everything), everything, find_targets(everything, "valid"))
-    free, _ = likelihood.most_likely(validation)
+    free = likelihood.most_likely(validation).blend
     monkeypatch.setattr(likelihood, "SPREAD", 0.02)
-    held, _ = likelihood.most_likely(validation)
+    held = likelihood.most_likely(validation).blend
     for name, start in (("transitions", 0.0), ("transitions_many", 0.0), ("cold_recent", 1.0)):
         assert abs(getattr(held, name) - start) < 0.1 < abs(getattr(free, name) - start), name
 
 
 def test_without_validation_events_the_defaults_apply(everything):
     none = dataclasses.replace(everything, valid_length=everything.train_length)
-    found, alone = likelihood.most_likely(Validation(Noise(ITEMS), counted(none), none, find_targets(none, "valid")))
-    assert found == Weights() and alone == dataclasses.replace(Weights(), transitions=0.0, transitions_many=0.0)
+    found = likelihood.most_likely(Validation(Noise(ITEMS), counted(none), none, find_targets(none, "valid")))
+    assert found == (Weights(), WITHOUT_COUNTS)
 
 
 def test_who_has_no_events_has_weights_of_their_own(everything):
     """Nobody has training events: what is added for users with events keeps its defaults, the other weights are chosen."""
     fresh = dataclasses.replace(everything, train_length=np.zeros_like(everything.train_length))
     validation = Validation(Noise(ITEMS), counted(everything), fresh, find_targets(fresh, "valid"))
-    found, alone = likelihood.most_likely(validation)
-    assert dataclasses.replace(alone, transitions=0.5, transitions_many=0.5) == found
+    found, cnn = likelihood.most_likely(validation)
+    assert dataclasses.replace(cnn, transitions=0.5, transitions_many=0.5) == found
     assert found.cold_recent != Weights().cold_recent
     kept = {name: value for name, value in dataclasses.asdict(found).items() if not name.startswith("cold_")}
     assert kept == {name: value for name, value in dataclasses.asdict(Weights()).items() if not name.startswith("cold_")}

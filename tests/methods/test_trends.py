@@ -71,11 +71,13 @@ def test_what_came_after_a_moment_is_not_known_then(seed):
 
 def test_users_belong_to_the_last_moment_that_is_not_after_their_last_event():
     counted = Trends.count(of([1, 1, 1, 1], [0, 10, 20, 30]), 1, np.array([0, 10, 20]) * DAY)
+    assert Trends.count(histories.EMPTY, 1, np.array([20]) * DAY).when(of([1], [30])) is None
     context = of([1, 1, 1, 1, 1, 1], [-5, 0, 9, 3, 10, 99], [1, 1, 1, 2, 0, 1])
     assert list(counted.when(context)) == [0, 0, 0, 1, 2, 2]
 
 
-def test_a_large_catalogue_has_fewer_moments(monkeypatch):
+@pytest.mark.parametrize(("room", "expected"), [(10, [0, 50, 100, 150, 200, 250, 300, 350, 400, 450, 499]), (7, [499])])
+def test_a_large_catalogue_has_fewer_moments(room, expected, monkeypatch):
     events = of(np.ones(500), np.arange(500))
-    monkeypatch.setattr(trends, "MOMENTS_BYTES", 4 * 9 * 101 * 5)
-    assert list(trends.moments_of(events, 100) // DAY) == [0, 100, 200, 300, 400, 499]
+    monkeypatch.setattr(trends, "MOMENTS_BYTES", 4 * 9 * 101 * room)
+    assert list(trends.moments_of(events, 100) // DAY) == expected

@@ -117,6 +117,19 @@ def test_a_blend_that_is_there_is_not_fitted_again(features, trained, monkeypatc
     assert len(fits) == 3
 
 
+@pytest.mark.parametrize("valid_from", [None, 5])
+def test_only_histories_that_end_at_different_times_are_measured_at_different_moments(features, trained, valid_from, tmp_path):
+    info, everything = read_info(features), histories.read(features)
+    info = dataclasses.replace(info, split=dataclasses.replace(info.split, valid_from=valid_from))
+    blending.fit(None, everything, info, str(tmp_path), 0, silent, list)
+    alone, blends = network(features, trained), (model_files.EVALUATED_BLEND, model_files.PUBLISHED_BLEND)
+    evaluated, published = (Blend.load(str(tmp_path / name), alone).counts.trends.moments for name in blends)
+    assert len(published) == 1
+    assert len(evaluated) > 5 if valid_from is None else len(evaluated) == 1
+    before_test = everything.head(everything.valid_length)
+    assert (evaluated[-1], published[0]) == (before_test.timestamps.max(), everything.timestamps.max())
+
+
 def test_the_folder_tells_what_happened(trained):
     assert not storage.exists(storage.join(trained, model_files.CHECKPOINTS))
     assert [(row["phase"], row["epoch"]) for row in rows(trained)] == PHASES
