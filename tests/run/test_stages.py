@@ -122,9 +122,8 @@ def test_a_run_that_required_a_gpu_for_training_is_scored_without_one(trained: t
 class Swallowing(FromMatrix, MatrixScorer):
     """Scores as a library would that is ended by SIGTERM in the middle, and goes on with what it has."""
 
-    def __init__(self, items: int) -> None:
-        super().__init__(items)
-        self.network = self
+    def cnn(self, uri: str) -> Swallowing:
+        return self
 
     def score(self, context: Histories) -> np.ndarray:
         with contextlib.suppress(BaseException):
