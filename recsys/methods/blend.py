@@ -5,9 +5,9 @@
 
 for users with n events; for those without, the network and a popularity with weights of its own. *Transitions* is what follows
 what, *taste* is EASE, *recent* an item's share of the latest events, *share* its share of all events, *age* and *idle* the days
-since its first and its last one; of when, see recsys.methods.trends. The tied output
-layer has low rank; the full-rank transition and EASE matrices add what it cannot represent. What is counted from a long history
-is more certain than from a short one, so a and e depend on its length.
+since its first and its last one; as of which moment, see recsys.methods.trends. The tied output layer has low rank; the
+full-rank transition and EASE matrices add what it cannot represent. What is counted from a long history is more certain than
+from a short one, so a and e depend on its length.
 
 The network sees no dates. `cnn` in tables is the network with popularity alone, whose weights are chosen likewise: a blend
 without transitions and taste.
@@ -128,8 +128,8 @@ class Blend:
         """
         transitions, taste = Transitions.load(storage.join(uri, TRANSITIONS_FILE)), Ease.load(storage.join(uri, TASTE_FILE))
         chosen = read_weights(uri)
-        trends = _read_trends(storage.join(uri, SHARES_FILE), chosen)
-        return cls(network, Counts(transitions, taste, trends), chosen.blend)
+        counts = Counts(transitions, taste, _read_trends(storage.join(uri, SHARES_FILE), chosen))
+        return cls(network, counts, chosen.blend)
 
     def cnn(self, uri: str) -> Blend:
         """The network of a loaded blend with popularity alone, as tables show it.

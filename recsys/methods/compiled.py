@@ -138,22 +138,12 @@ def alone(logits: Any) -> Any:
 
 
 @tf.function(autograph=False)  # type: ignore[untyped-decorator]
-def blended(
-    logits: Any,
-    transitions: Any,
-    taste: Any,
-    cold: Any,
-    when: Any,
-    warm_bias: Any,
-    cold_bias: Any,
-    of_transitions: Any,
-    of_taste: Any,
-) -> Any:
+def blended(logits: Any, transitions: Any, taste: Any, *rest: Any) -> Any:
     """The blend's scores for one tile, float32 [rows, width]; for the arguments see `logs` and `weighted`.
 
     Compiled in two parts, of which XLA makes better loops than of the whole.
     """
-    return weighted(logits, *logs(transitions, taste), cold, when, warm_bias, cold_bias, of_transitions, of_taste)
+    return weighted(logits, *logs(transitions, taste), *rest)
 
 
 @tf.function(jit_compile=True, autograph=False)  # type: ignore[untyped-decorator]

@@ -45,7 +45,6 @@ SHORT_AND_LONG: Final = (5, 95)
 TOLERANCE: Final = 1e-6
 """Relative gain of a step that ends the search: the likelihood is summed in float32."""
 
-
 Popular = tuple[NDArray[np.float64], Sequence[Any]]
 """See Validation.popular."""
 
