@@ -106,17 +106,16 @@ class Run:
 
 
 def create(asked: Config, run_id: str | None = None) -> Run:
-    """Creates the folder and the manifest of a new run.
+    """Creates the folder of a new run with its manifest, in one step: a start that is killed leaves no folder that is no run.
 
     Raises:
-        ConfigError: the run id cannot be a folder name.
-        RetryError: the folder cannot be created.
+        ConfigError: the run id cannot be a folder name, or this user may not create the folder.
+        RetryError: the disk is full or fails.
     """
     if run_id is None:
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     check_name(run_id)
     run = Run(asked.output, run_id)
-    storage.create_folder(run.folder)
     manifest = {
         "run_id": run_id,
         "status": "running",
@@ -128,7 +127,7 @@ def create(asked: Config, run_id: str | None = None) -> Run:
         "host": {"platform": platform.platform(), "python": platform.python_version(), "cores": len(os.sched_getaffinity(0))},
         "stages": {},
     }
-    storage.write_json(run.path(schema.RUN_FILE), manifest)
+    storage.create_folder_with(run.folder, schema.RUN_FILE, manifest)
     return run
 
 

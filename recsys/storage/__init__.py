@@ -29,7 +29,7 @@ from recsys.storage.whole import (
     upload_folder,
     write_json,
 )
-from recsys.storage.whole_folders import folder_output
+from recsys.storage.whole_folders import create_folder_with, folder_output
 
 __all__ = [
     "SUCCESS_FILE",
@@ -42,6 +42,7 @@ __all__ = [
     "checked_output",
     "checksum",
     "create_folder",
+    "create_folder_with",
     "delete_file",
     "delete_folder",
     "exists",

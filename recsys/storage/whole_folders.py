@@ -1,4 +1,4 @@
-"""A folder of files that other programs read, written whole or not at all."""
+"""Folders that appear whole or not at all: of files that other programs read, and of a run."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from recsys.storage.faults import of_disk
 from recsys.storage.leftovers import scratch, sweep_temporary
 from recsys.storage.paths import is_local, join, resolve
-from recsys.storage.whole import atomic_output, create_folder, delete_file, file_sizes, sync, upload_folder
+from recsys.storage.whole import atomic_output, create_folder, delete_file, file_sizes, sync, upload_folder, write_json
 
 _FIXED: Final = (errno.EBUSY, errno.EXDEV)
 """A mount point cannot be renamed."""
@@ -47,6 +47,40 @@ def folder_output(uri: str, last: str) -> Iterator[str]:
         yield new
         if beside is None or not _renamed(new, os.path.realpath(resolve(uri)[1]), os.path.join(work, "old")):
             _refill(new, uri, last)
+
+
+def create_folder_with(uri: str, name: str, value: Mapping[str, Any]) -> None:
+    """Creates a folder and JSON in it, in one step: a process that is killed leaves no folder without it.
+
+    On a disk the folder is made in a temporary one beside it, which the next call removes if this process is killed. A folder
+    that is there already keeps what is in it and gets, or replaces, that file.
+
+    Args:
+        uri: path or URI of the folder; its parents are created.
+        name: of the file.
+        value: see `write_json`.
+
+    Raises:
+        ConfigError: this user may not write there, or the path cannot be a folder.
+        RetryError: the disk is full or fails.
+    """
+    if is_local(uri):
+        path = resolve(uri)[1]
+        parent = os.path.dirname(path)
+        create_folder(parent)
+        try:
+            sweep_temporary(parent)
+            with scratch("folder", parent) as work:
+                new = os.path.join(work, "new")
+                write_json(os.path.join(new, name), value)
+                with contextlib.suppress(OSError):  # there is one already, or this volume renames no folders
+                    os.rename(new, path)
+                    sync(parent)
+                    return
+        except OSError as error:
+            raise of_disk(error, f"folder {uri} cannot be created", path) from None
+        create_folder(uri)
+    write_json(join(uri, name), value)
 
 
 def _renamed(new: str, target: str, old: str) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from recsys import storage
+from recsys.errors import ConfigError
 from tests.command import environment
 from tests.store import BUCKET, Store
 
@@ -23,6 +24,24 @@ with storage.folder_output(sys.argv[1], sys.argv[2]) as folder:
     print(flush=True)
     time.sleep(600)
 """
+CREATOR = """
+import os, sys, time
+from recsys import storage
+def wait(*paths):
+    print(flush=True)
+    time.sleep(600)
+setattr(os, sys.argv[2], wait)
+storage.create_folder_with(sys.argv[1], "run.json", {"status": "running"})
+"""
+
+
+def killed(tmp_path: Path, script: str, *words: str) -> None:
+    """Ends a process as soon as it has printed a line."""
+    command = [sys.executable, "-c", script, *words]
+    holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(tmp_path))
+    assert holder.stdout is not None and holder.stdout.readline()
+    holder.kill()
+    holder.communicate()
 
 
 def fill(uri: str, content: str, *names: str) -> None:
@@ -59,14 +78,36 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 def test_what_a_killed_process_has_left_is_removed_by_the_next(tmp_path: Path) -> None:
     place = tmp_path / "out" / "blend"
     fill(str(place), "old")
-    words = [sys.executable, "-c", HOLDER, str(place), LAST]
-    holder = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment(tmp_path))
-    assert holder.stdout is not None and holder.stdout.readline()
-    holder.kill()
-    holder.communicate()
+    killed(tmp_path, HOLDER, str(place), LAST)
     assert held(place) == {LAST: "old"} and len(os.listdir(place.parent)) == 2
     fill(str(place), "new")
     assert held(place) == {LAST: "new"} and os.listdir(place.parent) == ["blend"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "rename"])
+def test_a_process_killed_while_it_creates_a_folder_leaves_none_without_its_file(tmp_path: Path, call: str) -> None:
+    place = tmp_path / "runs" / "r"
+    killed(tmp_path, CREATOR, str(place), call)
+    assert not place.exists() and len(os.listdir(place.parent)) == 1
+    storage.create_folder_with(str(place), "run.json", {"status": "running"})
+    assert os.listdir(place.parent) == ["r"] and os.listdir(place) == ["run.json"]
+    assert place.stat().st_mode == place.parent.stat().st_mode
+
+
+@pytest.mark.parametrize("at", ["disk", "store"])
+def test_a_folder_that_is_there_keeps_what_is_in_it_and_gets_its_file(tmp_path: Path, store: Store, at: str) -> None:
+    place = str(tmp_path / "r") if at == "disk" else f"{store.bucket}/runs/r"
+    storage.write_json(storage.join(place, "other.json"), {"kept": True})
+    storage.create_folder_with(place, "run.json", {"status": "running"})
+    assert sorted(storage.file_sizes(place)) == ["other.json", "run.json"]
+    assert storage.read_json(storage.join(place, "run.json")) == {"status": "running"}
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "r").write_text("a file")
+    with pytest.raises(ConfigError, match=str(tmp_path / "r")):
+        storage.create_folder_with(str(tmp_path / "r"), "run.json", {})
+    assert (tmp_path / "r").read_text() == "a file" and os.listdir(tmp_path) == ["r"]
 
 
 def test_a_mount_point_is_filled_and_not_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
