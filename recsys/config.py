@@ -118,6 +118,8 @@ class Model:
     """Feed the ratings of past events to the network."""
     use_time_gaps: bool = True
     """Feed the time between past events to the network."""
+    use_dates: bool = True
+    """Feed the date of past events to the network, as one of 32 periods with about equal numbers of training events."""
     use_user_features: bool = True
     """Feed the users' features to the network."""
     use_item_features: bool = True

@@ -20,7 +20,7 @@ from benchmarks.quality import job
 from benchmarks.quality.job import Run
 
 PUBLISHED = "published/ml-1m-sasrec"
-ITEMS_ALONE = ("use_ratings", "use_time_gaps", "use_user_features", "use_item_features")
+ITEMS_ALONE = ("use_ratings", "use_time_gaps", "use_dates", "use_user_features", "use_item_features")
 REPORTED = ("blend", "cnn")
 
 

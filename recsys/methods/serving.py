@@ -19,7 +19,7 @@ import numpy as np
 from recsys import storage
 from recsys.methods.blend import Counts, whole_biases
 from recsys.methods.weights import Weights
-from recsys.model.encoding import Encoder
+from recsys.model.encoding import DAY, Encoder
 from recsys.model.network import GAP_BUCKETS, CausalCNN, whole_table
 
 SERVED_ITEMS = 100
@@ -88,6 +88,7 @@ def _save(model: CausalCNN, folder: str, encoder: Encoder, module: Any, scored: 
             "item": take(items),
             "rating": take((ratings - mean) / deviation),
             "gap": take(codes),
+            "day": take(tf.cast(timestamps // DAY, tf.int32)),
             "position": tf.maximum(position, 0),
             "user_codes": user_codes[:, None, :],
             "user_numbers": user_numbers[:, None, :],

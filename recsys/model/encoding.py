@@ -13,6 +13,8 @@ from recsys.contract.features_info import EncodedFeature
 from recsys.contract.histories import Histories, ranges
 from recsys.model.network import GAP_BUCKETS
 
+DAY: Final = 86_400
+"""Seconds."""
 MAX_SLOTS: Final = 16
 """Values used of one multi-valued feature, at most; the rarest are dropped."""
 
@@ -97,12 +99,17 @@ def gap_codes(gaps: np.ndarray) -> np.ndarray:
     return codes
 
 
+def days(timestamps: np.ndarray) -> np.ndarray:
+    """Days since 1970, int32, shaped as the times in seconds."""
+    return (timestamps // DAY).astype(np.int32)
+
+
 def positions(block: Histories, encoder: Encoder) -> Arrays:
     """The network's inputs at every position; each user has one position more than events.
 
     Returns:
-        Flat arrays of sum(lengths + 1) positions, histories one after another: item, rating, gap, position, user (the row of
-        `encoder.users`). Position p of a history holds its event p - 1; position 0 holds none.
+        Flat arrays of sum(lengths + 1) positions, histories one after another: item, rating, gap, day, position, user (the row
+        of `encoder.users`). Position p of a history holds its event p - 1; position 0 holds none.
     """
     lengths = block.lengths + 1
     rows = np.repeat(np.arange(len(block)), lengths)
@@ -126,7 +133,7 @@ def scoring_rows(block: Histories, encoder: Encoder, length: int) -> Arrays:
 
 
 def _inputs(block: Histories, encoder: Encoder, rows: np.ndarray, position: np.ndarray) -> Arrays:
-    """item, rating, gap and position at some positions of the histories in some rows."""
+    """item, rating, gap, day and position at some positions of the histories in some rows."""
     event = block.offsets[rows] + position - 1
     started, later = np.flatnonzero(position), np.flatnonzero(position > 1)
     here, there = event[started], event[later]
@@ -134,10 +141,12 @@ def _inputs(block: Histories, encoder: Encoder, rows: np.ndarray, position: np.n
         "item": np.zeros(len(position), np.int32),
         "rating": np.zeros(len(position), np.float32),
         "gap": np.zeros(len(position), np.int32),
+        "day": np.zeros(len(position), np.int32),
         "position": position.astype(np.int32),
     }
     found["item"][started] = block.items[here]
     found["rating"][started] = (block.ratings[here] - encoder.rating_mean) / encoder.rating_std
+    found["day"][started] = days(block.timestamps[here])
     found["gap"][later] = gap_codes(block.timestamps[there] - block.timestamps[there - 1])
     return found
 

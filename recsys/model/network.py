@@ -16,6 +16,9 @@ from recsys.model.layers import PACKAGE, Dropout, FeatureBag, FeedForward, Gated
 GAP_BUCKETS = 32
 """Codes of time gaps: 0 for "no previous event", otherwise 1 + floor(log2(1 + seconds)), at most 31."""
 
+PERIODS = 32
+"""Into so many periods the dates of the events are divided."""
+
 NEVER = -1e9
 """Logit of an item that must have zero probability."""
 TABLE_BLOCK = 16_384
@@ -52,6 +55,7 @@ class Spec:
     use_user_features: bool
     use_item_features: bool
     seed: int
+    use_dates: bool = False
 
     @property
     def receptive_field(self) -> int:
@@ -79,6 +83,7 @@ def resolve(config: ModelConfig, train_events: int, sizes: dict[str, int], seed:
         use_user_features=config.use_user_features,
         use_item_features=config.use_item_features,
         seed=seed,
+        use_dates=config.use_dates,
     )
 
 
@@ -87,7 +92,10 @@ class CausalCNN(keras.Model):
     """Scores the next item at every position of packed histories.
 
     A position holds the event before the one to predict: its item (0 at the start of a history), its rating, the time since
-    the previous event, and its place in the history. Nothing about the event to predict goes in.
+    the previous event, the period of its date, and its place in the history. Nothing about the event to predict goes in.
+
+    The periods are a part of the network: the training data divide time, see `set_periods`, and whatever comes later belongs to
+    the last period.
 
     Args:
         spec: sizes, a Spec or the dict of one.
@@ -96,7 +104,7 @@ class CausalCNN(keras.Model):
         item_known: float32 [items + 1], 1 if the item has training events; others are scored by their features alone.
 
     Inputs (a dict; B rows of T positions):
-        item int32 [B, T], rating float32 [B, T], gap int32 [B, T], position int32 [B, T],
+        item int32 [B, T], rating float32 [B, T], gap int32 [B, T], day int32 [B, T], position int32 [B, T],
         user_codes int32 [B, T, user_slots], user_numbers float32 [B, T, user_numbers].
 
     Returns:
@@ -134,6 +142,14 @@ class CausalCNN(keras.Model):
             embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02, seed=seeds[1]),
             dtype=policy,
         )
+        if spec.use_dates:
+            self.periods = self._constant(None, (PERIODS - 1,), "int32", "periods")
+            self.period_vectors = keras.layers.Embedding(
+                PERIODS,
+                width,
+                embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02, seed=seeds[1] + 1),
+                dtype=policy,
+            )
         self.rating = keras.layers.Dense(width, use_bias=False, kernel_initializer="zeros", dtype=policy)
         self.input_dropout = Dropout(min(1.5 * spec.dropout, 0.5), seed=seeds[2], dtype=policy)
         self.blocks: list[Any] = []
@@ -150,11 +166,23 @@ class CausalCNN(keras.Model):
         self.item_features.build((None, spec.item_slots), (None, spec.item_numbers))
         self.user_features.build((None, None, spec.user_slots), (None, None, spec.user_numbers))
         self.gap_vectors.build((None, None))
+        if spec.use_dates:
+            self.period_vectors.build((None, None))
         self.rating.build((None, None, 1))
         for block in self.blocks:
             block.build(*((x, (None, None)) if isinstance(block, GatedCausalConv) else (x,)))
         self.norm.build(x)
         self.built = True
+
+    def set_periods(self, events: np.ndarray) -> None:
+        """Divides time into PERIODS periods with about equal numbers of events; a network without dates has none.
+
+        Args:
+            events: int64 [days], how many there are to learn on each day since 1970.
+        """
+        if self.spec.use_dates:
+            upto = np.cumsum(events)
+            self.periods.assign(np.searchsorted(upto, np.arange(1, PERIODS) * upto[-1] // PERIODS, side="right"))
 
     def item_table(self, rows: Any = None) -> Any:
         """Item vectors, float32 [rows, width]: a learned one if the item has training events, plus its features.
@@ -219,6 +247,9 @@ class CausalCNN(keras.Model):
             x = x + self.rating(ops.expand_dims(batch["rating"], -1)) * started
         if spec.use_time_gaps:
             x = x + self.gap_vectors(batch["gap"])
+        if spec.use_dates:
+            period = ops.sum(ops.cast(ops.expand_dims(batch["day"], -1) >= self.periods, "int32"), axis=-1)
+            x = x + self.period_vectors(period) * started
         if spec.use_user_features:
             x = x + self.user_features(batch["user_codes"], batch["user_numbers"])
         return x

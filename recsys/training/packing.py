@@ -16,7 +16,7 @@ import numpy as np
 
 from recsys.contract import histories
 from recsys.contract.histories import Histories
-from recsys.model.encoding import Arrays, Encoder, positions
+from recsys.model.encoding import Arrays, Encoder, days, positions
 from recsys.training.cluster import Member
 
 FILES_PER_CHUNK = 4
@@ -26,7 +26,9 @@ STEPS = 64
 CHUNK_BYTES = 32 << 20
 """So many batches are handed to TensorFlow at once at most, and about so many bytes of them."""
 
-POSITIONS = ("item", "rating", "gap", "position", "user", "target", "weight")
+INTEGERS = ("item", "gap", "day", "position", "user", "target")
+NUMBERS = ("rating", "weight")
+POSITIONS = (*INTEGERS, *NUMBERS)
 """The arrays of a batch with a value for each position."""
 
 
@@ -107,6 +109,16 @@ def item_counts(features: str, n_items: int, part: Callable[[Histories], Histori
     return counts
 
 
+def day_counts(features: str, part: Callable[[Histories], Histories]) -> np.ndarray:
+    """Events of each day since 1970 in a part of the histories, int64 [days]. `part` as in training_batches."""
+    counts = np.zeros(1, np.int64)
+    for path in histories.files(features):
+        found = np.bincount(days(part(histories.read_files([path])).timestamps), minlength=len(counts))
+        found[: len(counts)] += counts
+        counts = found
+    return counts
+
+
 def part_of(batch: Arrays, member: Member) -> Arrays:
     """One worker's rows of a batch, and the `total` weight of the whole batch, by which the worker divides its loss.
 
@@ -138,8 +150,8 @@ def dataset(batches: Callable[[], Iterator[Arrays]], rows: int, row_length: int,
     import tensorflow as tf
 
     signature = {
-        **{name: tf.TensorSpec((rows, row_length), tf.int32) for name in ("item", "gap", "position", "user", "target")},
-        **{name: tf.TensorSpec((rows, row_length), tf.float32) for name in ("rating", "weight")},
+        **{name: tf.TensorSpec((rows, row_length), tf.int32) for name in INTEGERS},
+        **{name: tf.TensorSpec((rows, row_length), tf.float32) for name in NUMBERS},
         **(more or {}),
     }
     steps = int(np.clip(CHUNK_BYTES // (4 * len(POSITIONS) * rows * row_length), 1, STEPS))

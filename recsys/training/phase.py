@@ -95,7 +95,7 @@ def build(setting: Setting, fitted: Encoding, encoder: Encoder) -> CausalCNN:
         "user_numbers": users.numbers.shape[1],
     }
     if setting.warm is not None:
-        config = dataclasses.replace(config, width=setting.warm.width, dilations=setting.warm.dilations)
+        config = setting.warm.as_it_was(config)
     spec = resolve(config, info.train_events, sizes, setting.config.seed, info.sparse)
     codes = np.pad(items.codes, [(0, 0), (0, item_slots - items.codes.shape[1])])
     model = CausalCNN(spec, codes, items.numbers, dtype=setting.hardware.precision)

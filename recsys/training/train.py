@@ -165,6 +165,8 @@ def _learn(
     whole, part = setting.whole(length), setting.part(length)
     counts = packing.item_counts(setting.features, info.items, whole)
     model.item_known.assign(np.maximum(model.item_known.numpy(), counts > 0))
+    if phase == "fit" and setting.warm is None:
+        model.set_periods(packing.day_counts(setting.features, whole))
     learned = counts if setting.warm is None else packing.item_counts(setting.features, info.items, part)
     events, seed = int(learned.sum()), setting.config.seed + (phase != "fit")
     shape, positions = batch_shape(training, events), round(events * (1 + setting.cold_starts))

@@ -7,13 +7,14 @@ old ones too, and so do some of the other users, drawn at random (replay; see do
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys import storage
-from recsys.config import Config
+from recsys.config import Config, Model
 from recsys.contract import histories, matching, model_files, schema
 from recsys.contract.earlier_run import EarlierRun
 from recsys.contract.features_info import Encoding, FeaturesInfo, read_info
@@ -34,16 +35,19 @@ class WarmStart:
 
     Attributes:
         base: the earlier run.
-        width, dilations: of its network.
+        made: sizes of its network that may be others than those of a new one: width, dilations, and whether it is given dates.
         replayed: bool [users + 1], users who learn again whether or not they have new events; by user_index.
         most: events of one user, the last ones, that are learned again.
     """
 
     base: EarlierRun
-    width: int
-    dilations: tuple[int, ...]
+    made: Mapping[str, Any]
     replayed: NDArray[np.bool_]
     most: int
+
+    def as_it_was(self, config: Model) -> Model:
+        """The configuration with these sizes."""
+        return dataclasses.replace(config, **self.made)
 
     def chosen(self, block: Histories) -> Histories:
         """What is learned of some histories."""
@@ -132,7 +136,8 @@ def warm_start(base: EarlierRun, config: Config, features: str, info: FeaturesIn
     share = config.refresh.replay * sizes[renewed].sum() / max(1, sizes[~renewed].sum())
     drawn = np.random.default_rng([config.seed, base.since]).random(info.users + 1) < share
     made = storage.read_json(storage.join(base.model, model_files.MODEL))["network"]  # not from the network: before TensorFlow
-    return WarmStart(base, made["width"], tuple(made["dilations"]), drawn, most), news
+    sizes_of = {"width": made["width"], "dilations": tuple(made["dilations"]), "use_dates": made.get("use_dates", False)}
+    return WarmStart(base, sizes_of, drawn, most), news
 
 
 def _changed(before: FeaturesInfo, now: FeaturesInfo) -> str:

@@ -8,7 +8,7 @@ from recsys.blocks import CPU
 from recsys.config import Model
 from recsys.model import loss
 from recsys.model.loss import next_item_loss
-from recsys.model.network import CausalCNN, resolve
+from recsys.model.network import PERIODS, CausalCNN, resolve
 
 ITEMS = 30
 
@@ -22,6 +22,7 @@ def make(seed=0, precision="float32", **settings):
     codes = random.integers(0, 6, (ITEMS + 1, 2)).astype(np.int32)
     model = CausalCNN(spec, codes, random.normal(size=(ITEMS + 1, 1)), known, dtype=precision)
     model.build()
+    model.set_periods(np.repeat([0, 1], 10_000))  # as many events on each of the days that `batch` draws from
     for variable in model.trainable_variables:
         variable.assign(random.normal(size=variable.shape) * 0.2)
     return model
@@ -33,6 +34,7 @@ def batch(rows=2, length=12, seed=1):
         "item": random.integers(1, ITEMS + 1, (rows, length)).astype(np.int32),
         "rating": random.normal(size=(rows, length)).astype(np.float32),
         "gap": random.integers(0, 20, (rows, length)).astype(np.int32),
+        "day": random.integers(10_000, 20_000, (rows, length)).astype(np.int32),
         "position": np.tile(np.arange(length, dtype=np.int32), (rows, 1)),
         "user_codes": random.integers(0, 4, (rows, length, 1)).astype(np.int32),
         "user_numbers": random.normal(size=(rows, length, 2)).astype(np.float32),
@@ -167,9 +169,35 @@ def test_an_item_without_training_events_is_scored_by_its_features_alone():
     assert np.abs(before - np.asarray(model(data)))[..., ITEMS - 1 :].max() > 1e-3
 
 
-@pytest.mark.parametrize("off", ["use_ratings", "use_time_gaps", "use_user_features", "use_item_features"])
+def test_time_is_divided_where_the_events_are_and_what_is_later_belongs_to_the_last_period():
+    model, data = make(), batch(length=4 * PERIODS)
+    days = np.arange(100, 100 + 2 * PERIODS)
+    model.set_periods(np.bincount(days, minlength=500))  # one event a day: two days a period
+    data["day"][:] = np.repeat(days, 2)
+    data = {name: np.repeat(value[:, :1], 4 * PERIODS, axis=1) if name != "day" else value for name, value in data.items()}
+    scores = np.asarray(model({**data, "position": np.zeros_like(data["day"])}))[0]  # no position sees another
+    later = np.asarray(model({**data, "day": np.full_like(data["day"], 30_000), "position": np.zeros_like(data["day"])}))[0]
+    periods = np.arange(4 * PERIODS) // 4
+    assert len(np.unique(scores, axis=0)) == PERIODS
+    np.testing.assert_array_equal(scores, scores[4 * periods])
+    np.testing.assert_array_equal(later[0], scores[-1])
+
+
+def test_a_network_of_before_there_were_dates_is_one_without():
+    described = {**make(use_dates=False).get_config()["spec"]}
+    described.pop("use_dates")
+    old = CausalCNN(described)
+    old.build()
+    old.set_periods(np.ones(10, np.int64))
+    assert len(old.variables) == len(make().variables) - 2
+    for variable, value in zip(old.variables, make(use_dates=False).variables, strict=True):
+        variable.assign(value)
+    np.testing.assert_array_equal(np.asarray(old(batch())), np.asarray(make(use_dates=False)(batch())))
+
+
+@pytest.mark.parametrize("off", ["use_ratings", "use_time_gaps", "use_dates", "use_user_features", "use_item_features"])
 def test_a_feature_group_left_out_has_no_influence(off):
-    names = {"use_ratings": "rating", "use_time_gaps": "gap", "use_user_features": "user_codes"}
+    names = {"use_ratings": "rating", "use_time_gaps": "gap", "use_dates": "day", "use_user_features": "user_codes"}
     with_it, without = make(), make(**{off: False})
     data = batch()
     if off in names:

@@ -1,10 +1,11 @@
 """Packing: every training event is a target once, with what came before it and nothing else."""
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.contract import histories
+from recsys.contract import histories, schema
 from recsys.contract.features_info import read_info
 from recsys.methods.cnn import read_encoder, read_item_bags
 from recsys.model import encoding
@@ -107,6 +108,24 @@ def test_ratings_gaps_and_user_features_stand_beside_their_event(features):
     block = histories.read(features)
     owners = set(zip(np.repeat(block.user_index, block.lengths), block.items, strict=True))
     assert set(zip(flat(found, "user")[there], item[there], strict=True)) <= owners
+
+
+def test_dates_stand_beside_their_event_and_periods_are_counted_in_the_same_part(features):
+    path = f"{features}/{schema.HISTORIES_DIR}/part-00000.parquet"
+    table = pq.read_table(path)
+    place, times = table.schema.get_field_index(schema.TIMESTAMPS), table[schema.TIMESTAMPS].to_pylist()
+    months = pa.array([[30 * at for at in some] for some in times], pa.list_(pa.int64()))
+    pq.write_table(table.set_column(place, table.schema.field(place), months), path)
+    found, block = batches(features), histories.read(features)
+    day, item, user = (flat(found, name) for name in ("day", "item", "user"))
+    owner = np.repeat(block.user_index, block.lengths)
+    when = dict(zip(zip(owner, block.items, strict=True), block.timestamps // 86_400, strict=True))
+    there = item > 0
+    assert day[there].tolist() == [when[pair] for pair in zip(user[there], item[there], strict=True)]
+    assert not day[~there].any() and len(set(day[there])) > 1
+    trained = block.head(block.train_length)
+    counts = packing.day_counts(features, lambda some: some.head(some.train_length))
+    np.testing.assert_array_equal(counts, np.bincount(trained.timestamps // 86_400))
 
 
 @pytest.mark.parametrize("steps", [1, 3, 1000])

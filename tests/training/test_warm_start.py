@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys import storage
-from recsys.config import Config, Refresh
+from recsys.config import Config, Model, Refresh
 from recsys.contract import histories, model_files, schema
 from recsys.contract.earlier_run import EarlierRun
 from recsys.contract.features_info import read_info, write_info
 from recsys.errors import RetryError
-from recsys.methods.cnn import Network, read_encoder
+from recsys.methods.cnn import Network, load_model, read_encoder
 from recsys.progress import Progress
 from recsys.training import hardware
 from recsys.training import warm_start as warm_module
@@ -89,6 +89,22 @@ def test_the_carried_network_scores_all_histories_as_before_whatever_the_order_o
     here = dataclasses.replace(before, items=SHUFFLED[before.items].astype(np.int32))
     found, wanted = logits_of(Network(model, encoder), here), logits_of(old, before)
     np.testing.assert_allclose(found[:, SHUFFLED[1:]], wanted[:, 1:], atol=1e-4)
+
+
+def test_periods_are_carried_over_and_an_earlier_network_without_dates_goes_on_without(base, later, tmp_path):
+    model = build((setting := warmed(base, later)[0]), setting.info.evaluated, read_encoder(later, setting.info.evaluated))
+    setting.warm.carry(model, later, setting.info.evaluated)
+    old = load_model(storage.join(base.model, model_files.PUBLISHED), "float32")
+    assert model.spec.use_dates and model.periods.numpy().min() > 0
+    np.testing.assert_array_equal(model.periods.numpy(), old.periods.numpy())
+    learn(dataclasses.replace(config(), model=Model(width=16, dilations=(1, 2), use_dates=False)), base.features, tmp_path)
+    made = storage.read_json(f"{tmp_path}/{model_files.MODEL}")
+    made["network"].pop("use_dates")  # as a run of before has it
+    storage.write_json(f"{tmp_path}/{model_files.MODEL}", made)
+    setting, _ = warmed(dataclasses.replace(base, model=str(tmp_path)), later)
+    model = build(setting, setting.info.evaluated, read_encoder(later, setting.info.evaluated))
+    setting.warm.carry(model, later, setting.info.evaluated)
+    assert not model.spec.use_dates
 
 
 def test_a_new_item_begins_near_the_items_with_its_features(base, later):
