@@ -9,8 +9,7 @@ since its first and its last one; as of which moment, see recsys.methods.trends.
 full-rank transition and EASE matrices add what it cannot represent. What is counted from a long history is more certain than
 from a short one, so a and e depend on its length.
 
-The network sees no dates. `cnn` in tables is the network with popularity alone, whose weights are chosen likewise: a blend
-without transitions and taste.
+`cnn` in tables is the network with popularity alone, whose weights are chosen likewise: a blend without transitions and taste.
 """
 
 from __future__ import annotations

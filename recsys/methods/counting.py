@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recsys.contract.histories import Histories, ranges
+from recsys.contract.schema import DAY
 
-DAY: Final = 86_400.0
-"""Seconds."""
 GRAM_ENTRIES: Final = 20_000_000
 """Maximum number of entries in one block of a Gram matrix, 8 bytes each."""
 

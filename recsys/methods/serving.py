@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from recsys import storage
+from recsys.contract.schema import DAY
 from recsys.methods.blend import Counts, whole_biases
 from recsys.methods.weights import Weights
-from recsys.model.encoding import DAY, Encoder
+from recsys.model.encoding import Encoder
 from recsys.model.network import GAP_BUCKETS, CausalCNN, whole_table
 
 SERVED_ITEMS = 100

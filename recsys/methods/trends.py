@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.contract.histories import Histories
-from recsys.methods.counting import DAY
+from recsys.contract.schema import DAY
 
 PRIOR_EVENTS: Final = 20.0
 """Pseudo-events that pull the recent shares towards the overall ones."""

@@ -11,10 +11,9 @@ import pyarrow as pa
 
 from recsys.contract.features_info import EncodedFeature
 from recsys.contract.histories import Histories, ranges
+from recsys.contract.schema import DAY
 from recsys.model.network import GAP_BUCKETS
 
-DAY: Final = 86_400
-"""Seconds."""
 MAX_SLOTS: Final = 16
 """Values used of one multi-valued feature, at most; the rarest are dropped."""
 

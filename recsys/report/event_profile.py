@@ -12,8 +12,6 @@ from recsys import storage
 from recsys.contract import histories, schema
 from recsys.contract.features_info import Encoding, FeaturesInfo
 
-DAY: Final = 86_400
-"""Seconds."""
 _BATCH_USERS: Final = 65_536
 
 
@@ -71,7 +69,7 @@ def profile(features: str, info: FeaturesInfo) -> EventProfile:
     for block in histories.stream(features, _BATCH_USERS):
         lengths[block.user_index] = block.lengths
         item_events += np.bincount(block.items, minlength=len(item_events))
-        for day, count in zip(*np.unique(block.timestamps // DAY, return_counts=True), strict=True):
+        for day, count in zip(*np.unique(block.timestamps // schema.DAY, return_counts=True), strict=True):
             days[int(day)] = days.get(int(day), 0) + int(count)
     items = histories.read_table(features, schema.ITEMS_DIR, [schema.ITEM_INDEX, schema.TITLE, schema.TRAIN_COUNT])
     train_counts = np.zeros_like(item_events)

@@ -14,7 +14,6 @@ from recsys.contract import schema
 from recsys.measure.intervals import LEAST_USERS, NORMAL_95
 from recsys.redaction import one_line
 from recsys.report import about_data, about_methods, about_run, cells, examples, figures, verdict
-from recsys.report.event_profile import DAY
 from recsys.report.gathering import Gathered
 
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]<>#|~&$])")
@@ -101,7 +100,7 @@ def _render(template: str, shown: Mapping[str, Any]) -> str:
     environment.filters |= {
         "count": cells.count,
         "share": cells.share,
-        "day": lambda seconds: about_data.day(seconds // DAY),
+        "day": lambda seconds: about_data.day(seconds // schema.DAY),
         "md": lambda text: _MARKDOWN.sub(r"\\\1", one_line(str(text))),
         "quoted": lambda text: json.dumps(one_line(str(text)), ensure_ascii=False),  # YAML reads JSON
     }

@@ -27,9 +27,9 @@ CHUNK_BYTES = 32 << 20
 """So many batches are handed to TensorFlow at once at most, and about so many bytes of them."""
 
 INTEGERS = ("item", "gap", "day", "position", "user", "target")
-NUMBERS = ("rating", "weight")
-POSITIONS = (*INTEGERS, *NUMBERS)
-"""The arrays of a batch with a value for each position."""
+FLOATS = ("rating", "weight")
+POSITIONS = (*INTEGERS, *FLOATS)
+"""The arrays of a batch with a value for each position, int32 and float32."""
 
 
 def training_batches(
@@ -151,7 +151,7 @@ def dataset(batches: Callable[[], Iterator[Arrays]], rows: int, row_length: int,
 
     signature = {
         **{name: tf.TensorSpec((rows, row_length), tf.int32) for name in INTEGERS},
-        **{name: tf.TensorSpec((rows, row_length), tf.float32) for name in NUMBERS},
+        **{name: tf.TensorSpec((rows, row_length), tf.float32) for name in FLOATS},
         **(more or {}),
     }
     steps = int(np.clip(CHUNK_BYTES // (4 * len(POSITIONS) * rows * row_length), 1, STEPS))
