@@ -27,6 +27,10 @@ class NextItem(MatrixScorer):
         return scores
 
 
+STEP = 100_000
+"""Seconds between the first two events of a history of `write_features`; later ones are further apart, over months."""
+
+
 def chains(users=60, items=40, length=12, seed=0):
     """Histories in which each item is mostly followed by the next one, so that order can be learned."""
     random = np.random.default_rng(seed)
@@ -56,7 +60,7 @@ def write_features(folder, histories, items, min_user_events=1, cold_users=1, te
         schema.USER_INDEX: pa.array(np.arange(1, len(histories) + 1), pa.int32()),
         schema.ITEMS: pa.array(histories, pa.list_(pa.int32())),
         schema.RATINGS: pa.array([[float(1 + i % 5) for i in h] for h in histories], pa.list_(pa.float32())),
-        schema.TIMESTAMPS: pa.array([[start + 1000 * p * p for p in range(len(h))] for h in histories], pa.list_(pa.int64())),
+        schema.TIMESTAMPS: pa.array([[start + STEP * p * p for p in range(len(h))] for h in histories], pa.list_(pa.int64())),
         schema.TRAIN_LENGTH: pa.array(train_length, pa.int32()),
         schema.VALID_LENGTH: pa.array(valid_length, pa.int32()),
     }

@@ -12,7 +12,7 @@ from recsys.contract import histories
 from recsys.contract.features_info import read_info
 from recsys.methods import blend, blending
 from recsys.methods.cnn import Network, read_encoder
-from recsys.training import hardware, train
+from recsys.training import hardware, packing, train
 from tests.methods.matrices import WEIGHTS, logits_of
 from tests.support import chains, write_features
 
@@ -34,6 +34,8 @@ def network(tmp_path_factory):
     setting = train.Setting(config, features, info, hardware.choose(config.training))
     model = train.build(setting, info.evaluated, encoder)
     model.item_known.assign(np.ones(ITEMS + 1, np.float32))
+    model.set_periods(packing.day_counts(features, lambda block: block.head(block.train_length)))
+    assert len(np.unique(model.periods)) > 1
     random = np.random.default_rng(0)
     for variable in model.trainable_variables:
         variable.assign(random.normal(size=variable.shape) * 0.2)

@@ -7,6 +7,9 @@ from typing import Final
 
 import pyarrow as pa
 
+DAY: Final = 86_400
+"""In seconds, the unit of all times."""
+
 # Source tables, as every source provides them.
 USER_ID: Final = "user_id"
 ITEM_ID: Final = "item_id"
@@ -20,9 +23,6 @@ ITEM_INDEX: Final = "item_index"
 ITEMS: Final = "items"
 RATINGS: Final = "ratings"
 TIMESTAMPS: Final = "timestamps"
-"""Seconds since 1970."""
-DAY: Final = 86_400
-"""Seconds of a day."""
 FILES: Final = "files"
 """histories/: the file of each event, by its place among the files of the interactions in run.json's inputs, from 0."""
 TRAIN_LENGTH: Final = "train_length"

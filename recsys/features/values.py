@@ -17,6 +17,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys.contract.schema import DAY
+
 NUMBER: Final = r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*"
 """A plain decimal number."""
 LATEST: Final = 4_102_444_800
@@ -156,7 +158,7 @@ def seconds(column: pa.Array, unit: str) -> tuple[pa.Array, np.ndarray]:
     elif pa.types.is_timestamp(kind):
         column, unit = column.cast(pa.int64()), kind.unit
     if unit == "days":
-        found = pc.multiply(column, 86400)
+        found = pc.multiply(column, DAY)
         return found, _in_range(found, 1)
     divisor = _UNITS[unit]
     if pa.types.is_integer(column.type):

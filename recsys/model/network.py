@@ -17,7 +17,7 @@ GAP_BUCKETS = 32
 """Codes of time gaps: 0 for "no previous event", otherwise 1 + floor(log2(1 + seconds)), at most 31."""
 
 PERIODS = 32
-"""Into so many periods the dates of the events are divided."""
+"""Number of periods that dates are divided into."""
 
 NEVER = -1e9
 """Logit of an item that must have zero probability."""
@@ -36,6 +36,7 @@ class Spec:
         item_codes, item_slots, item_numbers: sizes of the items' feature arrays (recsys.model.encoding).
         user_codes, user_slots, user_numbers: the same for users.
         dilations: one convolution block for each.
+        use_dates: whether positions are told their period; False for networks that were saved before there were dates.
     """
 
     items: int
@@ -175,14 +176,15 @@ class CausalCNN(keras.Model):
         self.built = True
 
     def set_periods(self, events: np.ndarray) -> None:
-        """Divides time into PERIODS periods with about equal numbers of events; a network without dates has none.
+        """Divides time into PERIODS periods with about equal numbers of events, as far as whole days allow.
+
+        A day with many events ends several periods at once, which then have no date. Earlier dates belong to the first period.
 
         Args:
             events: int64 [days], how many there are to learn on each day since 1970.
         """
-        if self.spec.use_dates:
-            upto = np.cumsum(events)
-            self.periods.assign(np.searchsorted(upto, np.arange(1, PERIODS) * upto[-1] // PERIODS, side="right"))
+        upto = np.cumsum(events)
+        self.periods.assign(np.searchsorted(upto, np.arange(1, PERIODS) * upto[-1] // PERIODS, side="right"))
 
     def item_table(self, rows: Any = None) -> Any:
         """Item vectors, float32 [rows, width]: a learned one if the item has training events, plus its features.

@@ -212,6 +212,8 @@ def _tidy(run: Run) -> Iterator[None]:
     storage.sweep_temporary()
     storage.sweep(run.folder)
     storage.sweep(run.output, recursive=False)
+    if storage.is_local(run.folder):
+        storage.sweep_temporary(os.path.dirname(storage.resolve(run.folder)[1]))  # of a start that was creating its run
     before = tempfile.tempdir, os.environ.get("TMPDIR")
     with storage.scratch("run") as folder:
         tempfile.tempdir = os.environ["TMPDIR"] = folder

@@ -46,7 +46,7 @@ def scratch(purpose: str, place: str | None = None) -> Iterator[str]:
     """
     while True:
         folder = tempfile.mkdtemp(prefix=f"{_FOLDER}{purpose}-", dir=place)
-        with open(os.path.join(folder, _OWNER), "xb") as owner:
+        with _owned(folder) as owner:
             if not _own(owner):
                 continue
             work = os.path.join(folder, _WORK)
@@ -56,6 +56,15 @@ def scratch(purpose: str, place: str | None = None) -> Iterator[str]:
             finally:
                 _remove(folder)
             return
+
+
+def _owned(folder: str) -> BinaryIO:
+    """Creates the owner's file of a new folder, which is not left behind without one: no sweep would remove it."""
+    try:
+        return open(os.path.join(folder, _OWNER), "xb")
+    except OSError:
+        os.rmdir(folder)
+        raise
 
 
 def sweep(uri: str, recursive: bool = True) -> None:

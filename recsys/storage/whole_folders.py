@@ -10,10 +10,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from recsys.errors import RetryError
 from recsys.storage.faults import of_disk
 from recsys.storage.leftovers import scratch, sweep_temporary
 from recsys.storage.paths import is_local, join, resolve
-from recsys.storage.whole import atomic_output, create_folder, delete_file, file_sizes, sync, upload_folder, write_json
+from recsys.storage.whole import (
+    atomic_output,
+    create_folder,
+    delete_file,
+    encode_json,
+    exists,
+    file_sizes,
+    sync,
+    upload_folder,
+    write_json,
+)
 
 _FIXED: Final = (errno.EBUSY, errno.EXDEV)
 """A mount point cannot be renamed."""
@@ -50,37 +61,52 @@ def folder_output(uri: str, last: str) -> Iterator[str]:
 
 
 def create_folder_with(uri: str, name: str, value: Mapping[str, Any]) -> None:
-    """Creates a folder and JSON in it, in one step: a process that is killed leaves no folder without it.
+    """Creates a folder and a JSON file in it, in one step: a process that is killed leaves no folder without the file.
 
-    On a disk the folder is made in a temporary one beside it, which the next call removes if this process is killed. A folder
-    that is there already keeps what is in it and gets, or replaces, that file.
+    On a disk the folder is made in a temporary one beside it, which `sweep_temporary` removes if this process is killed. If the
+    folder is there already, or nothing may be written beside it, the file is written into it.
 
     Args:
         uri: path or URI of the folder; its parents are created.
         name: of the file.
-        value: see `write_json`.
+        value: see `whole.encode_json`.
 
     Raises:
         ConfigError: this user may not write there, or the path cannot be a folder.
-        RetryError: the disk is full or fails.
+        RetryError: the file is there already, written by another process; the disk is full or fails.
     """
-    if is_local(uri):
-        path = resolve(uri)[1]
-        parent = os.path.dirname(path)
-        create_folder(parent)
-        try:
-            sweep_temporary(parent)
-            with scratch("folder", parent) as work:
-                new = os.path.join(work, "new")
-                write_json(os.path.join(new, name), value)
-                with contextlib.suppress(OSError):  # there is one already, or this volume renames no folders
-                    os.rename(new, path)
-                    sync(parent)
-                    return
-        except OSError as error:
-            raise of_disk(error, f"folder {uri} cannot be created", path) from None
-        create_folder(uri)
+    if is_local(uri) and _created(resolve(uri)[1], name, encode_json(value)):
+        return
+    if exists(join(uri, name)):
+        raise RetryError(f"{uri} was created by another process at the same moment; start again")
+    create_folder(uri)
     write_json(join(uri, name), value)
+
+
+def _created(path: str, name: str, content: bytes) -> bool:
+    """Creates a folder with a file in one step; False if it is there, or cannot be made in this way."""
+    parent = os.path.dirname(path)
+    create_folder(parent)
+    if os.path.lexists(path) or not os.access(parent, os.W_OK | os.X_OK):
+        return False
+    try:
+        sweep_temporary(parent)
+        with scratch("folder", parent) as work:
+            new = os.path.join(work, "new")
+            os.mkdir(new)
+            with open(os.path.join(new, name), "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            sync(new)
+            try:
+                os.rename(new, path)
+            except OSError:  # another process was faster, or this volume renames no folders
+                return False
+            sync(parent)
+            return True
+    except OSError as error:
+        raise of_disk(error, f"folder {path} cannot be created", path) from None
 
 
 def _renamed(new: str, target: str, old: str) -> bool:

@@ -75,11 +75,17 @@ class Setting:
         return whole if warm is None else lambda block: warm.chosen(whole(block))
 
 
-def build(setting: Setting, fitted: Encoding, encoder: Encoder) -> CausalCNN:
+def build(setting: Setting, fitted: Encoding, encoder: Encoder, use_dates: bool | None = None) -> CausalCNN:
     """A new network with the item features of one encoding, sized by the data, or for a warm start as the earlier one is.
 
     Both encodings, of what is measured and of what is published, give networks of the same sizes, so that the steps that are
     compiled for one of them can train the other (see learner.Learner).
+
+    Args:
+        setting: features and configuration.
+        fitted: the encoding.
+        encoder: of that encoding.
+        use_dates: whether it is given dates, if the network whose weights it will get decides that.
     """
     config, info, items, users = setting.config.model, setting.info, read_item_bags(setting.features, fitted), encoder.users
     both = (info.evaluated, info.published)
@@ -96,6 +102,8 @@ def build(setting: Setting, fitted: Encoding, encoder: Encoder) -> CausalCNN:
     }
     if setting.warm is not None:
         config = setting.warm.as_it_was(config)
+    if use_dates is not None:
+        config = dataclasses.replace(config, use_dates=use_dates)
     spec = resolve(config, info.train_events, sizes, setting.config.seed, info.sparse)
     codes = np.pad(items.codes, [(0, 0), (0, item_slots - items.codes.shape[1])])
     model = CausalCNN(spec, codes, items.numbers, dtype=setting.hardware.precision)

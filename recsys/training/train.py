@@ -165,7 +165,7 @@ def _learn(
     whole, part = setting.whole(length), setting.part(length)
     counts = packing.item_counts(setting.features, info.items, whole)
     model.item_known.assign(np.maximum(model.item_known.numpy(), counts > 0))
-    if phase == "fit" and setting.warm is None:
+    if phase == "fit" and setting.warm is None and model.spec.use_dates:
         model.set_periods(packing.day_counts(setting.features, whole))
     learned = counts if setting.warm is None else packing.item_counts(setting.features, info.items, part)
     events, seed = int(learned.sum()), setting.config.seed + (phase != "fit")
@@ -203,8 +203,8 @@ def _published_model(setting: Setting, encoder: Encoder, folder: str, continued:
     """The network that recommends, before its last epochs: a new one, or the evaluated one with re-encoded features."""
     if not continued:
         return _begun(setting, setting.info.published, encoder)
-    model = build(setting, setting.info.published, encoder)
     evaluated = load_model(storage.join(folder, model_files.EVALUATED), setting.hardware.precision)
+    model = build(setting, setting.info.published, encoder, evaluated.spec.use_dates)  # it may be from before there were dates
     carry_over(evaluated, model, setting.info.evaluated, setting.info.published)
     return model
 

@@ -7,7 +7,6 @@ old ones too, and so do some of the other users, drawn at random (replay; see do
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -35,19 +34,21 @@ class WarmStart:
 
     Attributes:
         base: the earlier run.
-        made: sizes of its network that may be others than those of a new one: width, dilations, and whether it is given dates.
+        width, dilations, use_dates: of its network.
         replayed: bool [users + 1], users who learn again whether or not they have new events; by user_index.
         most: events of one user, the last ones, that are learned again.
     """
 
     base: EarlierRun
-    made: Mapping[str, Any]
+    width: int
+    dilations: tuple[int, ...]
+    use_dates: bool
     replayed: NDArray[np.bool_]
     most: int
 
     def as_it_was(self, config: Model) -> Model:
-        """The configuration with these sizes."""
-        return dataclasses.replace(config, **self.made)
+        """The configuration that gives a network like the earlier one."""
+        return dataclasses.replace(config, width=self.width, dilations=self.dilations, use_dates=self.use_dates)
 
     def chosen(self, block: Histories) -> Histories:
         """What is learned of some histories."""
@@ -136,8 +137,7 @@ def warm_start(base: EarlierRun, config: Config, features: str, info: FeaturesIn
     share = config.refresh.replay * sizes[renewed].sum() / max(1, sizes[~renewed].sum())
     drawn = np.random.default_rng([config.seed, base.since]).random(info.users + 1) < share
     made = storage.read_json(storage.join(base.model, model_files.MODEL))["network"]  # not from the network: before TensorFlow
-    sizes_of = {"width": made["width"], "dilations": tuple(made["dilations"]), "use_dates": made.get("use_dates", False)}
-    return WarmStart(base, sizes_of, drawn, most), news
+    return WarmStart(base, made["width"], tuple(made["dilations"]), made.get("use_dates", False), drawn, most), news
 
 
 def _changed(before: FeaturesInfo, now: FeaturesInfo) -> str:

@@ -22,7 +22,8 @@ def make(seed=0, precision="float32", **settings):
     codes = random.integers(0, 6, (ITEMS + 1, 2)).astype(np.int32)
     model = CausalCNN(spec, codes, random.normal(size=(ITEMS + 1, 1)), known, dtype=precision)
     model.build()
-    model.set_periods(np.repeat([0, 1], 10_000))  # as many events on each of the days that `batch` draws from
+    if spec.use_dates:
+        model.set_periods(np.repeat([0, 1], 10_000))  # as many events on each of the days that `batch` draws from
     for variable in model.trainable_variables:
         variable.assign(random.normal(size=variable.shape) * 0.2)
     return model
@@ -188,7 +189,6 @@ def test_a_network_of_before_there_were_dates_is_one_without():
     described.pop("use_dates")
     old = CausalCNN(described)
     old.build()
-    old.set_periods(np.ones(10, np.int64))
     assert len(old.variables) == len(make().variables) - 2
     for variable, value in zip(old.variables, make(use_dates=False).variables, strict=True):
         variable.assign(value)

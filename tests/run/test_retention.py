@@ -18,6 +18,7 @@ from recsys.run.retention import delete_old_runs
 from recsys.settings import load
 from recsys.storage import object_lock
 from tests.run.test_publish import finished, latest, publish
+from tests.storage.test_whole_folders import CREATOR, killed
 
 
 def made(output, day, status="published"):
@@ -56,6 +57,14 @@ def test_publishing_deletes_and_says_so(tmp_path):
     execute(Job(asked, newest, Progress(quiet=True), Stop()), ("publish",))
     assert left(tmp_path) == ["r03", "r04"]
     assert newest.manifest()["stages"]["publish"]["deleted_runs"] == ["r01", "r02"]
+
+
+def test_what_a_start_has_left_that_was_killed_when_it_had_made_its_run_is_swept(tmp_path):
+    newest = finished(tmp_path, "r01")
+    killed(tmp_path, CREATOR, str(tmp_path / "runs" / "r02"), "shutil.rmtree")
+    assert len(left(tmp_path)) == 3
+    execute(Job(newest.config(), newest, Progress(quiet=True), Stop()), ("publish",))
+    assert left(tmp_path) == ["r01", "r02"]
 
 
 def test_a_refused_run_deletes_nothing(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from recsys import storage
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, RetryError
 from tests.command import environment
 from tests.store import BUCKET, Store
 
@@ -25,12 +25,13 @@ with storage.folder_output(sys.argv[1], sys.argv[2]) as folder:
     time.sleep(600)
 """
 CREATOR = """
-import os, sys, time
+import os, shutil, sys, time
 from recsys import storage
-def wait(*paths):
+def wait(*arguments, **options):
     print(flush=True)
     time.sleep(600)
-setattr(os, sys.argv[2], wait)
+module, name = sys.argv[2].split(".")
+setattr({"os": os, "shutil": shutil}[module], name, wait)
 storage.create_folder_with(sys.argv[1], "run.json", {"status": "running"})
 """
 
@@ -84,14 +85,22 @@ def test_what_a_killed_process_has_left_is_removed_by_the_next(tmp_path: Path) -
     assert held(place) == {LAST: "new"} and os.listdir(place.parent) == ["blend"]
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace", "rename"])
+@pytest.mark.parametrize("call", ["fsync", "rename"])
 def test_a_process_killed_while_it_creates_a_folder_leaves_none_without_its_file(tmp_path: Path, call: str) -> None:
     place = tmp_path / "runs" / "r"
-    killed(tmp_path, CREATOR, str(place), call)
+    killed(tmp_path, CREATOR, str(place), f"os.{call}")
     assert not place.exists() and len(os.listdir(place.parent)) == 1
     storage.create_folder_with(str(place), "run.json", {"status": "running"})
     assert os.listdir(place.parent) == ["r"] and os.listdir(place) == ["run.json"]
     assert place.stat().st_mode == place.parent.stat().st_mode
+
+
+def test_what_it_leaves_just_after_is_swept(tmp_path: Path) -> None:
+    place = tmp_path / "runs" / "r"
+    killed(tmp_path, CREATOR, str(place), "shutil.rmtree")
+    assert storage.read_json(str(place / "run.json")) == {"status": "running"} and len(os.listdir(place.parent)) == 2
+    storage.sweep_temporary(str(place.parent))
+    assert os.listdir(place.parent) == ["r"]
 
 
 @pytest.mark.parametrize("at", ["disk", "store"])
@@ -101,6 +110,29 @@ def test_a_folder_that_is_there_keeps_what_is_in_it_and_gets_its_file(tmp_path: 
     storage.create_folder_with(place, "run.json", {"status": "running"})
     assert sorted(storage.file_sizes(place)) == ["other.json", "run.json"]
     assert storage.read_json(storage.join(place, "run.json")) == {"status": "running"}
+    with pytest.raises(RetryError, match="another process"):
+        storage.create_folder_with(place, "run.json", {"status": "late"})
+    assert storage.read_json(storage.join(place, "run.json")) == {"status": "running"}
+
+
+def test_the_slower_of_two_that_create_the_same_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, rename = tmp_path / "r", os.rename
+
+    def overtaken(source: str, target: str) -> None:
+        monkeypatch.setattr(os, "rename", rename)
+        storage.create_folder_with(target, "run.json", {"by": "the other"})
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", overtaken)
+    with pytest.raises(RetryError, match="another process"):
+        storage.create_folder_with(str(place), "run.json", {"by": "this one"})
+    assert held(place) == {"run.json": '{\n  "by": "the other"\n}\n'} and os.listdir(tmp_path) == ["r"]
+
+
+def test_an_empty_folder_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "r").mkdir(mode=0o750)
+    storage.create_folder_with(str(tmp_path / "r"), "run.json", {})
+    assert (tmp_path / "r").stat().st_mode & 0o777 == 0o750 and os.listdir(tmp_path / "r") == ["run.json"]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

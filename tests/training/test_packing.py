@@ -1,16 +1,15 @@
 """Packing: every training event is a target once, with what came before it and nothing else."""
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.contract import histories, schema
+from recsys.contract import histories
 from recsys.contract.features_info import read_info
 from recsys.methods.cnn import read_encoder, read_item_bags
 from recsys.model import encoding
 from recsys.training import packing
-from tests.support import chains, write_features
+from tests.support import STEP, chains, write_features
 
 ROWS, LENGTH = 4, 16
 
@@ -102,8 +101,8 @@ def test_ratings_gaps_and_user_features_stand_beside_their_event(features):
     there = item > 0
     np.testing.assert_allclose(rating[there], ((1 + item[there] % 5) - 3.0) / 1.4, rtol=1e-6)
     assert not rating[~there].any()
-    place = flat(found, "position")[there] - 1  # of the event itself; it came 1000 (2 place - 1) seconds after the one before
-    expected = np.where(place > 0, 1 + np.floor(np.log2(1 + 1000 * np.maximum(2 * place - 1, 0))), 0)
+    place = flat(found, "position")[there] - 1  # of the event itself; it came STEP (2 place - 1) seconds after the one before
+    expected = np.where(place > 0, 1 + np.floor(np.log2(1 + STEP * np.maximum(2 * place - 1, 0))), 0)
     np.testing.assert_array_equal(gap[there], expected)
     block = histories.read(features)
     owners = set(zip(np.repeat(block.user_index, block.lengths), block.items, strict=True))
@@ -111,11 +110,6 @@ def test_ratings_gaps_and_user_features_stand_beside_their_event(features):
 
 
 def test_dates_stand_beside_their_event_and_periods_are_counted_in_the_same_part(features):
-    path = f"{features}/{schema.HISTORIES_DIR}/part-00000.parquet"
-    table = pq.read_table(path)
-    place, times = table.schema.get_field_index(schema.TIMESTAMPS), table[schema.TIMESTAMPS].to_pylist()
-    months = pa.array([[30 * at for at in some] for some in times], pa.list_(pa.int64()))
-    pq.write_table(table.set_column(place, table.schema.field(place), months), path)
     found, block = batches(features), histories.read(features)
     day, item, user = (flat(found, name) for name in ("day", "item", "user"))
     owner = np.repeat(block.user_index, block.lengths)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from recsys import storage
 from recsys.blocks import CPU, of_gpu
 from recsys.config import Config, Evaluation, Model, Training
-from recsys.contract import histories, model_files
+from recsys.contract import histories, model_files, schema
 from recsys.contract.features_info import read_info
 from recsys.errors import RetryError
 from recsys.measure.protocol import evaluate
@@ -22,6 +22,7 @@ from recsys.methods.cnn import Network, load_model, read_encoder
 from recsys.methods.serving import save_blend_for_serving
 from recsys.methods.tiles import BLOCK_USERS, FEWEST_ROWS, GROUP
 from recsys.model import encoding
+from recsys.model.network import PERIODS
 from recsys.progress import Progress, silent
 from recsys.training import hardware, steps
 from recsys.training import train as training
@@ -35,6 +36,10 @@ from tests.support import chains, write_features
 ITEMS = 40
 PHASES = [("fit", "1"), ("fit", "2"), ("fit", "3"), ("refit", "1"), ("final", "1")]
 """Of `config()`, with the numbers of their epochs."""
+
+
+def periods(folder, name=model_files.PUBLISHED):
+    return load_model(storage.join(str(folder), name), "float32").periods.numpy()
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +141,23 @@ def test_the_folder_tells_what_happened(trained):
     assert float(rows(trained)[2]["loss"]) < float(rows(trained)[0]["loss"])
     found = storage.read_json(storage.join(trained, model_files.MODEL))["hardware"]
     assert found["device"] == "cpu" and found["deterministic"] is True
+
+
+def test_all_phases_divide_time_as_the_training_part_does(features, trained):
+    data = histories.read(features)
+    days = np.sort(data.head(data.train_length).timestamps // schema.DAY)
+    expected = days[np.arange(1, PERIODS) * len(days) // PERIODS]
+    assert len(np.unique(expected)) > 1
+    for name in (model_files.VALIDATED, model_files.EVALUATED, model_files.PUBLISHED):
+        np.testing.assert_array_equal(periods(trained, name), expected)
+
+
+def test_a_training_of_before_there_were_dates_is_finished_without(features, tmp_path):
+    learn(dataclasses.replace(config(), model=dataclasses.replace(config().model, use_dates=False)), features, tmp_path)
+    for name in (model_files.MODEL, model_files.PUBLISHED):
+        (tmp_path / name).unlink()
+    learn(config(), features, tmp_path)
+    assert not load_model(storage.join(str(tmp_path), model_files.PUBLISHED), "float32").spec.use_dates
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from recsys.contract import histories, model_files, schema
 from recsys.contract.earlier_run import EarlierRun
 from recsys.contract.features_info import read_info, write_info
 from recsys.errors import RetryError
-from recsys.methods.cnn import Network, load_model, read_encoder
+from recsys.methods.cnn import Network, read_encoder
 from recsys.progress import Progress
 from recsys.training import hardware
 from recsys.training import warm_start as warm_module
@@ -22,12 +22,12 @@ from recsys.training.plan import WARM_EPOCHS
 from recsys.training.train import train
 from recsys.training.warm_start import News, WarmStart, describe, warm_start
 from tests.methods.matrices import logits_of
-from tests.support import chains, write_features
-from tests.training.test_train import config, learn, rows, weights
+from tests.support import STEP, chains, write_features
+from tests.training.test_train import config, learn, periods, rows, weights
 from tests.training.test_workers import exact, finish, start
 
 ITEMS = 40
-SINCE = 1_000_000_000 + 1000 * 8 * 8
+SINCE = 1_000_000_000 + STEP * 8 * 8
 """Every ninth event of a user and those after it are later."""
 SHUFFLED = np.concatenate(([0], np.random.default_rng(3).permutation(ITEMS) + 1))
 """The later run's index of each item of the earlier one."""
@@ -94,14 +94,19 @@ def test_the_carried_network_scores_all_histories_as_before_whatever_the_order_o
 def test_periods_are_carried_over_and_an_earlier_network_without_dates_goes_on_without(base, later, tmp_path):
     model = build((setting := warmed(base, later)[0]), setting.info.evaluated, read_encoder(later, setting.info.evaluated))
     setting.warm.carry(model, later, setting.info.evaluated)
-    old = load_model(storage.join(base.model, model_files.PUBLISHED), "float32")
-    assert model.spec.use_dates and model.periods.numpy().min() > 0
-    np.testing.assert_array_equal(model.periods.numpy(), old.periods.numpy())
-    learn(dataclasses.replace(config(), model=Model(width=16, dilations=(1, 2), use_dates=False)), base.features, tmp_path)
-    made = storage.read_json(f"{tmp_path}/{model_files.MODEL}")
+    before = periods(base.model)
+    assert len(np.unique(before)) > 1
+    np.testing.assert_array_equal(model.periods.numpy(), before)
+    train(setting, str(tmp_path / "warm"), Progress(quiet=True), lambda: False)
+    np.testing.assert_array_equal(periods(tmp_path / "warm"), before, "the vectors of the periods were learned with these")
+    learn(config(epochs=1), later, tmp_path / "new")
+    assert (periods(tmp_path / "new") != before).any()
+    old = str(tmp_path / "old")
+    learn(dataclasses.replace(config(), model=Model(width=16, dilations=(1, 2), use_dates=False)), base.features, old)
+    made = storage.read_json(storage.join(old, model_files.MODEL))
     made["network"].pop("use_dates")  # as a run of before has it
-    storage.write_json(f"{tmp_path}/{model_files.MODEL}", made)
-    setting, _ = warmed(dataclasses.replace(base, model=str(tmp_path)), later)
+    storage.write_json(storage.join(old, model_files.MODEL), made)
+    setting, _ = warmed(dataclasses.replace(base, model=old), later)
     model = build(setting, setting.info.evaluated, read_encoder(later, setting.info.evaluated))
     setting.warm.carry(model, later, setting.info.evaluated)
     assert not model.spec.use_dates
