@@ -19,11 +19,10 @@ from typing import Final
 import numpy as np
 
 from recsys.config import Synthetic
-from recsys.contract.schema import DAY
 
 RULE: Final = 0.75
 START: Final = 1_451_606_400  # 2016-01-01, seconds
-PERIOD: Final = 3 * 365 * DAY
+PERIOD: Final = 3 * 365 * 86_400
 OCCUPATIONS: Final = ("artist", "clerk", "doctor", "engineer", "farmer", "lawyer", "student", "teacher", "writer", "retired")
 AGES: Final = (18, 25, 35, 45, 56)
 MOST_GENRES: Final = 8
