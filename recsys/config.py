@@ -31,6 +31,7 @@ from recsys.setting_types import (
     Size,
     TextFile,
     UrlOrAuto,
+    YesNoOrAuto,
     check_positions,
 )
 
@@ -118,8 +119,8 @@ class Model:
     """Feed the ratings of past events to the network."""
     use_time_gaps: bool = True
     """Feed the time between past events to the network."""
-    use_dates: bool = True
-    """Feed the date of past events to the network, as one of 32 periods with about equal numbers of training events."""
+    use_dates: YesNoOrAuto = None
+    """Feed the date of past events to the network, as one of 32 periods; `auto`: unless all histories are cut at one moment."""
     use_user_features: bool = True
     """Feed the users' features to the network."""
     use_item_features: bool = True

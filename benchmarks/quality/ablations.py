@@ -46,10 +46,9 @@ NETWORK: Final = {
 FEATURES: Final = {
     "ratings": ["model.use_ratings=false"],
     "time gaps": ["model.use_time_gaps=false"],
-    "dates": ["model.use_dates=false"],
     "user features": ["model.use_user_features=false"],
     "item features": ["model.use_item_features=false"],
-    "all five": [f"model.use_{name}=false" for name in ("ratings", "time_gaps", "dates", "user_features", "item_features")],
+    "all four": [f"model.use_{name}=false" for name in ("ratings", "time_gaps", "user_features", "item_features")],
 }
 TERMS: Final = {
     "transitions": {"transitions": 0.0, "transitions_many": 0.0},

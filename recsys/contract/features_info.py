@@ -75,6 +75,11 @@ class SplitInfo:
         """Whether some events are kept from training."""
         return self.method != "none"
 
+    @property
+    def ends_apart(self) -> bool:
+        """Whether each history is held out where it ends, perhaps years from the next, instead of all at one moment."""
+        return self.holds_out and self.valid_from is None
+
 
 SPARSE_EVENTS: Final = 200_000
 SPARSE_SHARE: Final = 0.03

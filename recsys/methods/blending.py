@@ -53,7 +53,7 @@ def fit(
     published = storage.join(model, model_files.PUBLISHED_BLEND)
     if storage.exists(storage.join(published, WEIGHTS_FILE)):  # written last
         return read_weights(published)
-    chosen, over_time = carried or Chosen(Weights(), WITHOUT_COUNTS), info.split.valid_from is None
+    chosen, over_time = carried or Chosen(Weights(), WITHOUT_COUNTS), info.split.ends_apart
     if network is not None:
         counts = count(histories.head(histories.train_length), info.items, seed, over_time)
         chosen = tune(network, counts, histories, info.items, seed, decisive_from(info.split))

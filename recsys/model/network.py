@@ -64,11 +64,14 @@ class Spec:
         return 1 + (self.kernel_size - 1) * sum(self.dilations)
 
 
-def resolve(config: ModelConfig, train_events: int, sizes: dict[str, int], seed: int, sparse: bool = False) -> Spec:
+def resolve(
+    config: ModelConfig, train_events: int, sizes: dict[str, int], seed: int, sparse: bool = False, ends_apart: bool = False
+) -> Spec:
     """Fills in the sizes that the configuration leaves out, by the size of the data.
 
     The rule: width 64 below 50,000 training events, 128 below 5 million, 256 beyond; dropout .3 below 200,000 training events
-    unless they are sparse (FeaturesInfo.sparse), .2 below 5 million, .1 beyond; dilations 1, 2, 4, 8, 1, 2.
+    unless they are sparse (FeaturesInfo.sparse), .2 below 5 million, .1 beyond; dilations 1, 2, 4, 8, 1, 2; dates
+    if histories are held out where each of them ends (SplitInfo.ends_apart).
     """
     width = 64 if train_events < 50_000 else 128 if train_events < 5_000_000 else 256
     dropout = 0.3 if train_events < 200_000 and not sparse else 0.2 if train_events < 5_000_000 else 0.1
@@ -84,7 +87,7 @@ def resolve(config: ModelConfig, train_events: int, sizes: dict[str, int], seed:
         use_user_features=config.use_user_features,
         use_item_features=config.use_item_features,
         seed=seed,
-        use_dates=config.use_dates,
+        use_dates=ends_apart if config.use_dates is None else config.use_dates,
     )
 
 

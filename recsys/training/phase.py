@@ -104,7 +104,7 @@ def build(setting: Setting, fitted: Encoding, encoder: Encoder, use_dates: bool 
         config = setting.warm.as_it_was(config)
     if use_dates is not None:
         config = dataclasses.replace(config, use_dates=use_dates)
-    spec = resolve(config, info.train_events, sizes, setting.config.seed, info.sparse)
+    spec = resolve(config, info.train_events, sizes, setting.config.seed, info.sparse, info.split.ends_apart)
     codes = np.pad(items.codes, [(0, 0), (0, item_slots - items.codes.shape[1])])
     model = CausalCNN(spec, codes, items.numbers, dtype=setting.hardware.precision)
     model.build()

@@ -6,6 +6,7 @@ import pytest
 
 from recsys.blocks import CPU
 from recsys.config import Model
+from recsys.contract.features_info import SplitInfo
 from recsys.model import loss
 from recsys.model.loss import next_item_loss
 from recsys.model.network import PERIODS, CausalCNN, resolve
@@ -16,7 +17,9 @@ ITEMS = 30
 def make(seed=0, precision="float32", **settings):
     sizes = {"items": ITEMS, "item_codes": 6, "item_slots": 2, "item_numbers": 1}
     sizes |= {"user_codes": 4, "user_slots": 1, "user_numbers": 2}
-    spec = resolve(Model(**{"width": 16, "dilations": (1, 2, 4), "dropout": 0.0, **settings}), 1000, sizes, seed)
+    spec = resolve(
+        Model(**{"width": 16, "dilations": (1, 2, 4), "dropout": 0.0, "use_dates": True, **settings}), 1000, sizes, seed
+    )
     random = np.random.default_rng(seed)
     known = np.r_[0, np.ones(ITEMS - 2), 0, 0].astype(np.float32)
     codes = random.integers(0, 6, (ITEMS + 1, 2)).astype(np.int32)
@@ -182,6 +185,22 @@ def test_time_is_divided_where_the_events_are_and_what_is_later_belongs_to_the_l
     assert len(np.unique(scores, axis=0)) == PERIODS
     np.testing.assert_array_equal(scores, scores[4 * periods])
     np.testing.assert_array_equal(later[0], scores[-1])
+
+
+@pytest.mark.parametrize(
+    ("split", "told"),
+    [
+        (SplitInfo("per-user-ratio", 0.2, 0.1), True),
+        (SplitInfo("leave-one-out"), True),
+        (SplitInfo("global-time", 0.1, 0.1, valid_from=5, test_from=9), False),
+        (SplitInfo("none"), False),
+    ],
+)
+def test_dates_are_told_where_histories_end_apart_unless_asked_otherwise(split, told):
+    sizes = dict.fromkeys(("items", "item_codes", "item_slots", "item_numbers", "user_codes", "user_slots", "user_numbers"), 3)
+    assert resolve(Model(), 1000, sizes, 0, ends_apart=split.ends_apart).use_dates is told
+    for asked in (True, False):
+        assert resolve(Model(use_dates=asked), 1000, sizes, 0, ends_apart=split.ends_apart).use_dates is asked
 
 
 def test_a_network_of_before_there_were_dates_is_one_without():
