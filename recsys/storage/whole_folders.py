@@ -86,14 +86,16 @@ def create_folder_with(uri: str, name: str, value: Mapping[str, Any]) -> None:
 def _created(path: str, name: str, content: bytes) -> bool:
     """Creates a folder with a file in one step; False if it is there, or cannot be made in this way."""
     parent = os.path.dirname(path)
-    create_folder(parent)
-    if os.path.lexists(path) or not os.access(parent, os.W_OK | os.X_OK):
-        return False
+    doing = f"folder {path} cannot be created"
     try:
+        os.makedirs(parent, exist_ok=True)
+        if os.path.lexists(path) or not os.access(parent, os.W_OK | os.X_OK):
+            return False
         sweep_temporary(parent)
         with scratch("folder", parent) as work:
             new = os.path.join(work, "new")
             os.mkdir(new)
+            doing = f"{os.path.join(path, name)} cannot be written"
             with open(os.path.join(new, name), "xb") as file:
                 file.write(content)
                 file.flush()
@@ -106,7 +108,7 @@ def _created(path: str, name: str, content: bytes) -> bool:
             sync(parent)
             return True
     except OSError as error:
-        raise of_disk(error, f"folder {path} cannot be created", path) from None
+        raise of_disk(error, doing, path) from None
 
 
 def _renamed(new: str, target: str, old: str) -> bool:
